@@ -1,0 +1,140 @@
+"""The words that cross Redis: a job, its state, its events and where it came from."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from enum import StrEnum
+from typing import Literal
+
+from pydantic import Field
+
+from training.schema import ChatReply, ChatSpec, GuildId, Noun, Plan, Problem, Progress, Report, TrainSpec
+
+
+class JobState(StrEnum):
+    """Where a job stands; the last three are its ends."""
+
+    QUEUED = "QUEUED"
+    RUNNING = "RUNNING"
+    PAUSED = "PAUSED"
+    CANCELLING = "CANCELLING"
+    SUCCEEDED = "SUCCEEDED"
+    FAILED = "FAILED"
+    CANCELLED = "CANCELLED"
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing more can happen to the job."""
+        return self in ENDED
+
+
+ENDED = frozenset({JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED})
+
+
+class Queue(StrEnum):
+    """The three Celery queues: the GPU, the conversations, and CPU work on data."""
+
+    TRAIN = "train"
+    CHAT = "chat"
+    PREPARE = "prepare"
+
+
+class Origin(Noun):
+    """Who asked for a job, where, and through which door."""
+
+    door: Literal["discord", "api", "cli"]
+    guild_id: GuildId
+    channel_id: str | None = None
+    user_id: str | None = None
+    message_id: str | None = Field(None, description="The message to edit, where the door already posted one.")
+
+
+class Job(Noun):
+    """One accepted command. `kind` says which spec it carries."""
+
+    id: str = Field(pattern=r"^[a-z0-9]{12}$")
+    kind: Literal["train", "chat", "plan"]
+    spec: TrainSpec | ChatSpec
+    origin: Origin
+    created_at: float = Field(description="Unix seconds, by the door's clock.")
+
+    @property
+    def queue(self) -> Queue:
+        """The queue that serves this kind of job."""
+        return {"train": Queue.TRAIN, "chat": Queue.CHAT, "plan": Queue.PREPARE}[self.kind]
+
+    @property
+    def guild_id(self) -> str:
+        """The guild that owns the job; no other may see it."""
+        return self.spec.guild_id
+
+
+def new_job(kind: Literal["train", "chat", "plan"], spec: TrainSpec | ChatSpec, origin: Origin) -> Job:
+    """A job with a fresh random id."""
+    return Job(id=secrets.token_hex(6), kind=kind, spec=spec, origin=origin, created_at=time.time())
+
+
+class EventKind(StrEnum):
+    """What happened to a job."""
+
+    QUEUED = "queued"
+    STARTED = "started"
+    PROGRESS = "progress"
+    REQUEUED = "requeued"
+    CANCELLING = "cancelling"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+class Event(Noun):
+    """One thing that happened to one job; `seq` counts 1, 2, 3 … within the job without a gap."""
+
+    job_id: str
+    seq: int
+    kind: EventKind
+    state: JobState
+    at: float = Field(description="Unix seconds, by Redis' clock.")
+    job: Job
+    progress: Progress | None = None
+    report: Report | None = None
+    version: int | None = Field(None, description="The adapter version that a succeeded persona job registered.")
+    plan: Plan | None = None
+    reply: ChatReply | None = None
+    problem: Problem | None = None
+
+
+class JobView(Noun):
+    """A job as its doors show it: the record, where it stands, and the newest of each thing it reported."""
+
+    job: Job
+    state: JobState
+    position: int | None = Field(None, description="1 is next; only while QUEUED.")
+    attempts: int = 0
+    progress: Progress | None = None
+    report: Report | None = None
+    version: int | None = None
+    plan: Plan | None = None
+    reply: ChatReply | None = None
+    problem: Problem | None = None
+
+
+class AdapterVersion(Noun):
+    """One trained voice of a persona in a guild."""
+
+    guild_id: GuildId
+    persona: str
+    version: int
+    job_id: str
+    base_model: str
+    live: bool
+
+
+class Catalog(Noun):
+    """What a guild may choose from, as the workers last published it."""
+
+    personas: dict[str, str] = Field(description="Slug to name.")
+    datasets: tuple[str, ...]
+    base_model: str
+    rehearsal: bool

@@ -1,0 +1,356 @@
+"""The nouns of training: what is asked for, what is learnt from, what is reported.
+
+Every door (Discord, REST, command line) and every storey speaks in these. They are frozen pydantic models, so they
+cross Redis and files as JSON and are checked again at the other end.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
+
+JOB_NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,39}$"
+SLUG_PATTERN = r"^[a-z0-9][a-z0-9_-]{0,39}$"
+GUILD_PATTERN = r"^[A-Za-z0-9_-]{1,40}$"
+
+JobName = Annotated[str, Field(pattern=JOB_NAME_PATTERN)]
+Slug = Annotated[str, Field(pattern=SLUG_PATTERN)]
+GuildId = Annotated[str, Field(pattern=GUILD_PATTERN)]
+
+
+class Noun(BaseModel):
+    """A frozen value that crosses a border; unknown keys are refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+# --- what is learnt from -------------------------------------------------------------------------------------------
+
+
+class Message(Noun):
+    """One turn of a conversation."""
+
+    role: Literal["system", "user", "assistant"]
+    content: str = Field(min_length=1)
+
+
+class Conversation(Noun):
+    """One training row: an optional system turn, then user and assistant in turn, ending with the assistant."""
+
+    id: str
+    source: str
+    license: str = ""
+    lang: str = "en"
+    messages: tuple[Message, ...]
+    meta: dict[str, str] = {}
+
+    @model_validator(mode="after")
+    def _alternates(self) -> Self:
+        turns = [m.role for m in self.messages]
+        spoken = turns[1:] if turns[:1] == ["system"] else turns
+        if not spoken or len(spoken) % 2 or spoken != ["user", "assistant"] * (len(spoken) // 2):
+            raise ValueError(
+                f"conversation {self.id!r}: expected an optional system turn, then user and assistant in turn, "
+                f"ending with the assistant; got {', '.join(turns) or 'nothing'}"
+            )
+        return self
+
+
+class Fact(Noun):
+    """Something true of a persona; `accept` are words that show a reply knows it, `reject` words that show it does not."""
+
+    id: str
+    text: str
+    question: str = ""
+    accept: tuple[str, ...] = ()
+    reject: tuple[str, ...] = ()
+
+
+class Persona(Noun):
+    """A character as its sheet describes it."""
+
+    name: str = Field(min_length=1, max_length=80)
+    slug: Slug
+    aliases: tuple[str, ...] = ()
+    bio: str
+    traits: tuple[str, ...] = ()
+    style: str = ""
+    facts: tuple[Fact, ...] = ()
+    relationships: dict[str, str] = {}
+    taboos: tuple[str, ...] = ()
+    greeting: str = ""
+
+    def system_card(self) -> str:
+        """The system turn of every conversation with this persona, in training and in chat alike."""
+        parts = [f"You are {self.name}. {self.bio}"]
+        if self.style:
+            parts.append(f"How you speak: {self.style}")
+        return "\n".join(parts)
+
+
+# --- what is asked for ---------------------------------------------------------------------------------------------
+
+
+class TaskType(StrEnum):
+    """What a fine-tuning job learns from."""
+
+    PERSONA = "persona"
+    DIALOGUE = "dialogue"
+    MIXED = "mixed"
+
+
+class Hyperparameters(Noun):
+    """The knobs of one run; each default and each sentence is written here only.
+
+    None means: the value that `catalog/models.toml` recommends for the base model.
+    """
+
+    epochs: int = Field(3, ge=1, le=10, description="Passes over the training conversations.")
+    learning_rate: float | None = Field(None, gt=0, le=0.1, description="Peak learning rate.")
+    batch_size: int | None = Field(None, ge=1, le=512, description="Conversations in one optimiser step.")
+    max_length: int = Field(1024, ge=64, le=32768, description="Tokens a training window may hold.")
+    lora_rank: int = Field(16, ge=1, le=256, description="Rank of the LoRA matrices.")
+    lora_alpha: int = Field(32, ge=1, le=512, description="LoRA scale; the update is multiplied by alpha / rank.")
+    lora_dropout: float = Field(0.05, ge=0, lt=1, description="Dropout in front of the LoRA matrices.")
+    warmup_ratio: float = Field(0.1, ge=0, lt=1, description="Share of the steps in which the learning rate rises.")
+    mix_general: float = Field(0.2, ge=0, lt=1, description="Share of general conversations in a mixed run.")
+    seed: int = Field(42, ge=0, le=2**31 - 1, description="Seed of order, initialisation and sampling.")
+
+
+class TrainSpec(Noun):
+    """One fine-tuning job as it was asked for."""
+
+    job_name: JobName
+    guild_id: GuildId
+    task_type: TaskType = TaskType.PERSONA
+    persona: Slug | None = None
+    dataset: str | None = Field(None, max_length=400, description="A dataset's name, or a path the worker may read.")
+    base_model: str | None = Field(None, max_length=400, description="None: the worker's own BASE_MODEL.")
+    hyperparameters: Hyperparameters = Hyperparameters()
+
+    @model_validator(mode="after")
+    def _names_its_data(self) -> Self:
+        if self.task_type is not TaskType.DIALOGUE and not self.persona:
+            raise ValueError(f"A {self.task_type} job needs a persona: name one with persona.")
+        if self.task_type is not TaskType.PERSONA and not self.dataset:
+            raise ValueError(f"A {self.task_type} job needs a dataset: name one with dataset.")
+        return self
+
+
+class ChatSpec(Noun):
+    """One reply that a persona is asked for."""
+
+    guild_id: GuildId
+    persona: Slug
+    version: int | None = Field(None, ge=1, description="None: the live version, or the base model if none is live.")
+    messages: tuple[Message, ...] = Field(min_length=1, max_length=200)
+    max_new_tokens: int = Field(160, ge=1, le=4096)
+    temperature: float = Field(0.7, ge=0, le=2)
+    seed: int | None = None
+
+
+class Workspace(Noun):
+    """Where a run may read and write, and with which base model; made from settings, since training reads no environment."""
+
+    artifact_root: Path
+    dataset_warehouse: Path
+    cache_dir: Path
+    base_model: str = "auto"
+    allowed_base_models: tuple[str, ...] = ()
+    hf_token: SecretStr | None = None
+
+
+# --- what is reported ----------------------------------------------------------------------------------------------
+
+
+class Warned(StrEnum):
+    """Things a plan or a report warns of; the words for people are the door's."""
+
+    REHEARSAL_MODEL = "rehearsal_model"
+    FEW_LINES = "few_lines"
+    MANY_EPOCHS = "many_epochs"
+
+
+class Plan(Noun):
+    """What a job would take, worked out from its real data before it starts."""
+
+    base_model: str
+    rehearsal: bool
+    device: str
+    fits: bool
+    examples: int
+    held_out: int
+    tokens: int
+    steps: int
+    seconds: tuple[float, float]
+    peak_gib: float
+    free_gib: float
+    disk_gib: float
+    warnings: tuple[Warned, ...] = ()
+
+
+class Phase(StrEnum):
+    """Where a run is."""
+
+    STANDIN = "standin"
+    DATA = "data"
+    LOADING = "loading"
+    BASELINE = "baseline"
+    TRAINING = "training"
+    EVALUATING = "evaluating"
+    SAVING = "saving"
+
+
+class Progress(Noun):
+    """One look at a running job. Losses are nats per assistant token."""
+
+    phase: Phase
+    step: int = 0
+    total_steps: int = 0
+    epoch: float = 0.0
+    epochs: int = 0
+    train_loss: float | None = None
+    first_train_loss: float | None = None
+    eval_loss: float | None = None
+    best_step: int | None = None
+    tokens_per_second: float | None = None
+    seconds_left: float | None = None
+
+
+class LossPoint(Noun):
+    """One point of the loss chart."""
+
+    step: int
+    train_loss: float | None = None
+    eval_loss: float | None = None
+
+
+class Verdict(StrEnum):
+    """What a scorecard says, of one line or of all."""
+
+    PASS = "pass"
+    WARN = "warn"
+    FAIL = "fail"
+    NOT_APPLICABLE = "not_applicable"
+
+
+class ScoreLine(Noun):
+    """One line of the scorecard: a value with its 95 % interval; `reference` is what the held-out human lines reach."""
+
+    id: Literal["held_out_fit", "voice", "breaks", "degeneracy"]
+    value: float | None
+    low: float | None = None
+    high: float | None = None
+    reference: float | None = None
+    verdict: Verdict
+    explanation: str = ""
+
+
+class Sample(Noun):
+    """One probe, answered with the adapter off and on."""
+
+    question: str
+    base: str
+    adapter: str
+
+
+class Report(Noun):
+    """What a finished job found; `report.json` in its run folder."""
+
+    job_id: str
+    spec: TrainSpec
+    base_model: str
+    rehearsal: bool
+    device: str
+    examples: int
+    held_out: int
+    tokens: int
+    steps: int
+    best_step: int
+    seconds: float
+    peak_gib: float
+    data_digest: str
+    eval_loss_before: float
+    eval_loss_after: float
+    perplexity_before: float
+    perplexity_after: float
+    curve: tuple[LossPoint, ...]
+    lines: tuple[ScoreLine, ...]
+    verdict: Verdict
+    samples: tuple[Sample, ...]
+    warnings: tuple[Warned, ...] = ()
+
+
+class ChatReply(Noun):
+    """What a persona answered, and with which voice; version None is the base model without an adapter."""
+
+    persona: Slug
+    name: str
+    version: int | None
+    base_model: str
+    rehearsal: bool
+    text: str
+    tokens: int
+    seconds: float
+
+
+# --- what went wrong -----------------------------------------------------------------------------------------------
+
+
+class Problem(Noun):
+    """An expected bad ending: a stable code, and one plain sentence that says what to do."""
+
+    code: str
+    sentence: str
+
+
+class UnderstudyError(Exception):
+    """Something went wrong that no one foresaw; the log has the details."""
+
+    def __init__(self, **details: object) -> None:
+        self.details = details
+        super().__init__((self.__doc__ or "").split("\n\n")[0].replace("\n    ", " ").format(**details))
+
+    @property
+    def problem(self) -> Problem:
+        """This error as it crosses Redis: the class name as code, its docstring, filled in, as sentence."""
+        return Problem(code=type(self).__name__, sentence=str(self))
+
+
+class UnknownPersona(UnderstudyError):
+    """There is no persona called {name} here. Choose one of: {choices}."""
+
+
+class UnknownDataset(UnderstudyError):
+    """There is no dataset called {name} here. Choose one of: {choices}."""
+
+
+class UnreadableData(UnderstudyError):
+    """{path} could not be read: {reason}. Fix that line or choose another dataset."""
+
+
+class EmptyDataset(UnderstudyError):
+    """{name} holds {count} usable conversations, and {needed} is the least. Add some, or choose another dataset."""
+
+
+class BaseModelNotAllowed(UnderstudyError):
+    """The base model {name} is not allowed here. Choose one of: {choices}, or ask the operator to add it to ALLOWED_BASE_MODELS."""
+
+
+class BaseModelUnavailable(UnderstudyError):
+    """The base model {name} could not be loaded: {reason}. Check its name, HF_TOKEN and the network, or give a local path."""
+
+
+class PathNotAllowed(UnderstudyError):
+    """{path} is outside the folders this server may use. Put the file under ARTIFACT_ROOT or DATASET_WAREHOUSE."""
+
+
+class DoesNotFit(UnderstudyError):
+    """This job needs about {needed_gib:.1f} GiB, and {free_gib:.1f} GiB are free. Choose a smaller base model or a shorter max_length."""
+
+
+class RunStopped(UnderstudyError):
+    """The run was stopped at step {step}; its checkpoint is kept."""
