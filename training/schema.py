@@ -60,7 +60,7 @@ class Conversation(Noun):
 
 
 class Fact(Noun):
-    """Something true of a persona; `accept` are words that show a reply knows it, `reject` words that show it does not."""
+    """Something true of a persona; `accept` words show that a reply knows it, `reject` words that it does not."""
 
     id: str
     text: str
@@ -153,7 +153,7 @@ class ChatSpec(Noun):
 
 
 class Workspace(Noun):
-    """Where a run may read and write, and with which base model; made from settings, since training reads no environment."""
+    """Where a run may read and write, and with which base model; handed down, since training reads no environment."""
 
     artifact_root: Path
     dataset_warehouse: Path
@@ -337,11 +337,13 @@ class EmptyDataset(UnderstudyError):
 
 
 class BaseModelNotAllowed(UnderstudyError):
-    """The base model {name} is not allowed here. Choose one of: {choices}, or ask the operator to add it to ALLOWED_BASE_MODELS."""
+    """The base model {name} is not allowed here. Choose one of: {choices},
+    or ask the operator to add it to ALLOWED_BASE_MODELS."""
 
 
 class BaseModelUnavailable(UnderstudyError):
-    """The base model {name} could not be loaded: {reason}. Check its name, HF_TOKEN and the network, or give a local path."""
+    """The base model {name} could not be loaded: {reason}.
+    Check its name, HF_TOKEN and the network, or give a local path."""
 
 
 class PathNotAllowed(UnderstudyError):
@@ -349,7 +351,8 @@ class PathNotAllowed(UnderstudyError):
 
 
 class DoesNotFit(UnderstudyError):
-    """This job needs about {needed_gib:.1f} GiB, and {free_gib:.1f} GiB are free. Choose a smaller base model or a shorter max_length."""
+    """This job needs about {needed_gib:.1f} GiB, and {free_gib:.1f} GiB are free.
+    Choose a smaller base model or a shorter max_length."""
 
 
 class RunStopped(UnderstudyError):
