@@ -324,6 +324,10 @@ class UnknownPersona(UnderstudyError):
     """There is no persona called {name} here. Choose one of: {choices}."""
 
 
+class UnreadableSheet(UnderstudyError):
+    """The persona sheet {name} cannot be read: {reason}. Correct the sheet and try again."""
+
+
 class UnknownDataset(UnderstudyError):
     """There is no dataset called {name} here. Choose one of: {choices}."""
 

@@ -1,0 +1,46 @@
+"""Splits, mixes and names sets of conversations, the same way every time."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+
+from training.schema import Conversation
+
+
+def split(
+    conversations: Sequence[Conversation], held_out: int, seed: int
+) -> tuple[list[Conversation], list[Conversation]]:
+    """(train, held out), both in the given order; which rows are held out depends on their ids and the seed alone.
+
+    So a row stays on its side when others are added in moderate numbers or the file is sorted anew.
+    """
+    if not 0 <= held_out <= len(conversations):
+        raise ValueError(f"cannot hold out {held_out} of {len(conversations)} conversations")
+    chosen = {id(row) for row in sorted(conversations, key=lambda row: _rank(row, seed))[:held_out]}
+    train = [row for row in conversations if id(row) not in chosen]
+    return train, [row for row in conversations if id(row) in chosen]
+
+
+def mix(
+    persona: Sequence[Conversation], general: Sequence[Conversation], share: float, seed: int
+) -> list[Conversation]:
+    """All persona rows and as many general ones as make up `share` of the result, in an order fixed by the seed.
+
+    Nothing is repeated: where there are too few general rows, all are taken and their share is smaller.
+    """
+    if not 0 <= share < 1:
+        raise ValueError(f"share must be at least 0 and below 1, not {share}")
+    wanted = min(round(len(persona) * share / (1 - share)), len(general))
+    chosen = sorted(general, key=lambda row: _rank(row, seed))[:wanted]
+    return sorted([*persona, *chosen], key=lambda row: _rank(row, seed))
+
+
+def digest(conversations: Sequence[Conversation]) -> str:
+    """A short name for exactly this set of conversations: 12 hexadecimal digits of SHA-256, whatever their order."""
+    lines = sorted(row.model_dump_json() for row in conversations)
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:12]
+
+
+def _rank(row: Conversation, seed: int) -> str:
+    return hashlib.sha256(f"{seed}\0{row.source}\0{row.id}".encode()).hexdigest()
