@@ -1,1 +1,251 @@
+"""`understudy`: assembles the storeys and starts processes by name; the one file that looks across all of them."""
 
+from __future__ import annotations
+
+import os
+import secrets
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+import training.cli
+
+if TYPE_CHECKING:
+    from processes import Group, Process
+    from tasks.settings import TaskSettings
+    from training.schema import Workspace
+
+DEMO_EPOCHS = 4
+JOURNEY_SECONDS = 300.0
+RESTART_AFTER = 2.0
+
+
+class Worker(StrEnum):
+    """The three queues a worker can serve."""
+
+    TRAIN = "train"
+    CHAT = "chat"
+    PREPARE = "prepare"
+
+
+def _settings() -> TaskSettings:
+    from tasks.settings import TaskSettings, load_settings
+
+    return load_settings(TaskSettings)
+
+
+def _workspace() -> Workspace:
+    return _settings().workspace()
+
+
+app = training.cli.build(_workspace)
+
+
+@app.command()
+def demo(
+    headless: Annotated[bool, typer.Option("--headless", help="Play the journey by itself and print it.")] = False,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port of the sandbox page; 0 takes a free one.")] = 8765,
+) -> None:
+    """The whole journey in a sandbox Discord on this machine: no token, no Redis, no GPU."""
+    from processes import Group, require_free_port
+
+    page_port = 0 if headless else port
+    require_free_port(page_port, "--port")
+    _prepare_standin()
+    with _stoppable(), tempfile.TemporaryDirectory(prefix="understudy-demo-") as folder, Group(Path(folder)) as group:
+        sandbox = _start_demo(group, Path(folder), page_port)
+        if headless:
+            _play(sandbox.said["page"])
+        else:
+            typer.echo(f"\nOpen {sandbox.said['page']} and type /finetune start. Ctrl-C stops everything.")
+            group.watch(restart_after=None)
+
+
+def _prepare_standin() -> None:
+    """Make the rehearsal model before the journey, so that set-up and journey are told apart."""
+    from training.standin import ensure_standin
+
+    began = time.monotonic()
+    ensure_standin(_workspace().cache_dir)
+    typer.echo(f"The rehearsal model is ready ({time.monotonic() - began:.0f} s).")
+
+
+def _start_demo(group: Group, folder: Path, page_port: int) -> Process:
+    """Start the sandbox, Redis, the workers and the bot, all in `folder`; returns the sandbox."""
+    token = f"sandbox-{secrets.token_hex(16)}"
+    argv = [sys.executable, "-m", "sandbox", "--page-port", str(page_port), "--data", str(folder / "sandbox")]
+    sandbox = group.start("sandbox", argv, {"SANDBOX_TOKEN": token})
+    sandbox.wait_ready(30)
+    env = {
+        "ARTIFACT_ROOT": str(folder / "artifacts"),
+        "STATE_DIR": str(folder / "state"),
+        "BASE_MODEL": "standin",
+        "DISCORD_TOKEN": token,
+        "DISCORD_GUILD_IDS": sandbox.said["guild"],
+        "DISCORD_TRAINER_ROLE": "Trainer",
+        "DISCORD_SANDBOX": sandbox.said["discord"],
+        "DISCORD_SANDBOX_CA": sandbox.said["ca"],
+    }
+    _start_redis(group, folder / "redis", env)
+    for queue in Worker:
+        group.start(queue, worker_argv(queue), env)
+    group.start("bot", [sys.executable, "-m", "bot"], env)
+    for process in group.processes:
+        process.wait_ready(120)
+        typer.echo(f"{process.name} is ready")
+    return sandbox
+
+
+def _start_redis(group: Group, data_dir: Path, env: dict[str, str]) -> None:
+    """Start the embedded Redis and put its address into `env`."""
+    argv = [sys.executable, "-m", "tasks.embedded_redis", str(data_dir)]
+    redis = group.start("redis", argv, {})
+    redis.wait_ready(30)
+    env["REDIS_URL"] = redis.said["url"]
+
+
+def _play(page_url: str) -> None:
+    """Play the journey, print the transcript and the closing JSON line; exits 1 if a step failed."""
+    import asyncio
+    import json
+
+    from sandbox.journey import JourneyFailed, play, transcript
+
+    try:
+        journey = asyncio.run(play(page_url, epochs=DEMO_EPOCHS, seconds=JOURNEY_SECONDS, say=typer.echo))
+    except JourneyFailed as failed:
+        typer.echo(json.dumps({"ok": False, "failed": str(failed)}))
+        raise typer.Exit(1) from None
+    typer.echo(transcript(journey.messages))
+    seconds = round(journey.seconds, 1)
+    outcome = {"ok": True, "job_id": journey.job_id, "seconds": seconds, "messages": len(journey.messages)}
+    typer.echo(json.dumps(outcome))
+
+
+@app.command()
+def up() -> None:
+    """Start everything on this machine: Redis unless REDIS_URL names one, the workers, the bot, and the REST door."""
+    from bot.settings import BotSettings
+    from processes import Group
+    from tasks.settings import load_settings
+
+    settings, bot_settings = _settings(), load_settings(BotSettings)
+    del bot_settings  # validated here, so that a missing token is said before anything starts
+    env: dict[str, str] = {}
+    with _stoppable(), Group(settings.state_dir / "logs") as group:
+        if settings.redis_url is None:
+            _start_redis(group, settings.state_dir / "redis", env)
+        for queue in Worker:
+            group.start(queue, worker_argv(queue), env)
+        group.start("bot", [sys.executable, "-m", "bot"], env)
+        if settings.api_key is not None:
+            group.start("api", [sys.executable, "-m", "tasks.api"], env)
+        for process in group.processes:
+            process.wait_ready(300)
+            typer.echo(f"{process.name} is ready")
+        group.watch(restart_after=RESTART_AFTER)
+
+
+@contextmanager
+def _stoppable() -> Iterator[None]:
+    """Let SIGTERM stop what is inside as Ctrl-C does, and both without a traceback."""
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    except KeyboardInterrupt:
+        typer.echo("\nStopped.")
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+@app.command()
+def bot() -> None:
+    """Start the Discord bot."""
+    from bot.__main__ import main as run_bot
+
+    run_bot()
+
+
+def worker_argv(queue: Worker) -> list[str]:
+    """Celery's command line for one queue: one thread, since the work itself runs in a child or on one engine."""
+    name = {"train": "gpu0"}.get(queue, queue)
+    celery = [sys.executable, "-m", "celery", "-A", "tasks.app", "worker"]
+    return [
+        *celery,
+        "-P",
+        "threads",
+        "-c",
+        "1",
+        "-Q",
+        queue,
+        "-n",
+        f"{name}@%h",
+        "--without-mingle",
+        "--without-gossip",
+    ]
+
+
+@app.command()
+def worker(queue: Annotated[Worker, typer.Argument(help="The queue to serve.")]) -> None:
+    """Start the worker of one queue."""
+    _settings()  # what is wrong with them is said here, in plain words, before Celery starts
+    argv = worker_argv(queue)
+    os.execv(argv[0], argv)  # noqa: S606 - so that a signal reaches Celery itself; the arguments are ours
+
+
+@app.command()
+def api() -> None:
+    """Start the REST door."""
+    from tasks.api import main as serve
+
+    serve()
+
+
+@app.command()
+def doctor(
+    alive: Annotated[str | None, typer.Option(help="Only ask whether this process gave a sign of life.")] = None,
+) -> None:
+    """Check settings, folders, Redis, workers, base model and Discord; each ✗ comes with its fix."""
+    import asyncio
+
+    import bot.doctor
+    import tasks.alive
+    import tasks.doctor
+
+    if alive is not None:
+        raise typer.Exit(0 if tasks.alive.is_alive(_settings().state_dir, alive) else 1)
+    checks = [*asyncio.run(tasks.doctor.examine()), *asyncio.run(bot.doctor.examine())]
+    for check in checks:
+        typer.echo(f"{'✓' if check.ok else '✗'} {check.name}: {check.found}")
+        if not check.ok:
+            typer.echo(f"    {check.fix}")
+    raise typer.Exit(0 if all(check.ok for check in checks) else 1)
+
+
+def main() -> None:
+    """The console script: an expected error is one sentence and exit code 2."""
+    try:
+        app()
+    except Exception as error:
+        from training.schema import UnderstudyError
+
+        if not isinstance(error, UnderstudyError):
+            raise
+        print(f"✗ {error}", file=sys.stderr)
+        raise SystemExit(2) from None
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,302 @@
+"""The REST door: the same client and the same durable acceptance as the bot, behind a bearer key."""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from pydantic import Field, ValidationError
+
+from tasks.client import Client
+from tasks.errors import NoSuchJob, RedisAway, WorkersAway
+from tasks.jobs import JobState, JobView, Origin, new_job
+from tasks.settings import TaskSettings, load_settings
+from training.schema import (
+    Hyperparameters,
+    JobName,
+    Noun,
+    Plan,
+    Problem,
+    Progress,
+    Report,
+    Slug,
+    TaskType,
+    TrainSpec,
+    UnderstudyError,
+)
+
+MAX_BODY_BYTES = 64 * 1024
+PLAN_SECONDS = 60.0
+
+
+class NoApiKey(UnderstudyError):
+    """The REST door needs a key: set API_KEY to a long random text, then start it again."""
+
+
+class WrongKey(UnderstudyError):
+    """This door needs your key: send the header "Authorization: Bearer KEY" with the server's API_KEY."""
+
+
+class BodyTooLarge(UnderstudyError):
+    """The request is larger than {limit} bytes. Send the dataset's name or path, not its content."""
+
+
+class BadRequest(UnderstudyError):
+    """The request cannot be understood: {reasons}"""
+
+
+class JobKnobs(Noun):
+    """`hyperparameters` of a request, by the names that transformers gives them."""
+
+    num_train_epochs: int = Hyperparameters.model_fields["epochs"].default
+    per_device_train_batch_size: int | None = None
+    learning_rate: float | None = None
+
+
+class StartTraining(Noun):
+    """The body of `POST /finetune/start-training`.
+
+    A persona job names its persona with `persona`, or in `dataset_path` when it needs nothing else.
+    """
+
+    job_name: JobName
+    base_model: str | None = Field(None, max_length=400)
+    dataset_path: str | None = Field(None, max_length=400)
+    persona: Slug | None = None
+    task_type: TaskType = TaskType.PERSONA
+    hyperparameters: JobKnobs = JobKnobs()
+
+    def spec(self, guild_id: str) -> TrainSpec:
+        """The job this body asks for; raises pydantic's ValidationError."""
+        persona, dataset = self.persona, self.dataset_path
+        if self.task_type is TaskType.PERSONA and persona is None:
+            persona, dataset = dataset, None
+        return TrainSpec(
+            job_name=self.job_name,
+            guild_id=guild_id,
+            task_type=self.task_type,
+            persona=persona,
+            dataset=dataset,
+            base_model=self.base_model,
+            hyperparameters=Hyperparameters(
+                epochs=self.hyperparameters.num_train_epochs,
+                batch_size=self.hyperparameters.per_device_train_batch_size,
+                learning_rate=self.hyperparameters.learning_rate,
+            ),
+        )
+
+
+class JobAnswer(Noun):
+    """A job as the REST door shows it; `address` is where to ask again."""
+
+    id: str
+    job_name: str
+    task_type: TaskType
+    state: JobState
+    address: str
+    created_at: float
+    position: int | None = None
+    version: int | None = None
+    plan: Plan | None = None
+    progress: Progress | None = None
+    report: Report | None = None
+    problem: Problem | None = None
+
+
+class JobList(Noun):
+    """The jobs of the key's guild, newest first."""
+
+    jobs: tuple[JobAnswer, ...]
+
+
+def answer(view: JobView, plan: Plan | None = None) -> JobAnswer:
+    """A training job's view as the door's answer."""
+    spec = view.job.spec
+    if not isinstance(spec, TrainSpec):
+        raise NoSuchJob(name=view.job.id)
+    return JobAnswer(
+        id=view.job.id,
+        job_name=spec.job_name,
+        task_type=spec.task_type,
+        state=view.state,
+        address=f"/finetune/jobs/{view.job.id}",
+        created_at=view.job.created_at,
+        position=view.position,
+        version=view.version,
+        plan=plan or view.plan,
+        progress=view.progress,
+        report=view.report,
+        problem=view.problem,
+    )
+
+
+STATUS = {
+    "WrongKey": 401,
+    "NoSuchJob": 404,
+    "JobEnded": 409,
+    "BodyTooLarge": 413,
+    "RedisAway": 503,
+    "WorkersAway": 503,
+}
+
+
+def refusal(error: UnderstudyError) -> JSONResponse:
+    """An expected error as `{"error": {"code", "sentence"}}`; what is not listed in STATUS is the request's fault."""
+    headers = {"WWW-Authenticate": "Bearer"} if isinstance(error, WrongKey) else None
+    content = {"error": error.problem.model_dump()}
+    return JSONResponse(content, status_code=STATUS.get(type(error).__name__, 422), headers=headers)
+
+
+def in_plain_words(errors: list[Any]) -> BadRequest:
+    """pydantic's list of complaints as one sentence."""
+    reasons = []
+    for item in errors:
+        where = ".".join(str(part) for part in item["loc"] if part != "body")
+        what = item["msg"].removeprefix("Value error, ")
+        reasons.append(f"{where}: {what}" if where else what)
+    return BadRequest(reasons="; ".join(reasons) + ("" if reasons and reasons[-1].endswith(".") else "."))
+
+
+class Door:
+    """What the routes share: the client, the key and the guild it opens."""
+
+    def __init__(self, client: Client, key: str, guild_id: str) -> None:
+        self.client = client
+        self.guild_id = guild_id
+        self._key = key.encode()
+
+    def admit(self, credentials: HTTPAuthorizationCredentials | None) -> None:
+        """Raise WrongKey unless the bearer key is the server's; compared in constant time."""
+        if credentials is None or not hmac.compare_digest(credentials.credentials.encode(), self._key):
+            raise WrongKey
+
+
+bearer = HTTPBearer(auto_error=False)
+
+
+def admitted(request: Request, credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(bearer)]) -> Door:
+    """The door, for a caller who holds the key."""
+    door: Door = request.app.state.door
+    door.admit(credentials)
+    return door
+
+
+Admitted = Annotated[Door, Depends(admitted)]
+router = APIRouter(prefix="/finetune")
+
+
+@router.post("/start-training", status_code=202)
+async def start_training(body: StartTraining, door: Admitted, response: Response) -> JobAnswer:
+    """Check the request against its real data, accept it durably, and answer with the job's address.
+
+    With the workers away it is accepted all the same, unplanned; what is wrong with it then shows as a failed job.
+    """
+    try:
+        spec = body.spec(door.guild_id)
+    except ValidationError as error:
+        raise in_plain_words(error.errors()) from error
+    job = new_job("train", spec, Origin(door="api", guild_id=door.guild_id))
+    try:
+        plan = await door.client.plan(spec, job.origin, timeout=PLAN_SECONDS)
+    except (RedisAway, WorkersAway):
+        plan = None
+    await door.client.submit(job)
+    shown = answer(await door.client.show(job.id, door.guild_id), plan)
+    response.headers["Location"] = shown.address
+    return shown
+
+
+@router.get("/jobs")
+async def list_jobs(door: Admitted, limit: Annotated[int, Field(ge=1, le=100)] = 25) -> JobList:
+    """The newest jobs."""
+    views = await door.client.jobs(door.guild_id, limit)
+    return JobList(jobs=tuple(answer(view) for view in views if view.job.kind == "train"))
+
+
+@router.get("/jobs/{job_id}")
+async def show_job(job_id: str, door: Admitted) -> JobAnswer:
+    """One job."""
+    return answer(await door.client.show(job_id, door.guild_id))
+
+
+@router.post("/jobs/{job_id}/cancel", status_code=202)
+async def cancel_job(job_id: str, door: Admitted) -> JobAnswer:
+    """Ask for a job's end; 409 if it has ended already."""
+    return answer(await door.client.cancel(job_id, door.guild_id))
+
+
+async def bounded(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
+    """Refuse a body that is too large, or that does not say how large it is, before it is read."""
+    length = request.headers.get("content-length")
+    chunked = "transfer-encoding" in request.headers
+    if chunked or (length is not None and (not length.isdigit() or int(length) > MAX_BODY_BYTES)):
+        return refusal(BodyTooLarge(limit=MAX_BODY_BYTES))
+    return await call_next(request)
+
+
+def make_app(settings: TaskSettings) -> FastAPI:
+    """The REST application; raises NoApiKey without a key, since it must never stand open."""
+    if settings.api_key is None:
+        raise NoApiKey
+    key = settings.api_key.get_secret_value()
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        client = Client(settings, settings.state_dir / "api-accepted.sqlite")
+        await client.start()
+        app.state.door = Door(client, key, settings.api_guild_id)
+        try:
+            yield
+        finally:
+            await client.close()
+
+    # The interactive pages would fetch their scripts from elsewhere; /openapi.json says the same.
+    app = FastAPI(title="Understudy", lifespan=lifespan, docs_url=None, redoc_url=None)
+    app.middleware("http")(bounded)
+    app.include_router(router)
+
+    @app.get("/health")
+    async def health() -> dict[str, bool]:
+        """Whether this process answers; needs no key and tells nothing else."""
+        return {"ok": True}
+
+    @app.exception_handler(UnderstudyError)
+    async def expected(_: Request, error: UnderstudyError) -> JSONResponse:
+        return refusal(error)
+
+    @app.exception_handler(RequestValidationError)
+    async def malformed(_: Request, error: RequestValidationError) -> JSONResponse:
+        return refusal(in_plain_words(list(error.errors())))
+
+    return app
+
+
+def main() -> None:
+    """Serve until SIGTERM or Ctrl-C; prints the readiness line when it listens."""
+    import asyncio
+    import json
+
+    import uvicorn
+
+    settings = load_settings(TaskSettings)
+    app = make_app(settings)
+    config = uvicorn.Config(app, host=settings.api_host, port=settings.api_port, log_level="warning")
+    server = uvicorn.Server(config)
+
+    async def serve() -> None:
+        task = asyncio.create_task(server.serve())
+        while not (server.started or task.done()):
+            await asyncio.sleep(0.05)
+        if server.started:
+            port = server.servers[0].sockets[0].getsockname()[1]
+            address = f"http://{settings.api_host}:{port}"
+            print("READY " + json.dumps({"process": "api", "address": address}), flush=True)
+        await task
+
+    asyncio.run(serve())
