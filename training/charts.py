@@ -50,9 +50,8 @@ def loss_chart(curve: Sequence[LossPoint], *, title: str) -> bytes:
             axes.plot(steps, losses, color=HELD_OUT, linewidth=2.8, label="held out", marker=_dot(held_out))
             _mark_best(axes, held_out)
         if train or held_out:
-            legend = axes.legend(loc="upper right", frameon=False, prop=_font(10))
-            for text in legend.get_texts():
-                text.set_color(INK)
+            place = {"loc": "lower left", "bbox_to_anchor": (0, 1), "borderaxespad": 0.4}
+            axes.legend(ncols=3, frameon=False, prop=_font(10), labelcolor=INK, **place)
         else:
             axes.text(0.5, 0.5, "no steps yet", transform=axes.transAxes, ha="center", color=INK)
         figure.tight_layout()
@@ -71,7 +70,7 @@ def _dot(points: Sequence[object]) -> str:
 
 
 def _dress(axes: Axes, title: str) -> None:
-    axes.set_title(_printable(title), color=INK, fontproperties=_font(14), loc="left", pad=12, parse_math=False)
+    axes.set_title(_printable(title), color=INK, fontproperties=_font(14), loc="left", pad=36, parse_math=False)
     axes.set_xlabel("step", color=INK, fontproperties=_font(10))
     axes.set_ylabel("loss (nats per token)", color=INK, fontproperties=_font(10))
     axes.tick_params(colors=INK, length=0)
@@ -85,19 +84,18 @@ def _dress(axes: Axes, title: str) -> None:
 
 
 def _mark_best(axes: Axes, held_out: list[tuple[int, float]]) -> None:
-    """A ring on the lowest held-out loss, with its figures on the side that has room."""
+    """A ring on the lowest held-out loss; its figures stand in the legend, where no curve can run through them."""
     step, loss = min(held_out, key=lambda point: (point[1], point[0]))
-    axes.plot([step], [loss], "o", markersize=11, markerfacecolor=BACKGROUND, markeredgecolor=HELD_OUT, mew=2.8)
-    middle = sum(axes.get_xlim()) / 2
-    left = step <= middle
-    axes.annotate(
-        f"best {loss:.2f} at step {step}",
-        (step, loss),
-        xytext=(12 if left else -12, 14),
-        textcoords="offset points",
-        ha="left" if left else "right",
-        color=INK,
-        fontproperties=_font(11),
+    axes.plot(
+        [step],
+        [loss],
+        marker="o",
+        markersize=11,
+        markerfacecolor=BACKGROUND,
+        markeredgecolor=HELD_OUT,
+        markeredgewidth=2.8,
+        linestyle="",
+        label=f"best {loss:.2f} at step {step}",
     )
 
 
