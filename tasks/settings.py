@@ -1,0 +1,143 @@
+"""What an operator may set for the queue and its workers, read from the environment and from `.env`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, TypeVar
+
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError, field_validator
+from pydantic_core import ErrorDetails
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from tasks.errors import SettingsWrong
+from training.schema import Workspace
+
+SettingsT = TypeVar("SettingsT", bound=BaseSettings)
+
+
+def _absolute(path: Path) -> Path:
+    return path.expanduser().absolute()
+
+
+def _split(value: object) -> object:
+    return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+
+Folder = Annotated[Path, AfterValidator(_absolute)]
+CommaList = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
+
+
+class TaskSettings(BaseSettings):
+    """Everything the queue's house is told from outside; training gets its share as arguments."""
+
+    model_config = SettingsConfigDict(
+        env_file=".env", env_file_encoding="utf-8", env_ignore_empty=True, extra="ignore", frozen=True
+    )
+
+    redis_url: SecretStr | None = Field(
+        None, description="Address of the Redis that holds jobs; empty: the embedded one in STATE_DIR."
+    )
+    state_dir: Folder = Field(
+        Path(".understudy/state"),
+        validate_default=True,
+        description="Folder for ledgers, locks and the embedded Redis.",
+    )
+    artifact_root: Folder = Field(
+        Path(".understudy/artifacts"), validate_default=True, description="Folder for runs, adapters and uploads."
+    )
+    dataset_warehouse: Folder = Field(
+        Path("/mnt/ai_warehouse/datasets"), validate_default=True, description="Folder of datasets that jobs may read."
+    )
+    cache_dir: Folder = Field(
+        Path("~/.cache/understudy"), validate_default=True, description="Folder for what can be made again."
+    )
+    base_model: str = Field(
+        "auto",
+        min_length=1,
+        max_length=400,
+        description="Model that personas are trained on: a hub name, a local path, `standin`, or `auto`.",
+    )
+    allowed_base_models: CommaList = Field((), description="More base models that a job may name, separated by commas.")
+    hf_token: SecretStr | None = Field(None, description="Token for gated models on the Hugging Face hub.")
+    llm_base_url: str | None = Field(
+        None, description="OpenAI-compatible server that helps to write dialogues; empty: none."
+    )
+    api_key: SecretStr | None = Field(None, description="Bearer key that REST callers must send; empty: no REST door.")
+    api_host: str = Field("127.0.0.1", min_length=1, description="Address the REST door listens on.")
+    api_port: int = Field(8000, ge=1, le=65535, description="Port the REST door listens on.")
+    gpu: int = Field(0, ge=0, le=63, description="Number of the GPU that this machine's train worker uses.")
+
+    @field_validator("redis_url")
+    @classmethod
+    def _is_redis(cls, value: SecretStr | None) -> SecretStr | None:
+        if value and not value.get_secret_value().startswith(("redis://", "rediss://")):
+            raise ValueError("must start with redis:// or rediss://")
+        return value
+
+    @field_validator("llm_base_url")
+    @classmethod
+    def _is_http(cls, value: str | None) -> str | None:
+        if value and not value.startswith(("http://", "https://")):
+            raise ValueError("must start with http:// or https://")
+        return value
+
+    @field_validator("api_key")
+    @classmethod
+    def _is_long(cls, value: SecretStr | None) -> SecretStr | None:
+        if value and len(value.get_secret_value()) < 16:
+            raise ValueError("must have at least 16 characters")
+        return value
+
+    @property
+    def redis_dir(self) -> Path:
+        """The embedded Redis' folder."""
+        return self.state_dir / "redis"
+
+    def run_dir(self, job_id: str) -> Path:
+        """The run folder of one training job."""
+        return self.artifact_root / "runs" / job_id
+
+    def workspace(self) -> Workspace:
+        """The part of the settings that training is handed."""
+        return Workspace(
+            artifact_root=self.artifact_root,
+            dataset_warehouse=self.dataset_warehouse,
+            cache_dir=self.cache_dir,
+            base_model=self.base_model,
+            allowed_base_models=self.allowed_base_models,
+            hf_token=self.hf_token,
+        )
+
+
+def load_settings(cls: type[SettingsT]) -> SettingsT:
+    """Read and check a settings class; raises SettingsWrong with every problem at once, in plain words."""
+    try:
+        return cls()
+    except ValidationError as error:
+        problems = [f"\n  {_variable(cls, detail)}: {_words(detail)}." for detail in error.errors(include_input=False)]
+        # The original error quotes its input, which may be a secret: it must not travel along.
+        raise SettingsWrong(problems="".join(problems)) from None
+
+
+def _variable(cls: type[BaseSettings], detail: ErrorDetails) -> str:
+    name = str(detail["loc"][0]) if detail["loc"] else "settings"
+    prefix = cls.model_config.get("env_prefix") or ""
+    return (name if name.lower().startswith(prefix.lower()) else prefix + name).upper()
+
+
+def _words(detail: ErrorDetails) -> str:
+    limits = detail.get("ctx", {})
+    plain = {
+        "missing": "is required",
+        "int_parsing": "must be a whole number",
+        "float_parsing": "must be a number",
+        "bool_parsing": "must be true or false",
+        "greater_than_equal": f"must be at least {limits.get('ge')}",
+        "greater_than": f"must be more than {limits.get('gt')}",
+        "less_than_equal": f"must be at most {limits.get('le')}",
+        "less_than": f"must be less than {limits.get('lt')}",
+        "string_too_short": f"must have at least {limits.get('min_length')} characters",
+        "string_too_long": f"must have at most {limits.get('max_length')} characters",
+        "value_error": str(limits.get("error", "")),
+    }
+    return plain.get(detail["type"], detail["msg"]).rstrip(".")
