@@ -53,6 +53,7 @@ def loss_chart(curve: Sequence[LossPoint], *, title: str) -> bytes:
             place = {"loc": "lower left", "bbox_to_anchor": (0, 1), "borderaxespad": 0.4}
             axes.legend(ncols=3, frameon=False, prop=_font(10), labelcolor=INK, **place)
         else:
+            axes.set(xticks=[], yticks=[])
             axes.text(0.5, 0.5, "no steps yet", transform=axes.transAxes, ha="center", color=INK)
         figure.tight_layout()
         png = BytesIO()

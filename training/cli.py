@@ -1,0 +1,413 @@
+"""`understudy train | resume | plan | chat | persona | data`: training from a terminal, with no queue and no Discord.
+
+What is heavy (torch, transformers) is imported inside the commands, so that `--help` answers at once.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import secrets
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from annotated_types import Ge, Le
+from pydantic import ValidationError
+
+from training.schema import (
+    ChatSpec,
+    Conversation,
+    EmptyDataset,
+    Hyperparameters,
+    Message,
+    Plan,
+    Progress,
+    Report,
+    RunStopped,
+    TaskType,
+    TrainSpec,
+    UnderstudyError,
+    Workspace,
+)
+
+if TYPE_CHECKING:
+    from rich.progress import Progress as Bars
+
+LOCAL_GUILD = "local"
+"""The guild of everything done from a terminal: no Discord guild has this id."""
+
+
+class UnknownRun(UnderstudyError):
+    """There is no run {job_id} of this terminal's that could go on. `understudy train` prints the id of each."""
+
+
+def build(make_workspace: Callable[[], Workspace]) -> typer.Typer:
+    """The command line of this storey; `make_workspace` is called by commands, never for `--help`."""
+    app = typer.Typer(
+        name="understudy",
+        help="Train, judge and talk to a community's own personas.",
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        context_settings={"obj": make_workspace, "help_option_names": ["-h", "--help"]},
+    )
+    for command in (train, resume, plan, chat):
+        app.command()(command)
+    app.add_typer(persona_app)
+    app.add_typer(data_app)
+    return app
+
+
+def _workspace(ctx: typer.Context) -> Workspace:
+    made: Workspace = ctx.obj()
+    return made
+
+
+# --- train, resume, plan -------------------------------------------------------------------------------------------
+
+
+def _spec(
+    persona: Annotated[
+        str | None, typer.Option(help="Slug of the persona, as `understudy persona list` shows it.")
+    ] = None,
+    task_type: Annotated[TaskType, typer.Option(help=str(TaskType.__doc__))] = TaskType.PERSONA,
+    dataset: Annotated[str | None, typer.Option(help=TrainSpec.model_fields["dataset"].description)] = None,
+    base_model: Annotated[str | None, typer.Option(help="Default: the configured BASE_MODEL.")] = None,
+    job_name: Annotated[str | None, typer.Option(help="Default: the persona's or the dataset's name.")] = None,
+    **knobs: Any,
+) -> TrainSpec:
+    """The job that these options ask for; what is wrong with them is said in one line."""
+    name = job_name or persona or Path(dataset or "run").stem
+    try:
+        return TrainSpec(
+            job_name=name,
+            guild_id=LOCAL_GUILD,
+            task_type=task_type,
+            persona=persona,
+            dataset=dataset,
+            base_model=base_model,
+            hyperparameters=Hyperparameters(**knobs),
+        )
+    except ValidationError as error:
+        raise typer.BadParameter("; ".join(_fault(fault) for fault in error.errors())) from error
+
+
+def _fault(fault: Any) -> str:
+    where = ".".join(str(part) for part in fault["loc"])
+    said = str(fault["msg"]).removeprefix("Value error, ")
+    return f"{where}: {said}" if where else said
+
+
+def _knob_parameters() -> list[inspect.Parameter]:
+    """One option for each knob: type, default, bounds and sentence are those of Hyperparameters."""
+    parameters = []
+    for name, field in Hyperparameters.model_fields.items():
+        lowest: Any = next((bound.ge for bound in field.metadata if isinstance(bound, Ge)), None)
+        highest: Any = next((bound.le for bound in field.metadata if isinstance(bound, Le)), None)
+        shown = True if field.default is not None else "what catalog/models.toml recommends"
+        option = typer.Option(help=field.description, min=lowest, max=highest, show_default=shown)
+        annotation = Annotated[field.annotation, option]  # type: ignore[name-defined]
+        kind = inspect.Parameter.KEYWORD_ONLY
+        parameters.append(inspect.Parameter(name, kind, default=field.default, annotation=annotation))
+    return parameters
+
+
+def _takes_spec(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command, in place of its parameter `spec`, the options that make one up."""
+    asked = list(inspect.signature(_spec, eval_str=True).parameters.values())[:-1] + _knob_parameters()
+    own = [p for p in inspect.signature(command, eval_str=True).parameters.values() if p.name != "spec"]
+
+    @functools.wraps(command)
+    def run(**given: Any) -> None:
+        spec = _spec(**{parameter.name: given.pop(parameter.name) for parameter in asked})
+        command(spec=spec, **given)
+
+    keyword_only = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in own + asked]
+    run.__signature__ = inspect.Signature(keyword_only)  # type: ignore[attr-defined]
+    return run
+
+
+@_takes_spec
+def train(ctx: typer.Context, spec: TrainSpec) -> None:
+    """Fine-tune in this process, with a progress bar. Ctrl-C keeps a checkpoint to go on from."""
+    _run(spec, secrets.token_hex(6), _workspace(ctx))
+
+
+def resume(
+    ctx: typer.Context, job_id: Annotated[str, typer.Argument(help="The id that `understudy train` printed.")]
+) -> None:
+    """Go on with a run of this terminal's that was stopped, from its newest checkpoint."""
+    workspace = _workspace(ctx)
+    known = {path.parent.name: path for path in (workspace.artifact_root / "runs").glob("*/spec.json")}
+    spec = TrainSpec.model_validate_json(known[job_id].read_bytes()) if job_id in known else None
+    # A guild's runs belong to its workers: two processes must not write into one folder.
+    if spec is None or spec.guild_id != LOCAL_GUILD:
+        raise UnknownRun(job_id=job_id)
+    _run(spec, job_id, workspace)
+
+
+@_takes_spec
+def plan(
+    ctx: typer.Context,
+    spec: TrainSpec,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """What a run would take: examples, steps, time, memory. Nothing is trained."""
+    from training import pipeline
+
+    found = pipeline.plan(spec, workspace=_workspace(ctx))
+    if as_json:
+        typer.echo(found.model_dump_json(indent=2))
+    else:
+        _print_plan(spec, found)
+
+
+def _run(spec: TrainSpec, job_id: str, workspace: Workspace) -> None:
+    from training import pipeline
+
+    run_dir = workspace.artifact_root / "runs" / job_id
+    typer.echo(f"Run {job_id} in {run_dir}", err=True)
+    try:
+        with _progress_bar() as show, _stop_on_ctrl_c() as stop:
+            report = pipeline.finetune(
+                spec,
+                job_id=job_id,
+                workspace=workspace,
+                run_dir=run_dir,
+                on_progress=show,
+                should_stop=stop.is_set,
+            )
+    except RunStopped as stopped:
+        typer.echo(f"{stopped} Go on with: understudy resume {job_id}", err=True)
+        raise typer.Exit(130) from None
+    _print_report(report, run_dir)
+
+
+@contextmanager
+def _stop_on_ctrl_c() -> Iterator[threading.Event]:
+    """An event that the first Ctrl-C sets; the second one interrupts at once."""
+    stop = threading.Event()
+
+    def ask(number: int, frame: FrameType | None) -> None:
+        stop.set()
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    before = signal.signal(signal.SIGINT, ask)
+    try:
+        yield stop
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+@contextmanager
+def _progress_bar() -> Iterator[Callable[[Progress], None]]:
+    """A bar on stderr, and what moves it."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
+    from rich.progress import Progress as Bars
+
+    figures = TextColumn("{task.fields[figures]}")
+    columns = (TextColumn("{task.description:<11}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), figures)
+    with Bars(*columns, console=Console(stderr=True)) as bars:
+        task = bars.add_task("starting", total=None, figures="")
+        yield functools.partial(_move, bars, task)
+
+
+def _move(bars: Bars, task: Any, progress: Progress) -> None:
+    losses = {"loss": progress.train_loss, "held out": progress.eval_loss}
+    figures = " · ".join(f"{name} {loss:.2f}" for name, loss in losses.items() if loss is not None)
+    total = progress.total_steps or None
+    bars.update(task, description=progress.phase.value, completed=progress.step, total=total, figures=figures)
+
+
+def _print_plan(spec: TrainSpec, found: Plan) -> None:
+    least, most = found.seconds
+    rows = {
+        "base model": found.base_model + (" (rehearsal)" if found.rehearsal else ""),
+        "device": found.device,
+        "examples": f"{found.examples}, and {found.held_out} held out",
+        "tokens": f"{found.tokens:,}",
+        "steps": f"{found.steps:,} in {spec.hyperparameters.epochs} epochs",
+        "time": f"{_duration(least)} to {_duration(most)}",
+        "memory": f"{found.peak_gib:.1f} of {found.free_gib:.1f} GiB free: {'fits' if found.fits else 'does not fit'}",
+        "disk": f"{found.disk_gib:.2f} GiB",
+        "warnings": ", ".join(warning.value.replace("_", " ") for warning in found.warnings) or "none",
+    }
+    _print_rows(f"Plan of {spec.job_name}", rows)
+
+
+def _print_report(report: Report, run_dir: Path) -> None:
+    rows = {
+        "base model": report.base_model + (" (rehearsal)" if report.rehearsal else ""),
+        "held-out loss": f"{report.eval_loss_before:.2f} → {report.eval_loss_after:.2f}",
+        "perplexity": f"{report.perplexity_before:.1f} → {report.perplexity_after:.1f}",
+        "best step": f"{report.best_step} of {report.steps}",
+        "time": _duration(report.seconds),
+        "verdict": report.verdict.value.replace("_", " "),
+    }
+    for line in report.lines:
+        rows[line.id.replace("_", " ")] = f"{line.verdict.value.replace('_', ' ')}. {line.explanation}"
+    rows["adapter"] = str(run_dir / "adapter")
+    _print_rows(f"{report.spec.job_name} is done", rows)
+    for sample in report.samples[:3]:
+        typer.echo(f"\n> {sample.question}\n  base:    {sample.base}\n  adapter: {sample.adapter}")
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02} min" if hours else f"{minutes} min {rest:02} s" if minutes else f"{rest} s"
+
+
+def _print_rows(title: str, rows: dict[str, str]) -> None:
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table(title=title, title_justify="left", show_header=False, box=None, padding=(0, 2, 0, 0))
+    for name, value in rows.items():
+        table.add_row(name, escape(value), style=None)
+    Console(highlight=False, soft_wrap=False).print(table)
+
+
+# --- chat ----------------------------------------------------------------------------------------------------------
+
+
+def chat(
+    ctx: typer.Context,
+    persona: Annotated[str, typer.Argument(help="Slug of the persona.")],
+    adapter: Annotated[
+        Path | None,
+        typer.Option(exists=True, file_okay=False, help="A run's adapter folder; without it the base model answers."),
+    ] = None,
+    temperature: Annotated[float, typer.Option(min=0, max=2, help="0 always takes the likeliest word.")] = 0.7,
+    seed: Annotated[int | None, typer.Option(help="Same seed, same answers.")] = None,
+) -> None:
+    """Talk to a persona; each line of standard input is a turn, and the end of input ends the talk."""
+    from training.inference import Engine
+    from training.persona.sheet import find_persona
+
+    workspace = _workspace(ctx)
+    who = find_persona(workspace, LOCAL_GUILD, persona)
+    engine = Engine(workspace)
+    if sys.stdin.isatty():
+        typer.echo(f"{who.name}: {who.greeting}")
+    history: list[Message] = []
+    for line in _lines():
+        history.append(Message(role="user", content=line))
+        spec = ChatSpec(
+            guild_id=LOCAL_GUILD, persona=persona, messages=tuple(history[-99:]), temperature=temperature, seed=seed
+        )
+        reply = engine.reply(spec, who, adapter, None)
+        history.append(Message(role="assistant", content=reply.text or "…"))
+        typer.echo(f"{who.name}: {reply.text}")
+
+
+def _lines() -> Iterator[str]:
+    """What a person types, until the end of input or Ctrl-C; blank lines are passed over."""
+    prompt = "you: " if sys.stdin.isatty() else ""
+    while True:
+        try:
+            line = input(prompt).strip()
+        except (EOFError, KeyboardInterrupt):
+            return
+        if line:
+            yield line
+
+
+# --- persona -------------------------------------------------------------------------------------------------------
+
+persona_app = typer.Typer(name="persona", help="The cast.", no_args_is_help=True)
+
+
+@persona_app.command("list")
+def list_personas(ctx: typer.Context) -> None:
+    """All personas, with how many conversations each has to learn from."""
+    from training.persona.dialogues import persona_conversations
+    from training.persona.sheet import load_cast
+
+    workspace = _workspace(ctx)
+    rows = {}
+    for slug, persona in load_cast(workspace, LOCAL_GUILD).items():
+        try:
+            count = len(persona_conversations(persona, workspace, LOCAL_GUILD))
+        except EmptyDataset:
+            count = 0
+        rows[slug] = f"{persona.name} · {count} conversations"
+    _print_rows("Personas", rows)
+
+
+@persona_app.command("show")
+def show_persona(ctx: typer.Context, persona: Annotated[str, typer.Argument(help="Slug of the persona.")]) -> None:
+    """What a persona's sheet says, as the models see it and as the scorecard uses it."""
+    from training.persona.sheet import find_persona
+
+    who = find_persona(_workspace(ctx), LOCAL_GUILD, persona)
+    rows = {
+        "aliases": ", ".join(who.aliases) or "none",
+        "system card": who.system_card(),
+        "traits": ", ".join(who.traits),
+        "never says": "; ".join(who.taboos),
+        "greeting": who.greeting,
+    }
+    rows |= {f"knows {other}": sentence for other, sentence in who.relationships.items()}
+    rows |= {fact.id: fact.text for fact in who.facts}
+    _print_rows(who.name, rows)
+
+
+# --- data ----------------------------------------------------------------------------------------------------------
+
+data_app = typer.Typer(name="data", help="The datasets.", no_args_is_help=True)
+
+
+@data_app.command("list")
+def list_data() -> None:
+    """The datasets of catalog/datasets.toml."""
+    from training.data.catalog import datasets
+
+    rows = {name: f"{row.description} ({row.lang}, {row.license})" for name, row in datasets().items()}
+    _print_rows("Datasets", rows)
+
+
+@data_app.command("show")
+def show_data(
+    ctx: typer.Context, dataset: Annotated[str, typer.Argument(help="A dataset's name, or a readable path.")]
+) -> None:
+    """Size, digest and first conversation of a dataset."""
+    from training.data.catalog import load_dataset
+
+    _print_conversations(dataset, load_dataset(dataset, _workspace(ctx), LOCAL_GUILD))
+
+
+@data_app.command("validate")
+def validate_data(file: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="A JSONL file.")]) -> None:
+    """Check a file of conversations; the first bad line is named."""
+    from training.data.read import read_conversations
+
+    rows = read_conversations(file)
+    if not rows:
+        raise EmptyDataset(name=file, count=0, needed=1)
+    _print_conversations(f"{file} is valid", rows)
+
+
+def _print_conversations(title: str, conversations: list[Conversation]) -> None:
+    from training.data.mix import digest
+
+    turns = [message for row in conversations for message in row.messages if message.role == "assistant"]
+    rows = {
+        "conversations": f"{len(conversations):,}",
+        "answers": f"{len(turns):,}, of {sum(len(t.content.split()) for t in turns) / len(turns):.0f} words on average",
+        "licences": ", ".join(sorted({row.license or "none given" for row in conversations})),
+        "languages": ", ".join(sorted({row.lang for row in conversations})),
+        "digest": digest(conversations),
+    }
+    first = conversations[0].messages
+    rows |= {f"first, {message.role}": message.content for message in first}
+    _print_rows(title, rows)
