@@ -1,0 +1,202 @@
+"""What a door has accepted, on disk before anyone is told: commands, and drafts that still wait for Start.
+
+One SQLite file per door. All its writes go through one thread that commits whatever has gathered, so a burst of
+commands costs few fsyncs and the event loop never waits for the disk. An accepted command is pushed to Redis again
+and again until its job has ended there; so an emptied Redis loses none.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import dataclass
+from pathlib import Path
+from queue import SimpleQueue
+from typing import Any, Literal, TypeVar
+
+from tasks.jobs import Job
+
+T = TypeVar("T")
+Work = Callable[[sqlite3.Connection], Any]
+BATCH = 500
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS commands (
+    number INTEGER PRIMARY KEY AUTOINCREMENT,
+    kind TEXT NOT NULL CHECK (kind IN ('submit', 'cancel')),
+    job_id TEXT NOT NULL,
+    guild_id TEXT NOT NULL,
+    job TEXT,
+    accepted_at REAL NOT NULL,
+    pushed_at REAL,
+    settled_at REAL,
+    UNIQUE (kind, job_id, guild_id)
+);
+CREATE INDEX IF NOT EXISTS unsettled ON commands (number) WHERE settled_at IS NULL;
+CREATE TABLE IF NOT EXISTS drafts (
+    job_id TEXT PRIMARY KEY,
+    guild_id TEXT NOT NULL,
+    job TEXT NOT NULL,
+    drafted_at REAL NOT NULL
+);
+"""
+
+
+@dataclass(frozen=True)
+class Command:
+    """One accepted command; a submit carries its job."""
+
+    number: int
+    kind: Literal["submit", "cancel"]
+    job_id: str
+    guild_id: str
+    job: Job | None
+    pushed: bool
+
+
+class Acceptance:
+    """The file of one door. Every method returns once its change is on disk."""
+
+    def __init__(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._path = path
+        self._inbox: SimpleQueue[tuple[Work, Future[Any]] | None] = SimpleQueue()
+        self._thread = threading.Thread(target=self._write, name="acceptance", daemon=True)
+        self._opened: Future[None] = Future()
+        self._thread.start()
+        self._opened.result()
+
+    async def accept_submit(self, job: Job) -> None:
+        """Keep a job to submit; its draft is done with. Accepting it twice is accepting it once."""
+        row = ("submit", job.id, job.guild_id, job.model_dump_json(), time.time())
+
+        def work(db: sqlite3.Connection) -> None:
+            db.execute(
+                "INSERT INTO commands (kind, job_id, guild_id, job, accepted_at) VALUES (?, ?, ?, ?, ?) "
+                "ON CONFLICT DO NOTHING",
+                row,
+            )
+            db.execute("DELETE FROM drafts WHERE job_id = ? AND guild_id = ?", (job.id, job.guild_id))
+
+        await self._do(work)
+
+    async def accept_cancel(self, job_id: str, guild_id: str) -> None:
+        """Keep a wish to cancel."""
+        row = ("cancel", job_id, guild_id, time.time())
+        await self._do(
+            lambda db: db.execute(
+                "INSERT INTO commands (kind, job_id, guild_id, accepted_at) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING",
+                row,
+            )
+        )
+
+    async def unsettled(self) -> list[Command]:
+        """The accepted commands whose jobs have not ended, oldest first."""
+        rows = await self._do(
+            lambda db: db.execute(
+                "SELECT number, kind, job_id, guild_id, job, pushed_at FROM commands "
+                "WHERE settled_at IS NULL ORDER BY number"
+            ).fetchall()
+        )
+        return [_command(row) for row in rows]
+
+    async def pushed(self, numbers: list[int]) -> None:
+        """Note that Redis has these commands."""
+        rows = [(time.time(), number) for number in numbers]
+        await self._do(lambda db: db.executemany("UPDATE commands SET pushed_at = ? WHERE number = ?", rows))
+
+    async def settle(self, job_id: str, guild_id: str) -> None:
+        """Note that a job has ended, so that none of its commands is pushed again."""
+        row = (time.time(), job_id, guild_id)
+        await self._do(
+            lambda db: db.execute(
+                "UPDATE commands SET settled_at = ? WHERE job_id = ? AND guild_id = ? AND settled_at IS NULL", row
+            )
+        )
+
+    async def draft(self, job: Job) -> None:
+        """Keep a job that nobody has started yet."""
+        row = (job.id, job.guild_id, job.model_dump_json(), time.time())
+        await self._do(lambda db: db.execute("INSERT OR REPLACE INTO drafts VALUES (?, ?, ?, ?)", row))
+
+    async def drafted(self, job_id: str, guild_id: str) -> Job | None:
+        """A kept draft of that guild."""
+        row = await self._do(
+            lambda db: db.execute(
+                "SELECT job FROM drafts WHERE job_id = ? AND guild_id = ?", (job_id, guild_id)
+            ).fetchone()
+        )
+        return Job.model_validate_json(row[0]) if row else None
+
+    async def discard(self, job_id: str, guild_id: str) -> None:
+        """Forget a draft."""
+        await self._do(
+            lambda db: db.execute("DELETE FROM drafts WHERE job_id = ? AND guild_id = ?", (job_id, guild_id))
+        )
+
+    async def close(self) -> None:
+        """Write what was asked for and close the file."""
+        self._inbox.put(None)
+        await asyncio.to_thread(self._thread.join)
+
+    async def _do(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        done: Future[T] = Future()
+        self._inbox.put((work, done))
+        return await asyncio.wrap_future(done)
+
+    def _write(self) -> None:
+        try:
+            db = _open(self._path)
+        except sqlite3.Error as error:  # the constructor waits for it and raises it in its own thread
+            self._opened.set_exception(error)
+            return
+        self._opened.set_result(None)
+        closing = False
+        while not closing:
+            batch = [self._inbox.get()]
+            while len(batch) < BATCH and not self._inbox.empty():
+                batch.append(self._inbox.get())
+            closing = None in batch
+            _commit(db, [item for item in batch if item and item[1].set_running_or_notify_cancel()])
+        db.close()
+
+
+def _open(path: Path) -> sqlite3.Connection:
+    db = sqlite3.connect(path, isolation_level=None)
+    db.execute("PRAGMA journal_mode = WAL")
+    db.execute("PRAGMA synchronous = FULL")
+    db.execute("PRAGMA busy_timeout = 5000")
+    db.executescript(_SCHEMA)
+    return db
+
+
+def _commit(db: sqlite3.Connection, batch: list[tuple[Work, Future[Any]]]) -> None:
+    """Do a batch in one transaction; whoever asked hears of it only after the commit, or of the failure of all."""
+    try:
+        db.execute("BEGIN IMMEDIATE")
+        answers = [work(db) for work, _ in batch]
+        db.execute("COMMIT")
+    except sqlite3.Error as error:
+        if db.in_transaction:
+            db.execute("ROLLBACK")
+        for _, done in batch:
+            done.set_exception(error)
+        return
+    for (_, done), answer in zip(batch, answers, strict=True):
+        done.set_result(answer)
+
+
+def _command(row: tuple[Any, ...]) -> Command:
+    number, kind, job_id, guild_id, job, pushed_at = row
+    return Command(
+        number=number,
+        kind=kind,
+        job_id=job_id,
+        guild_id=guild_id,
+        job=Job.model_validate_json(job) if job else None,
+        pushed=pushed_at is not None,
+    )

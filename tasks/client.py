@@ -1,0 +1,284 @@
+"""The callers' one door to the queue: bot, REST and command line all come through here."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator, Awaitable
+from pathlib import Path
+
+from tasks import store
+from tasks.acceptance import Acceptance, Command
+from tasks.bell import Bell
+from tasks.embedded_redis import redis_url
+from tasks.errors import JobEnded, NoSuchJob, NoSuchVersion, PlanRefused, RedisAway, WorkersAway
+from tasks.follow import Follower
+from tasks.jobs import AdapterVersion, Catalog, Event, Job, JobState, JobView, Origin, Queue, new_job
+from tasks.settings import TaskSettings
+from tasks.store import AsyncStore, Timings
+from training.schema import Plan, TrainSpec, UnderstudyError
+
+log = logging.getLogger(__name__)
+START_SECONDS = 5.0
+LOOK_SECONDS = 0.1
+
+
+class Client:
+    """One door. What it accepts is on its own disk first, and is pushed to Redis until it has ended there.
+
+    accepted: the SQLite file of this door; no other process may use it.
+    """
+
+    def __init__(self, settings: TaskSettings, accepted: Path, timings: Timings | None = None) -> None:
+        self._settings = settings
+        self._path = accepted
+        self._timings = timings or Timings()
+        self._new = asyncio.Event()
+
+    async def start(self) -> None:
+        """Open the stores and start pushing; raises RedisAway, RedisRefused or RedisNotStarted."""
+        url = redis_url(self._settings)
+        self._store = AsyncStore(url)
+        try:
+            await self._await_redis()
+        except UnderstudyError:
+            await self._store.close()
+            raise
+        self._bell = Bell(url)
+        self._acceptance = Acceptance(self._path)
+        self._loops = [
+            asyncio.create_task(self._push_for_ever(), name="push"),
+            asyncio.create_task(self._tend_for_ever(), name="tend"),
+        ]
+
+    async def close(self) -> None:
+        """Stop pushing and close the stores; what was accepted stays on disk."""
+        for loop in self._loops:
+            loop.cancel()
+        await asyncio.gather(*self._loops, return_exceptions=True)
+        await self._acceptance.close()
+        await self._store.close()
+        await asyncio.to_thread(self._bell.close)
+
+    # --- asking -----------------------------------------------------------------------------------------------------
+
+    async def catalog(self, guild_id: str) -> Catalog:
+        """What a guild may choose from; raises WorkersAway if no worker has published it yet."""
+        choices = await self._store.do(store.catalog(guild_id))
+        if choices is None:
+            raise WorkersAway(queue=Queue.PREPARE, seconds=0)
+        return choices
+
+    async def plan(self, spec: TrainSpec, origin: Origin, timeout: float = 60) -> Plan:
+        """What a job would take; raises PlanRefused with the worker's reason, or WorkersAway."""
+        job = new_job("plan", spec, origin)
+        await self._store.do(store.submit(job))
+        await self._ring([job])
+        try:
+            view = await self._until_ended(job.id, job.guild_id, timeout)
+        except TimeoutError:
+            await self._store.do(store.cancel(job.guild_id, job.id))
+            raise WorkersAway(queue=Queue.PREPARE, seconds=timeout) from None
+        if view.problem:
+            raise PlanRefused(view.problem)
+        if view.plan is None:
+            raise NoSuchJob(name=job.id)
+        return view.plan
+
+    async def show(self, job_id: str, guild_id: str) -> JobView:
+        """One job of this guild; raises NoSuchJob."""
+        try:
+            view = await self._store.do(store.show(guild_id, job_id))
+        except RedisAway:
+            command = await self._accepted(job_id, guild_id)
+            if command is None or command.pushed:
+                raise
+            return _queued(command)
+        if view:
+            return view
+        command = await self._accepted(job_id, guild_id)
+        if command is None:
+            raise NoSuchJob(name=job_id)
+        return _queued(command)
+
+    async def jobs(self, guild_id: str, limit: int = 25) -> list[JobView]:
+        """This guild's training jobs, newest first."""
+        views = await self._store.do(store.jobs(guild_id, limit))
+        known = {view.job.id for view in views}
+        fresh = [
+            _queued(command)
+            for command in await self._acceptance.unsettled()
+            if command.job and command.job.kind == "train" and command.guild_id == guild_id and not command.pushed
+        ]
+        return [*reversed([view for view in fresh if view.job.id not in known]), *views][:limit]
+
+    async def find(self, guild_id: str, name_or_id: str) -> JobView:
+        """The job of that id, else the guild's newest of that name; raises NoSuchJob."""
+        try:
+            return await self.show(name_or_id, guild_id)
+        except NoSuchJob:
+            view = await self._store.do(store.named(guild_id, name_or_id))
+        for command in await self._acceptance.unsettled():
+            spec = command.job.spec if command.job else None
+            if isinstance(spec, TrainSpec) and spec.job_name == name_or_id and command.guild_id == guild_id:
+                view = await self.show(command.job_id, guild_id)
+        if view is None:
+            raise NoSuchJob(name=name_or_id)
+        return view
+
+    async def wait(self, job_id: str, guild_id: str, timeout: float) -> JobView:
+        """A job once it has ended; raises TimeoutError, or NoSuchJob."""
+        return await self._until_ended(job_id, guild_id, timeout)
+
+    async def versions(self, guild_id: str, persona: str) -> list[AdapterVersion]:
+        """The trained voices of a persona in a guild, oldest first."""
+        return await self._store.do(store.versions(guild_id, persona))
+
+    async def workers(self) -> list[str]:
+        """The workers that were there a moment ago, as queue/node."""
+        return await self._store.do(store.workers())
+
+    def follow(self, after: str) -> AsyncIterator[tuple[str, Event]]:
+        """All events after the cursor ("0-0" is the start), in order, for ever, each with its own cursor."""
+        return Follower(self._store).events(after)
+
+    # --- telling ----------------------------------------------------------------------------------------------------
+
+    async def draft(self, job: Job) -> None:
+        """Keep a job whose plan is shown and that nobody has started yet."""
+        await self._acceptance.draft(job)
+
+    async def drafted(self, job_id: str, guild_id: str) -> Job | None:
+        """A kept draft."""
+        return await self._acceptance.drafted(job_id, guild_id)
+
+    async def discard(self, job_id: str, guild_id: str) -> None:
+        """Forget a draft."""
+        await self._acceptance.discard(job_id, guild_id)
+
+    async def submit(self, job: Job) -> None:
+        """Accept a job; it is on disk on return, and it is accepted once however often it is sent."""
+        await self._acceptance.accept_submit(job)
+        self._new.set()
+
+    async def cancel(self, job_id: str, guild_id: str) -> JobView:
+        """Accept the wish to cancel; raises NoSuchJob or JobEnded. Shows the job as it stands then."""
+        view = await self.show(job_id, guild_id)
+        if view.state.ended:
+            raise JobEnded(name=_name(view.job), state=view.state.lower())
+        await self._acceptance.accept_cancel(job_id, guild_id)
+        try:
+            await self._push(await self._acceptance.unsettled(), only=job_id)
+            return await self.show(job_id, guild_id)
+        except RedisAway:
+            return view.model_copy(update={"state": JobState.CANCELLING, "position": None})
+
+    async def make_live(self, guild_id: str, persona: str, version: int) -> None:
+        """Let one version speak for the persona; raises NoSuchVersion."""
+        if not await self._store.do(store.make_live(guild_id, persona, version)):
+            known = await self.versions(guild_id, persona)
+            choices = ", ".join(str(entry.version) for entry in known) or "none is trained yet"
+            raise NoSuchVersion(persona=persona, version=version, choices=choices)
+
+    # --- pushing ----------------------------------------------------------------------------------------------------
+
+    async def _push_for_ever(self) -> None:
+        everything = True
+        while True:
+            self._new.clear()
+            await self._guarded(self._push_unsettled(everything), "Pushing accepted commands")
+            try:
+                await asyncio.wait_for(self._new.wait(), self._timings.tend)
+                everything = False
+            except TimeoutError:
+                everything = True
+
+    async def _push_unsettled(self, everything: bool) -> None:
+        await self._push([c for c in await self._acceptance.unsettled() if everything or not c.pushed])
+
+    async def _push(self, commands: list[Command], only: str | None = None) -> None:
+        """Bring Redis to know these commands, in the order they were accepted; each may have been pushed before."""
+        fresh: list[Job] = []
+        arrived: list[int] = []
+        for command in commands:
+            if only not in (None, command.job_id):
+                continue
+            state: JobState | None
+            if command.job:
+                submitted = await self._store.do(store.submit(command.job))
+                fresh += [command.job] if submitted[0] else []
+                state = submitted[1]
+            else:
+                # None: Redis was emptied and another door has yet to bring the job back; the wish waits for it.
+                state = await self._store.do(store.cancel(command.guild_id, command.job_id))
+            if state and state.ended:
+                await self._acceptance.settle(command.job_id, command.guild_id)
+            elif not command.pushed:
+                arrived.append(command.number)
+        if arrived:
+            await self._acceptance.pushed(arrived)
+        await self._ring(fresh)
+
+    async def _ring(self, fresh: list[Job]) -> None:
+        for job in fresh:
+            if not await asyncio.to_thread(self._bell.ring, job.queue, job.id):
+                return
+
+    async def _tend_for_ever(self) -> None:
+        while True:
+            await self._guarded(self._tend(), "Tending the queues")
+            await asyncio.sleep(self._timings.tend)
+
+    async def _tend(self) -> None:
+        for queue in Queue:
+            await self._store.do(store.reap(queue, crash_limit=self._timings.crash_limit))
+            if await self._store.do(store.ring_due(queue, self._timings.tend)):
+                await asyncio.to_thread(self._bell.ring, queue)
+
+    async def _guarded(self, work: Awaitable[None], what: str) -> None:
+        try:
+            await work
+        except RedisAway as error:
+            log.debug("%s waits: %s", what, error)
+        except Exception:  # these loops must outlive whatever goes wrong in one round
+            log.exception("%s failed; it is tried again.", what)
+
+    # --- looking ----------------------------------------------------------------------------------------------------
+
+    async def _await_redis(self) -> None:
+        deadline = time.monotonic() + START_SECONDS
+        while True:
+            try:
+                await self._store.do(store.guilds())
+                return
+            except RedisAway:
+                if time.monotonic() > deadline:
+                    raise
+                await asyncio.sleep(LOOK_SECONDS)
+
+    async def _until_ended(self, job_id: str, guild_id: str, timeout: float) -> JobView:
+        async with asyncio.timeout(timeout):
+            while True:
+                try:
+                    view = await self.show(job_id, guild_id)
+                    if view.state.ended:
+                        return view
+                except RedisAway as error:
+                    log.debug("Waiting for job %s: %s", job_id, error)
+                await asyncio.sleep(LOOK_SECONDS)
+
+    async def _accepted(self, job_id: str, guild_id: str) -> Command | None:
+        for command in await self._acceptance.unsettled():
+            if command.job and (command.job_id, command.guild_id) == (job_id, guild_id):
+                return command
+        return None
+
+
+def _queued(command: Command) -> JobView:
+    assert command.job is not None
+    return JobView(job=command.job, state=JobState.QUEUED)
+
+
+def _name(job: Job) -> str:
+    return job.spec.job_name if isinstance(job.spec, TrainSpec) else job.id

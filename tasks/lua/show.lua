@@ -1,0 +1,2 @@
+-- One job. KEYS events, record
+return view(KEYS[2])

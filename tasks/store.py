@@ -1,0 +1,440 @@
+"""Every Redis key and every transition of a job.
+
+A transition is one Lua script in `tasks/lua`, so state, lease and event move together, on Redis' clock. A `Call` says
+which script, on which keys, with which arguments; `Store` makes it from a worker, `AsyncStore` from a door, as in
+`store.do(claim(Queue.TRAIN, node="gpu0@host", boot=boot, lease=4.0))`. Every call may be sent twice, since a broken
+connection does not tell whether the first one arrived. Writes of a worker carry the fencing token of its claim, and
+do nothing once another has claimed the job.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import secrets
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import cache
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+from urllib.parse import urlsplit
+
+import redis
+import redis.asyncio
+from pydantic import SecretStr
+from redis.backoff import ExponentialBackoff
+from redis.exceptions import AuthenticationError, NoScriptError
+from redis.retry import Retry
+
+from tasks.errors import Poisoned, RedisAway, RedisRefused
+from tasks.jobs import AdapterVersion, Catalog, EventKind, Job, JobState, JobView, Queue
+from training.schema import ChatReply, Plan, Problem, Progress, Report, TrainSpec
+
+T = TypeVar("T")
+Ending = Report | Plan | ChatReply | Problem | None
+
+EVENTS = "understudy:events"
+SHIPPED = "*"
+"""Stands for a guild where a catalog holds what every guild may choose."""
+
+_LUA = Path(__file__).with_name("lua")
+_GUILDS = "understudy:guilds"
+_WORKERS = "understudy:workers"
+_AWAY_SECONDS = 10.0
+# Records of training stay; chats and plans are only needed until their door has heard of the end.
+_KEEP_SECONDS = {"train": 0, "chat": 7 * 86_400, "plan": 86_400}
+
+
+@dataclass(frozen=True)
+class Timings:
+    """The clocks of the queue, in seconds, and how many crashes without a new checkpoint make a job poison."""
+
+    lease: float = 4.0
+    heartbeat: float = 0.3
+    tend: float = 1.0
+    progress: float = 0.5
+    mercy: float = 0.5
+    mercy_saving: float = 5.0
+    crash_limit: int = 5
+
+
+@dataclass(frozen=True)
+class Call(Generic[T]):
+    """One script with its keys and arguments, and how to read its answer."""
+
+    script: str
+    keys: tuple[str, ...]
+    args: tuple[str | int, ...]
+    parse: Callable[[Any], T]
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A job as its worker holds it. The fence proves who holds it."""
+
+    job: Job
+    fence: str
+    attempts: int
+    checkpoint: int | None
+
+
+class Standing(StrEnum):
+    """What a heartbeat hears: go on, end the job, or leave it, since it is someone else's now."""
+
+    KEPT = "kept"
+    CANCEL = "cancel"
+    LOST = "lost"
+
+
+# --- keys -----------------------------------------------------------------------------------------------------------
+
+
+def _record(guild_id: str, job_id: str) -> str:
+    return f"understudy:guild:{guild_id}:job:{job_id}"
+
+
+def _jobs(guild_id: str) -> str:
+    return f"understudy:guild:{guild_id}:jobs"
+
+
+def _names(guild_id: str) -> str:
+    return f"understudy:guild:{guild_id}:names"
+
+
+def _versions(guild_id: str, persona: str) -> str:
+    return f"understudy:guild:{guild_id}:persona:{persona}:versions"
+
+
+def _catalog(guild_id: str) -> str:
+    return f"understudy:guild:{guild_id}:catalog"
+
+
+def _waiting(queue: Queue) -> str:
+    return f"understudy:queue:{queue}:waiting"
+
+
+def _running(queue: Queue) -> str:
+    return f"understudy:queue:{queue}:running"
+
+
+def _rung(queue: Queue) -> str:
+    return f"understudy:queue:{queue}:rung"
+
+
+# --- calls of the doors ---------------------------------------------------------------------------------------------
+
+
+def submit(job: Job) -> Call[tuple[bool, JobState]]:
+    """Queue a job once; tells whether it is new, and its state."""
+    name = job.spec.job_name if job.kind == "train" and isinstance(job.spec, TrainSpec) else ""
+    guild = job.guild_id
+    return Call(
+        "submit",
+        (
+            EVENTS,
+            _record(guild, job.id),
+            _waiting(job.queue),
+            _running(job.queue),
+            _GUILDS,
+            _jobs(guild),
+            _names(guild),
+        ),
+        (guild, job.id, job.kind, job.model_dump_json(), _KEEP_SECONDS[job.kind], name),
+        lambda raw: (bool(raw[0]), JobState(raw[1])),
+    )
+
+
+def cancel(guild_id: str, job_id: str) -> Call[JobState | None]:
+    """End a queued job, or ask for the end of a running one; None: there is no such job."""
+    return Call("cancel", (EVENTS, _record(guild_id, job_id)), (), lambda raw: JobState(raw) if raw else None)
+
+
+def show(guild_id: str, job_id: str) -> Call[JobView | None]:
+    """One job of one guild."""
+    return Call("show", (EVENTS, _record(guild_id, job_id)), (), _view)
+
+
+def named(guild_id: str, name: str) -> Call[JobView | None]:
+    """A guild's newest training job of that name."""
+    return Call("named", (EVENTS, _names(guild_id)), (name,), _view)
+
+
+def jobs(guild_id: str, limit: int) -> Call[list[JobView]]:
+    """A guild's training jobs, newest first."""
+    return Call("jobs", (EVENTS, _jobs(guild_id)), (limit,), lambda raw: [view for view in map(_view, raw) if view])
+
+
+def versions(guild_id: str, persona: str) -> Call[list[AdapterVersion]]:
+    """The trained voices of a persona in a guild, oldest first."""
+    return Call(
+        "versions",
+        (EVENTS, _versions(guild_id, persona)),
+        (),
+        lambda raw: _adapter_versions(guild_id, persona, _pairs(raw)),
+    )
+
+
+def make_live(guild_id: str, persona: str, version: int) -> Call[bool]:
+    """Let one version speak for the persona; False: there is no such version."""
+    return Call("make_live", (EVENTS, _versions(guild_id, persona)), (version,), bool)
+
+
+def catalog(guild_id: str) -> Call[Catalog | None]:
+    """What a guild may choose from, as workers last published it."""
+    return Call(
+        "catalog",
+        (EVENTS, _catalog(guild_id), _catalog(SHIPPED), _GUILDS),
+        (guild_id,),
+        lambda raw: Catalog.model_validate_json(raw) if raw else None,
+    )
+
+
+def workers() -> Call[list[str]]:
+    """The workers that were there a moment ago, as queue/node."""
+    return Call("workers", (EVENTS, _WORKERS), (_us(_AWAY_SECONDS),), list)
+
+
+# --- calls of the workers -------------------------------------------------------------------------------------------
+
+
+def claim(queue: Queue, *, node: str, boot: str, lease: float) -> Call[Claim | None]:
+    """Take the oldest queued job for `lease` seconds; `boot` tells this process from an earlier one of that node."""
+    return Call(
+        "claim",
+        (EVENTS, _waiting(queue), _running(queue)),
+        (node, boot, secrets.token_hex(8), _us(lease)),
+        lambda raw: _claim(_pairs(raw)) if raw else None,
+    )
+
+
+def heartbeat(held: Claim, lease: float) -> Call[Standing]:
+    """Hold a claim for `lease` seconds more and hear where it stands."""
+    return Call("heartbeat", _held(held), (held.fence, _us(lease)), Standing)
+
+
+def progress(held: Claim, look: Progress) -> Call[bool]:
+    """Tell the followers how far a job is."""
+    return Call("progress", _held(held), (held.fence, look.model_dump_json(exclude_none=True)), bool)
+
+
+def checkpoint(held: Claim, step: int) -> Call[bool]:
+    """Note that a job would go on from `step`; earlier crashes are forgiven."""
+    return Call("checkpoint", _held(held), (held.fence, step), bool)
+
+
+def finish(held: Claim, ending: Ending) -> Call[bool]:
+    """End a job: by what it made, by a Problem (FAILED), or by None (CANCELLED); False: it is someone else's now."""
+    state, kind, field = _ENDINGS[type(ending)]
+    persona = getattr(held.job.spec, "persona", None) or ""
+    version = ""
+    if isinstance(ending, Report) and persona:
+        version = json.dumps({"job_id": held.job.id, "base_model": ending.base_model})
+    return Call(
+        "finish",
+        (*_held(held), _versions(held.job.guild_id, persona)),
+        (held.fence, state, kind, field, ending.model_dump_json() if ending else "", version),
+        bool,
+    )
+
+
+def requeue(held: Claim, *, crashed: bool, crash_limit: int) -> Call[bool]:
+    """Give a claim back: after a clean stop, or after a crash, which at the limit ends the job."""
+    return Call("requeue", _held(held), (held.fence, int(crashed), crash_limit, _poison(crash_limit)), bool)
+
+
+def reap(queue: Queue, *, crash_limit: int, node: str = "", boot: str = "") -> Call[int]:
+    """Take back expired claims, and those of `node` that an earlier process made; tells how many."""
+    return Call("reap", (EVENTS, _running(queue)), (node, boot, crash_limit, _poison(crash_limit)), int)
+
+
+def ring_due(queue: Queue, pause: float) -> Call[bool]:
+    """Whether jobs wait that no bell tells of; at most one caller in `pause` seconds hears True."""
+    return Call("ring", (EVENTS, _waiting(queue), queue.value, _rung(queue)), (_us(pause),), bool)
+
+
+def attend(queue: Queue, node: str) -> Call[int]:
+    """Say that a worker is there."""
+    return Call("attend", (EVENTS, _WORKERS), (f"{queue}/{node}", _us(_AWAY_SECONDS)), int)
+
+
+def publish(guild_id: str, choices: Catalog) -> Call[bool]:
+    """Publish what a guild may choose from."""
+    return Call("publish", (EVENTS, _catalog(guild_id)), (choices.model_dump_json(),), bool)
+
+
+def guilds() -> Call[list[str]]:
+    """The guilds that were seen."""
+    return Call("guilds", (EVENTS, _GUILDS), (), list)
+
+
+# --- reading answers ------------------------------------------------------------------------------------------------
+
+_ENDINGS: dict[type, tuple[JobState, EventKind, str]] = {
+    Report: (JobState.SUCCEEDED, EventKind.SUCCEEDED, "report"),
+    Plan: (JobState.SUCCEEDED, EventKind.SUCCEEDED, "plan"),
+    ChatReply: (JobState.SUCCEEDED, EventKind.SUCCEEDED, "reply"),
+    Problem: (JobState.FAILED, EventKind.FAILED, "problem"),
+    type(None): (JobState.CANCELLED, EventKind.CANCELLED, ""),
+}
+PAYLOADS = ("progress", "report", "version", "plan", "reply", "problem")
+
+
+def payloads(fields: dict[str, str]) -> dict[str, Any]:
+    """The parts of a record or an event that are JSON."""
+    return {name: json.loads(fields[name]) for name in PAYLOADS if name in fields}
+
+
+def record_key(guild_id: str, job_id: str) -> str:
+    """The key of a job's record, for the follower that looks up the jobs of its events."""
+    return _record(guild_id, job_id)
+
+
+def _held(held: Claim) -> tuple[str, str]:
+    return EVENTS, _record(held.job.guild_id, held.job.id)
+
+
+def _us(seconds: float) -> int:
+    return int(seconds * 1_000_000)
+
+
+def _poison(crash_limit: int) -> str:
+    return Poisoned(crashes=crash_limit).problem.model_dump_json()
+
+
+def _pairs(flat: Sequence[str]) -> dict[str, str]:
+    return dict(zip(flat[::2], flat[1::2], strict=True))
+
+
+def _view(raw: Any) -> JobView | None:
+    if not raw:
+        return None
+    fields = _pairs(raw[0])
+    return JobView.model_validate(
+        {
+            "job": json.loads(fields["job"]),
+            "state": fields["state"],
+            "position": raw[1] or None,
+            "attempts": fields["attempts"],
+            **payloads(fields),
+        }
+    )
+
+
+def _claim(fields: dict[str, str]) -> Claim:
+    step = fields.get("checkpoint")
+    return Claim(
+        job=Job.model_validate_json(fields["job"]),
+        fence=fields["fence"],
+        attempts=int(fields["attempts"]),
+        checkpoint=int(step) if step is not None else None,
+    )
+
+
+def _adapter_versions(guild_id: str, persona: str, fields: dict[str, str]) -> list[AdapterVersion]:
+    found = [
+        AdapterVersion(
+            guild_id=guild_id,
+            persona=persona,
+            version=int(name.removeprefix("version:")),
+            live=name == f"version:{fields['live']}",
+            **json.loads(value),
+        )
+        for name, value in fields.items()
+        if name.startswith("version:")
+    ]
+    return sorted(found, key=lambda version: version.version)
+
+
+# --- making calls ---------------------------------------------------------------------------------------------------
+
+
+@cache
+def _script(name: str) -> tuple[str, str]:
+    """A script's text, behind what all share, and the digest that Redis knows it by."""
+    text = (_LUA / "record.lua").read_text() + (_LUA / f"{name}.lua").read_text()
+    return text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
+
+
+def _options() -> dict[str, Any]:
+    # XREAD blocks for 2 s, which must stay under socket_timeout.
+    return {"decode_responses": True, "socket_timeout": 5, "socket_connect_timeout": 2, "health_check_interval": 10}
+
+
+def _retry() -> tuple[ExponentialBackoff, int]:
+    return ExponentialBackoff(cap=0.2, base=0.02), 2
+
+
+@contextmanager
+def _plain(url: SecretStr) -> Iterator[None]:
+    """Turns what the connection suffers into the sentence for it."""
+    parts = urlsplit(url.get_secret_value())
+    address = f"{parts.hostname}:{parts.port or 6379}"
+    try:
+        yield
+    except AuthenticationError as error:
+        raise RedisRefused(address=address) from error
+    except (redis.ConnectionError, redis.TimeoutError, OSError) as error:
+        raise RedisAway(address=address) from error
+
+
+class Store:
+    """Makes calls and waits for them; any thread may use it."""
+
+    def __init__(self, url: SecretStr) -> None:
+        self._url = url
+        self._redis = redis.Redis.from_url(url.get_secret_value(), retry=Retry(*_retry()), **_options())
+
+    def do(self, call: Call[T]) -> T:
+        """Make one call; raises RedisAway or RedisRefused."""
+        text, digest = _script(call.script)
+        with _plain(self._url):
+            try:
+                raw = self._redis.evalsha(digest, len(call.keys), *call.keys, *call.args)
+            except NoScriptError:
+                raw = self._redis.eval(text, len(call.keys), *call.keys, *call.args)
+        return call.parse(raw)
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._redis.close()
+
+
+class AsyncStore:
+    """Makes calls from an event loop, and reads the event stream."""
+
+    def __init__(self, url: SecretStr) -> None:
+        self._url = url
+        self._redis = redis.asyncio.Redis.from_url(
+            url.get_secret_value(), retry=redis.asyncio.retry.Retry(*_retry()), **_options()
+        )
+
+    async def do(self, call: Call[T]) -> T:
+        """Make one call; raises RedisAway or RedisRefused."""
+        text, digest = _script(call.script)
+        with _plain(self._url):
+            try:
+                raw = await self._redis.evalsha(digest, len(call.keys), *call.keys, *call.args)
+            except NoScriptError:
+                raw = await self._redis.eval(text, len(call.keys), *call.keys, *call.args)
+        return call.parse(raw)
+
+    async def read(self, after: str, *, limit: int = 500, block: float = 2.0) -> list[tuple[str, dict[str, str]]]:
+        """The stream's next entries after a cursor, waiting at most `block` seconds for the first."""
+        with _plain(self._url):
+            answer: Any = await self._redis.xread({EVENTS: after}, count=limit, block=int(block * 1000))
+        streams = answer.values() if isinstance(answer, dict) else [entries for _, entries in answer]
+        return [entry for entries in streams for entry in entries]
+
+    async def recorded(self, records: Sequence[str]) -> list[str | None]:
+        """The jobs of these records as JSON; None where a record has expired."""
+        with _plain(self._url):
+            async with self._redis.pipeline(transaction=False) as pipe:
+                for record in records:
+                    pipe.hget(record, "job")
+                return await pipe.execute()
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._redis.aclose()
