@@ -136,16 +136,17 @@ def _facts(lines: list[str]) -> tuple[list[Fact], list[str]]:
     """Facts are top bullets `id: text`; the bullets under each give ask, accept and reject."""
     facts: dict[str, dict[str, str]] = {}
     problems: list[str] = []
-    current: dict[str, str] = {}
+    current: dict[str, str] | None = None
     for indent, item in _items(lines):
         key, colon, value = (part.strip() for part in item.partition(":"))
         if not colon or not (value or indent):
             problems.append(f"'{item[:60]}' under '## Facts' needs the form 'id: text'")
+            current = {} if indent == 0 else current
         elif indent == 0:
             if key in facts:
                 problems.append(f"the fact '{key}' comes twice")
             current = facts[key] = {"text": value}
-        elif not facts:
+        elif current is None:
             problems.append(f"'{item[:60]}' under '## Facts' stands before any fact")
         elif key in ("ask", "accept", "reject"):
             current[key] = value
