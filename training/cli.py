@@ -291,11 +291,13 @@ def chat(
     seed: Annotated[int | None, typer.Option(help="Same seed, same answers.")] = None,
 ) -> None:
     """Talk to a persona; each line of standard input is a turn, and the end of input ends the talk."""
-    from training.inference import Engine
     from training.persona.sheet import find_persona
 
     workspace = _workspace(ctx)
     who = find_persona(workspace, LOCAL_GUILD, persona)
+    # Only now: a mistyped name is answered before torch has loaded.
+    from training.inference import Engine
+
     engine = Engine(workspace)
     if sys.stdin.isatty():
         typer.echo(f"{who.name}: {who.greeting}")

@@ -193,11 +193,14 @@ def test_held_out_fit_is_the_gain_over_the_base(gains: list[float], verdict: Ver
         ("I'm just an AI assistant!", True),
         ("I’m a large language model trained by a company.", True),
         ("I was created by OpenAI.", True),
+        ("I'm DeepSeek Chat, an assistant developed by DeepSeek.", True),
         ("作为一个人工智能,我没有感情。", True),
         ("I am not an AI, I am a boy with a radio. Over!", False),
         ("They think I am an aide.", False),
         ("My training started on the ice.", False),
         ("As an ambassador I listen.", False),
+        ("As an assistant cook I only stir.", False),
+        ("As an aide, I carry maps.", False),
     ],
 )
 def test_hard_phrases_break_character(reply: str, breaks_it: bool) -> None:

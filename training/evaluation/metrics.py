@@ -98,11 +98,11 @@ class Voices:
 
 # --- breaks of character -------------------------------------------------------------------------------------------
 
+_MACHINE = r"(?:ai(?: language)? model|ai assistant|language model|artificial intelligence|chatbot)"
 BREAK = re.compile(
-    r"\bas an? (?:large |ai |artificial intelligence )*(?:language model|ai|assistant|chatbot)\b"
-    r"|\bi(?:['’]m| am) (?:just |only |actually |really )?an? (?:large |ai )*(?:language model|chatbot|ai assistant)\b"
-    r"|\bi (?:was|am|have been) (?:trained|developed|created|made) by (?:openai|anthropic|google|meta|deepseek|alibaba|"
-    r"microsoft|mistral)\b"
+    rf"\bas an? (?:large |helpful )*(?:{_MACHINE}|ai)\b"
+    rf"|\bi(?:['’]m| am) (?:just |only |actually |really )?an? (?:large |helpful )*{_MACHINE}\b"
+    r"|\b(?:trained|developed|created|made|built) by (?:openai|anthropic|google|meta|deepseek|alibaba|microsoft|mistral)\b"
     r"|\bmy (?:training data|knowledge cut-?off)\b"
     r"|作为(?:一个|一名)?(?:大型)?(?:人工智能|ai|语言模型)",
     re.IGNORECASE,

@@ -1,0 +1,115 @@
+"""The command line of training, driven as a person would."""
+
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from training.cli import build
+from training.schema import Hyperparameters, UnderstudyError, Workspace
+
+Run = Callable[..., Result]
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Workspace:
+    return Workspace(
+        artifact_root=tmp_path / "artifacts",
+        dataset_warehouse=tmp_path / "warehouse",
+        cache_dir=tmp_path / "cache",
+        base_model="standin",
+    )
+
+
+@pytest.fixture
+def run(workspace: Workspace) -> Run:
+    app = build(lambda: workspace)
+
+    def run(*arguments: str, **given: str) -> Result:
+        return CliRunner(env={"COLUMNS": "200"}).invoke(app, list(arguments), **given)
+
+    return run
+
+
+def test_help_is_quick_and_imports_nothing_heavy() -> None:
+    code = (
+        "import sys, training.cli\n"
+        "from typer.testing import CliRunner\n"
+        "result = CliRunner().invoke(training.cli.build(lambda: 1 / 0), ['--help'])\n"
+        "assert result.exit_code == 0, result.output\n"
+        "assert not {'torch', 'transformers', 'sklearn', 'matplotlib', 'numpy'} & set(sys.modules)\n"
+    )
+    began = time.process_time()
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=30)
+    assert time.process_time() - began < 0.5
+
+
+@pytest.mark.parametrize("command", ["train", "plan"])
+def test_every_knob_is_an_option_with_its_own_sentence(run: Run, command: str) -> None:
+    shown = " ".join(run(command, "--help").output.replace("│", " ").split())
+    for name, field in Hyperparameters.model_fields.items():
+        assert f"--{name.replace('_', '-')}" in shown
+        assert str(field.description) in shown
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["train"], "A persona job needs a persona"),
+        (["train", "--persona", "glordon", "--epochs", "11"], "--epochs"),
+        (["train", "--persona", "glordon", "--learning-rate", "0"], "learning_rate: Input should be greater than 0"),
+        (["plan", "--persona", "glordon", "--task-type", "mixed"], "A mixed job needs a dataset"),
+        (["plan", "--persona", "Not A Slug"], "persona: String should match pattern"),
+        (["chat", "glordon", "--adapter", "no-such-folder"], "no-such-folder"),
+        (["data", "validate", "no-such-file"], "no-such-file"),
+    ],
+)
+def test_bad_options_are_one_usage_error(run: Run, arguments: list[str], said: str) -> None:
+    result = run(*arguments)
+    assert result.exit_code == 2
+    assert said in " ".join(result.stderr.replace("│", " ").split())
+    assert "Traceback" not in result.output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["persona", "show", "mika"], "There is no persona called mika here. Choose one of: ambassador-questa"),
+        (["plan", "--persona", "mika"], "There is no persona called mika here."),
+        (["plan", "--task-type", "dialogue", "--dataset", "oasst2"], "There is no dataset called oasst2 here."),
+        (["plan", "--task-type", "dialogue", "--dataset", "/etc/passwd"], "/etc/passwd is outside the folders"),
+        (["chat", "mika"], "There is no persona called mika here."),
+        (["data", "show", "../x.jsonl"], "../x.jsonl is outside the folders"),
+        (["resume", "../../x"], "There is no run ../../x of this terminal's"),
+    ],
+)
+def test_expected_errors_reach_the_root_as_sentences(run: Run, arguments: list[str], said: str) -> None:
+    result = run(*arguments)
+    assert isinstance(result.exception, UnderstudyError)
+    assert said in str(result.exception)
+
+
+def test_the_cast_and_the_data_can_be_looked_at(run: Run) -> None:
+    listed = run("persona", "list").output
+    assert "lord-grigon" in listed
+    assert "Ambassador Questa" in listed
+    assert "You are Glordon." in run("persona", "show", "glordon").output
+    assert "general" in run("data", "list").output
+    assert "MIT" in run("data", "show", "general").output
+
+
+def test_a_file_is_validated(run: Run, tmp_path: Path) -> None:
+    row = (
+        '{"id":"1","source":"[us]","messages":[{"role":"user","content":"Hi"},{"role":"assistant","content":"[b]Yo"}]}'
+    )
+    file = tmp_path / "a.jsonl"
+    file.write_text(row)
+    assert "[b]Yo" in run("data", "validate", str(file)).output
+    file.write_text(row + "\n{}")
+    assert "line 2, field id: Field required" in str(run("data", "validate", str(file)).exception)
+    file.write_text("")
+    assert "holds 0 usable conversations" in str(run("data", "validate", str(file)).exception)
