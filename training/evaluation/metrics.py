@@ -99,10 +99,11 @@ class Voices:
 # --- breaks of character -------------------------------------------------------------------------------------------
 
 _MACHINE = r"(?:ai(?: language)? model|ai assistant|language model|artificial intelligence|chatbot)"
+_MAKER = r"(?:openai|anthropic|google|meta|deepseek|alibaba|microsoft|mistral)"
 BREAK = re.compile(
     rf"\bas an? (?:large |helpful )*(?:{_MACHINE}|ai)\b"
     rf"|\bi(?:['’]m| am) (?:just |only |actually |really )?an? (?:large |helpful )*{_MACHINE}\b"
-    r"|\b(?:trained|developed|created|made|built) by (?:openai|anthropic|google|meta|deepseek|alibaba|microsoft|mistral)\b"
+    rf"|\b(?:trained|developed|created|made|built) by {_MAKER}\b"
     r"|\bmy (?:training data|knowledge cut-?off)\b"
     r"|作为(?:一个|一名)?(?:大型)?(?:人工智能|ai|语言模型)",
     re.IGNORECASE,
