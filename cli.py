@@ -9,7 +9,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -20,6 +20,7 @@ import training.cli
 
 if TYPE_CHECKING:
     from processes import Group, Process
+    from tasks.embedded_redis import EmbeddedRedis
     from tasks.settings import TaskSettings
     from training.schema import Workspace
 
@@ -56,12 +57,18 @@ def demo(
 ) -> None:
     """The whole journey in a sandbox Discord on this machine: no token, no Redis, no GPU."""
     from processes import Group, require_free_port
+    from tasks.embedded_redis import EmbeddedRedis
 
     page_port = 0 if headless else port
     require_free_port(page_port, "--port")
     _prepare_standin()
-    with _stoppable(), tempfile.TemporaryDirectory(prefix="understudy-demo-") as folder, Group(Path(folder)) as group:
-        sandbox = _start_demo(group, Path(folder), page_port)
+    with (
+        _stoppable(),
+        tempfile.TemporaryDirectory(prefix="understudy-demo-") as name,
+        EmbeddedRedis(Path(name) / "state" / "redis") as redis,
+        Group(Path(name) / "logs") as group,
+    ):
+        sandbox = _start_demo(group, Path(name), redis, page_port)
         if headless:
             _play(sandbox.said["page"])
         else:
@@ -78,13 +85,14 @@ def _prepare_standin() -> None:
     typer.echo(f"The rehearsal model is ready ({time.monotonic() - began:.0f} s).")
 
 
-def _start_demo(group: Group, folder: Path, page_port: int) -> Process:
-    """Start the sandbox, Redis, the workers and the bot, all in `folder`; returns the sandbox."""
+def _start_demo(group: Group, folder: Path, redis: EmbeddedRedis, page_port: int) -> Process:
+    """Start the sandbox, the workers and the bot, all in `folder`; returns the sandbox."""
     token = f"sandbox-{secrets.token_hex(16)}"
     argv = [sys.executable, "-m", "sandbox", "--page-port", str(page_port), "--data", str(folder / "sandbox")]
     sandbox = group.start("sandbox", argv, {"SANDBOX_TOKEN": token})
     sandbox.wait_ready(30)
     env = {
+        "REDIS_URL": redis.url.get_secret_value(),
         "ARTIFACT_ROOT": str(folder / "artifacts"),
         "STATE_DIR": str(folder / "state"),
         "BASE_MODEL": "standin",
@@ -94,7 +102,6 @@ def _start_demo(group: Group, folder: Path, page_port: int) -> Process:
         "DISCORD_SANDBOX": sandbox.said["discord"],
         "DISCORD_SANDBOX_CA": sandbox.said["ca"],
     }
-    _start_redis(group, folder / "redis", env)
     for queue in Worker:
         group.start(queue, worker_argv(queue), env)
     group.start("bot", [sys.executable, "-m", "bot"], env)
@@ -102,14 +109,6 @@ def _start_demo(group: Group, folder: Path, page_port: int) -> Process:
         process.wait_ready(120)
         typer.echo(f"{process.name} is ready")
     return sandbox
-
-
-def _start_redis(group: Group, data_dir: Path, env: dict[str, str]) -> None:
-    """Start the embedded Redis and put its address into `env`."""
-    argv = [sys.executable, "-m", "tasks.embedded_redis", str(data_dir)]
-    redis = group.start("redis", argv, {})
-    redis.wait_ready(30)
-    env["REDIS_URL"] = redis.said["url"]
 
 
 def _play(page_url: str) -> None:
@@ -135,23 +134,22 @@ def up() -> None:
     """Start everything on this machine: Redis unless REDIS_URL names one, the workers, the bot, and the REST door."""
     from bot.settings import BotSettings
     from processes import Group
+    from tasks.embedded_redis import EmbeddedRedis
     from tasks.settings import load_settings
 
-    settings, bot_settings = _settings(), load_settings(BotSettings)
-    del bot_settings  # validated here, so that a missing token is said before anything starts
-    env: dict[str, str] = {}
-    with _stoppable(), Group(settings.state_dir / "logs") as group:
-        if settings.redis_url is None:
-            _start_redis(group, settings.state_dir / "redis", env)
+    settings = _settings()
+    load_settings(BotSettings)  # so that a missing token is said before anything starts
+    redis = EmbeddedRedis(settings.redis_dir) if settings.redis_url is None else None
+    with _stoppable(), redis or nullcontext(), Group(settings.state_dir / "logs") as group:
         for queue in Worker:
-            group.start(queue, worker_argv(queue), env)
-        group.start("bot", [sys.executable, "-m", "bot"], env)
+            group.start(queue, worker_argv(queue), {})
+        group.start("bot", [sys.executable, "-m", "bot"], {})
         if settings.api_key is not None:
-            group.start("api", [sys.executable, "-m", "tasks.api"], env)
+            group.start("api", [sys.executable, "-m", "tasks.api"], {})
         for process in group.processes:
             process.wait_ready(300)
             typer.echo(f"{process.name} is ready")
-        group.watch(restart_after=RESTART_AFTER)
+        group.watch(restart_after=RESTART_AFTER, tend=redis.revive if redis else None)
 
 
 @contextmanager

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -27,7 +27,7 @@ _LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
 
 
 class ProcessFailed(UnderstudyError):
-    """The {name} process stopped before it was ready: {reason} Its log is {log}."""
+    """The {name} process ended by itself: {reason}. Its log is {log}."""
 
 
 class ProcessSlow(UnderstudyError):
@@ -103,7 +103,7 @@ class Process:
         """The newest line of the log, which mostly says why a child ended."""
         time.sleep(POLL_SECONDS)  # the reader may still be writing the last words
         lines = self.log.read_text(errors="replace").strip().splitlines() if self.log.exists() else []
-        return lines[-1] if lines else "it said nothing."
+        return lines[-1] if lines else "it said nothing"
 
     def stop(self, grace: float) -> None:
         """SIGTERM, then SIGKILL after `grace` seconds."""
@@ -141,10 +141,15 @@ class Group:
         process.start()
         return process
 
-    def watch(self, restart_after: float | None) -> None:
-        """Block until interrupted; a process that ends is started again after `restart_after` seconds (None: raise)."""
+    def watch(self, restart_after: float | None, tend: Callable[[], None] | None = None) -> None:
+        """Block until interrupted, calling `tend` often.
+
+        A process that ends is started again after `restart_after` seconds; with None it raises ProcessFailed.
+        """
         while True:
             time.sleep(POLL_SECONDS)
+            if tend is not None:
+                tend()
             for process in self.processes:
                 if process.running:
                     continue

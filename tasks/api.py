@@ -15,9 +15,10 @@ from pydantic import Field, ValidationError
 
 from tasks.client import Client
 from tasks.errors import NoSuchJob, RedisAway, WorkersAway
-from tasks.jobs import JobState, JobView, Origin, new_job
+from tasks.jobs import JobState, JobView, Origin, Queue, new_job
 from tasks.settings import TaskSettings, load_settings
 from training.schema import (
+    DoesNotFit,
     Hyperparameters,
     JobName,
     Noun,
@@ -176,6 +177,18 @@ class Door:
         if credentials is None or not hmac.compare_digest(credentials.credentials.encode(), self._key):
             raise WrongKey
 
+    async def plan(self, spec: TrainSpec, origin: Origin) -> Plan | None:
+        """The job's plan, or None while no worker can make one; raises PlanRefused or DoesNotFit."""
+        try:
+            if not any(worker.startswith(f"{Queue.PREPARE}/") for worker in await self.client.workers()):
+                return None
+            plan = await self.client.plan(spec, origin, timeout=PLAN_SECONDS)
+        except (RedisAway, WorkersAway):
+            return None
+        if not plan.fits:
+            raise DoesNotFit(needed_gib=plan.peak_gib, free_gib=plan.free_gib)
+        return plan
+
 
 bearer = HTTPBearer(auto_error=False)
 
@@ -202,10 +215,7 @@ async def start_training(body: StartTraining, door: Admitted, response: Response
     except ValidationError as error:
         raise in_plain_words(error.errors()) from error
     job = new_job("train", spec, Origin(door="api", guild_id=door.guild_id))
-    try:
-        plan = await door.client.plan(spec, job.origin, timeout=PLAN_SECONDS)
-    except (RedisAway, WorkersAway):
-        plan = None
+    plan = await door.plan(spec, job.origin)
     await door.client.submit(job)
     shown = answer(await door.client.show(job.id, door.guild_id), plan)
     response.headers["Location"] = shown.address

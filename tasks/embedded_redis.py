@@ -116,6 +116,12 @@ class EmbeddedRedis:
             self.stop()
             raise
 
+    def revive(self) -> None:
+        """Start the server again, over the same data and at the same address, if it has ended by itself."""
+        if self._process is not None and self._process.poll() is not None:
+            self.stop()
+            self.start()
+
     def stop(self) -> None:
         """End the server cleanly; its data stays. Does nothing if it does not run."""
         if self._process is not None:

@@ -10,7 +10,7 @@ from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from tasks.errors import SettingsWrong
-from training.schema import Workspace
+from training.schema import GuildId, Workspace
 
 SettingsT = TypeVar("SettingsT", bound=BaseSettings)
 
@@ -65,6 +65,7 @@ class TaskSettings(BaseSettings):
     api_key: SecretStr | None = Field(None, description="Bearer key that REST callers must send; empty: no REST door.")
     api_host: str = Field("127.0.0.1", min_length=1, description="Address the REST door listens on.")
     api_port: int = Field(8000, ge=1, le=65535, description="Port the REST door listens on.")
+    api_guild_id: GuildId = Field("local", description="Server whose personas and jobs the API key opens.")
     gpu: int = Field(0, ge=0, le=63, description="Number of the GPU that this machine's train worker uses.")
 
     @field_validator("redis_url")
