@@ -11,14 +11,15 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from tasks import alive
-from tasks.errors import RedisAway
+from tasks import store
+from tasks.embedded_redis import redis_url
+from tasks.errors import RedisNotStarted
+from tasks.jobs import Queue
 from tasks.settings import TaskSettings, load_settings
-from tasks.store import Store
+from tasks.store import AsyncStore
 from training.schema import Noun, UnderstudyError
 
 LEAST_DISK_GIB = 5
-QUEUES = ("train", "chat", "prepare")
 CARD_QUESTION = (
     "import torch; c = torch.cuda; print(c.get_device_name(0), round(c.mem_get_info()[1] / 2**30)) "
     "if c.is_available() else print('none')"
@@ -43,7 +44,6 @@ async def examine() -> list[Check]:
     checks = [Check(name="settings", ok=True, found="read")]
     checks += _folders(settings)
     checks += await _redis(settings)
-    checks += _workers(settings)
     checks.append(await asyncio.to_thread(_card))
     return checks
 
@@ -73,41 +73,43 @@ def _existing(folder: Path) -> Path:
 
 
 async def _redis(settings: TaskSettings) -> list[Check]:
-    if settings.redis_url is None:
-        return [Check(name="Redis", ok=True, found="REDIS_URL is not set; `understudy up` starts the embedded one")]
-    store = Store.connect(settings)
+    """Redis and the workers that it has heard of a moment ago."""
     try:
-        appendonly = await store.durable()
-    except RedisAway as error:
-        return [Check(name="Redis", ok=False, found="it does not answer", fix=str(error))]
+        address = redis_url(settings)
+    except RedisNotStarted:
+        found = "REDIS_URL is not set and the embedded one does not run"
+        return [Check(name="Redis", ok=False, found=found, fix="Start it and the workers: understudy up.")]
+    connection = AsyncStore(address)
+    try:
+        workers = await connection.do(store.workers())
+        appends = await connection.appends()
+    except UnderstudyError as error:
+        return [Check(name="Redis", ok=False, found="it cannot be used", fix=str(error))]
     finally:
-        await store.close()
+        await connection.close()
+    return [Check(name="Redis", ok=True, found="it answers"), _durability(appends), *_workers(workers)]
+
+
+def _durability(appends: bool | None) -> Check:
+    found = {True: "append-only file on", False: "append-only file off", None: "it does not tell"}[appends]
     fix = "Start Redis with --appendonly yes, or a crash of it loses what is queued."
-    return [
-        Check(name="Redis", ok=True, found="it answers"),
-        Check(name="Redis durability", ok=appendonly is not False, found=_durability(appendonly), fix=fix),
-    ]
+    return Check(name="Redis durability", ok=appends is not False, found=found, fix=fix)
 
 
-def _durability(appendonly: bool | None) -> str:
-    return {True: "append-only file on", False: "append-only file off", None: "it does not tell (CONFIG is closed)"}[
-        appendonly
-    ]
-
-
-def _workers(settings: TaskSettings) -> Iterator[Check]:
-    for queue in QUEUES:
-        ok = alive.is_alive(settings.state_dir, queue)
-        found = "alive on this machine" if ok else "no sign of life on this machine"
-        fix = f"Start it: understudy up, or understudy worker {queue}. (On another machine? Ask its doctor.)"
-        yield Check(name=f"worker {queue}", ok=ok, found=found, fix=fix)
+def _workers(present: list[str]) -> Iterator[Check]:
+    for queue in Queue:
+        nodes = [worker.partition("/")[2] for worker in present if worker.startswith(f"{queue}/")]
+        found = ", ".join(nodes) or "none"
+        fix = f"Start one: understudy worker {queue} (or all of them: understudy up)."
+        yield Check(name=f"{queue} worker", ok=bool(nodes), found=found, fix=fix)
 
 
 def _card() -> Check:
     """The GPU, asked in a child so that this process never loads torch."""
     if importlib.util.find_spec("torch") is None:
         return Check(name="card", ok=True, found="torch is not installed here, so this machine does not train")
-    asked = subprocess.run([sys.executable, "-c", CARD_QUESTION], capture_output=True, text=True, timeout=120)
+    command = [sys.executable, "-c", CARD_QUESTION]
+    asked = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     if asked.returncode:
         last = (asked.stderr.strip().splitlines() or ["it said nothing"])[-1]
         return Check(name="card", ok=False, found=last, fix="Install the locked dependencies again: make install.")

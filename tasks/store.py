@@ -25,7 +25,7 @@ import redis
 import redis.asyncio
 from pydantic import SecretStr
 from redis.backoff import ExponentialBackoff
-from redis.exceptions import AuthenticationError, NoScriptError
+from redis.exceptions import AuthenticationError, NoScriptError, ResponseError
 from redis.retry import Retry
 
 from tasks.errors import Poisoned, RedisAway, RedisRefused
@@ -434,6 +434,14 @@ class AsyncStore:
                 for record in records:
                     pipe.hget(record, "job")
                 return await pipe.execute()
+
+    async def appends(self) -> bool | None:
+        """Whether this Redis keeps an append-only file; None where it does not let callers ask."""
+        with _plain(self._url):
+            try:
+                return (await self._redis.config_get("appendonly")).get("appendonly") == "yes"
+            except ResponseError:
+                return None
 
     async def close(self) -> None:
         """Close the connections."""
