@@ -1,0 +1,116 @@
+"""Settings in, bot out: `python -m bot`."""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import hashlib
+import logging
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import aiohttp
+import discord
+
+from bot.app import Understudy
+from bot.errors import DiscordAway, IntentsRefused, SecondInstance, TokenRefused
+from bot.ledger import Ledger
+from bot.settings import BotSettings
+from tasks.alive import keep_beating
+from tasks.client import Client
+from tasks.errors import SettingsWrong
+from tasks.settings import TaskSettings, load_settings
+from training.schema import UnderstudyError
+
+REFUSED = 2
+TOKEN_NO_LONGER_VALID = 4004
+
+
+def main() -> int:
+    """Run the bot until it is told to stop; 2 where it cannot start, after one plain sentence on stderr."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logging.getLogger("discord").setLevel(logging.WARNING)
+    try:
+        asyncio.run(_until_stopped(*_settings()))
+    except UnderstudyError as error:
+        print(error, file=sys.stderr)
+        return REFUSED
+    return 0
+
+
+def _settings() -> tuple[BotSettings, TaskSettings]:
+    """Both settings classes, with the problems of both in one error."""
+    problems = []
+    try:
+        bot = load_settings(BotSettings)
+    except SettingsWrong as error:
+        problems.append(str(error.details["problems"]))
+    try:
+        tasks = load_settings(TaskSettings)
+    except SettingsWrong as error:
+        problems.append(str(error.details["problems"]))
+    if problems:
+        raise SettingsWrong(problems="".join(problems))
+    return bot, tasks
+
+
+async def _until_stopped(settings: BotSettings, tasks: TaskSettings) -> None:
+    running = asyncio.create_task(_run(settings, tasks))
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, running.cancel)
+    try:
+        await running
+    except asyncio.CancelledError:
+        logging.getLogger(__name__).info("Stopped.")
+
+
+async def _run(settings: BotSettings, tasks: TaskSettings) -> None:
+    token = settings.discord_token.get_secret_value()
+    with _only_instance(tasks.state_dir, token):
+        queue = Client(tasks, tasks.state_dir / "bot-accepted.sqlite3")
+        await queue.start()
+        ledger = Ledger(tasks.state_dir / "bot-ledger.sqlite3")
+        alive = keep_beating(tasks.state_dir, "bot")
+        bot = Understudy(settings, queue, ledger)
+        try:
+            await _speak(bot, token, settings.discord_sandbox or "https://discord.com")
+        finally:
+            await bot.close()
+            await queue.close()
+            ledger.close()
+            alive.set()
+
+
+async def _speak(bot: Understudy, token: str, address: str) -> None:
+    try:
+        await bot.start(token)
+    except discord.LoginFailure as error:
+        raise TokenRefused from error
+    except discord.PrivilegedIntentsRequired as error:
+        raise IntentsRefused from error
+    except discord.ConnectionClosed as error:
+        if error.code == TOKEN_NO_LONGER_VALID:
+            raise TokenRefused from error
+        raise DiscordAway(address=address, reason=str(error)) from error
+    except (discord.HTTPException, discord.GatewayNotFound, aiohttp.ClientError, OSError) as error:
+        raise DiscordAway(address=address, reason=str(error) or type(error).__name__) from error
+
+
+@contextmanager
+def _only_instance(state_dir: Path, token: str) -> Iterator[None]:
+    """Hold the lock of this token: two bots with one token would answer everything twice."""
+    state_dir.mkdir(parents=True, exist_ok=True)
+    path = state_dir / f"bot-{hashlib.sha256(token.encode()).hexdigest()[:12]}.lock"
+    with path.open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise SecondInstance(path=path) from error
+        yield
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,127 @@
+"""The buttons under plans, cards and results. They carry their job in their id, so they outlive the bot's restarts."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Awaitable, Callable
+from enum import StrEnum
+from typing import Any, Self
+
+import discord
+
+from bot import cards
+from bot.door import Ask
+from bot.errors import NotYourPlan, PlanGone, explain
+from bot.members import origin_of, require_starter, require_trainer
+from tasks.errors import NoSuchJob
+from tasks.jobs import Job
+from training.schema import TrainSpec
+
+
+class Deed(StrEnum):
+    """What pressing a button does."""
+
+    START = "start"
+    DISCARD = "discard"
+    CANCEL = "cancel"
+    LIVE = "live"
+
+
+class JobButton(
+    discord.ui.DynamicItem[discord.ui.Button[discord.ui.View]],
+    template=r"job:(?P<deed>start|discard|cancel|live):(?P<job>[a-z0-9]{12})",
+):
+    """A button that does one thing to one job."""
+
+    def __init__(self, deed: Deed, job_id: str) -> None:
+        label, style, _ = _DEEDS[deed]
+        super().__init__(discord.ui.Button(label=label, style=style, custom_id=f"job:{deed}:{job_id}"))
+        self.deed, self.job_id = deed, job_id
+
+    @classmethod
+    async def from_custom_id(cls, interaction: Any, item: discord.ui.Item[Any], match: re.Match[str], /) -> Self:
+        """The button that was pressed, from its id alone."""
+        return cls(Deed(match["deed"]), match["job"])
+
+    async def callback(self, interaction: Any) -> None:
+        """Do the deed; discord.py would only log what goes wrong here, so the net is spread by hand."""
+        try:
+            await _DEEDS[self.deed][2](interaction, self.job_id)
+        except Exception as error:  # noqa: BLE001 (explain logs what no one foresaw, with its traceback)
+            await explain(interaction, error)
+
+
+def buttons(job_id: str, *deeds: Deed) -> discord.ui.View:
+    """A row of buttons for one job, valid for ever."""
+    view = discord.ui.View(timeout=None)
+    for deed in deeds:
+        view.add_item(JobButton(deed, job_id))
+    return view
+
+
+async def _start(interaction: Ask, job_id: str) -> None:
+    require_trainer(interaction)
+    await interaction.response.defer()
+    job = await _own_draft(interaction, job_id)
+    await interaction.client.queue.submit(job)
+    await _settle(interaction, cards.started(_spec(job).job_name))
+
+
+async def _discard(interaction: Ask, job_id: str) -> None:
+    await interaction.response.defer()
+    job = await _own_draft(interaction, job_id)
+    await interaction.client.queue.discard(job_id, job.guild_id)
+    await _settle(interaction, cards.discarded(_spec(job).job_name))
+
+
+async def _cancel(interaction: Ask, job_id: str) -> None:
+    guild_id = origin_of(interaction).guild_id
+    await interaction.response.defer()
+    queue = interaction.client.queue
+    require_starter(interaction, (await queue.show(job_id, guild_id)).job)
+    view = await queue.cancel(job_id, guild_id)
+    await interaction.followup.send(cards.cancelling(view), ephemeral=True)
+
+
+async def _make_live(interaction: Ask, job_id: str) -> None:
+    require_trainer(interaction)
+    guild_id = origin_of(interaction).guild_id
+    await interaction.response.defer()
+    queue = interaction.client.queue
+    view = await queue.show(job_id, guild_id)
+    spec = _spec(view.job)
+    if spec.persona is None or view.version is None:
+        raise NoSuchJob(name=job_id)
+    await queue.make_live(guild_id, spec.persona, view.version)
+    await interaction.edit_original_response(content=cards.result_text(view, live=True), view=None)
+    await interaction.followup.send(cards.made_live(spec.persona, view.version))
+
+
+async def _own_draft(interaction: Ask, job_id: str) -> Job:
+    origin = origin_of(interaction)
+    job = await interaction.client.queue.drafted(job_id, origin.guild_id)
+    if job is None:
+        raise PlanGone
+    if job.origin.user_id != origin.user_id:
+        raise NotYourPlan
+    return job
+
+
+async def _settle(interaction: Ask, sentence: str) -> None:
+    await interaction.edit_original_response(content=sentence, embeds=[], view=None)
+
+
+def _spec(job: Job) -> TrainSpec:
+    if not isinstance(job.spec, TrainSpec):
+        raise NoSuchJob(name=job.id)
+    return job.spec
+
+
+Press = Callable[[Ask, str], Awaitable[None]]
+
+_DEEDS: dict[Deed, tuple[str, discord.ButtonStyle, Press]] = {
+    Deed.START: (cards.START, discord.ButtonStyle.success, _start),
+    Deed.DISCARD: (cards.DISCARD, discord.ButtonStyle.secondary, _discard),
+    Deed.CANCEL: (cards.CANCEL, discord.ButtonStyle.danger, _cancel),
+    Deed.LIVE: (cards.MAKE_LIVE, discord.ButtonStyle.primary, _make_live),
+}

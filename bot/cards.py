@@ -1,0 +1,475 @@
+"""Every word that people read in a channel: jobs, events and reports become text and embeds, with no I/O.
+
+Text that people or models wrote is escaped and cut to Discord's limits here; numbers are formatted here.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import discord
+from discord.utils import escape_markdown, escape_mentions
+
+from bot.limits import (
+    CHOICE_NAME,
+    CONTENT,
+    EMBED_DESCRIPTION,
+    EMBED_FIELD_NAME,
+    EMBED_FIELD_VALUE,
+    EMBED_TITLE,
+    EMBEDS_IN_ALL,
+    clip,
+    split,
+    trim,
+    width,
+)
+from tasks.jobs import Catalog, Event, EventKind, Job, JobState, JobView
+from training.schema import (
+    ChatReply,
+    Phase,
+    Plan,
+    Problem,
+    Progress,
+    Report,
+    Sample,
+    ScoreLine,
+    TrainSpec,
+    Verdict,
+    Warned,
+)
+
+BAR_CELLS = 20
+LISTED_JOBS = 15
+FAR_AWAY = 30 * 24 * 3600
+CHART_FILE = "loss.png"
+REHEARSAL = "Rehearsal model: a tiny stand-in learnt here, good for trying the way, not for talk."
+
+START, DISCARD, CANCEL, MAKE_LIVE = "Start", "Discard", "Cancel", "Make live"
+
+_STATES: dict[JobState, tuple[str, str, int]] = {
+    JobState.QUEUED: ("🟡", "queued", 0xFEE75C),
+    JobState.RUNNING: ("🔵", "running", 0x5865F2),
+    JobState.PAUSED: ("🟠", "paused", 0xE67E22),
+    JobState.CANCELLING: ("⚪", "cancelling", 0x99AAB5),
+    JobState.SUCCEEDED: ("🟢", "done", 0x57F287),
+    JobState.FAILED: ("🔴", "failed", 0xED4245),
+    JobState.CANCELLED: ("⚪", "cancelled", 0x99AAB5),
+}
+_PHASES: dict[Phase, str] = {
+    Phase.STANDIN: "making the rehearsal model",
+    Phase.DATA: "reading the data",
+    Phase.LOADING: "loading the base model",
+    Phase.BASELINE: "measuring the base model",
+    Phase.TRAINING: "training",
+    Phase.EVALUATING: "judging the result",
+    Phase.SAVING: "saving",
+}
+_LINES = {
+    "held_out_fit": "Held-out fit",
+    "voice": "Own voice",
+    "breaks": "Out of character",
+    "degeneracy": "Broken replies",
+}
+_VERDICTS: dict[Verdict, tuple[str, str]] = {
+    Verdict.PASS: ("✅", "passed"),
+    Verdict.WARN: ("⚠️", "passed with a warning"),
+    Verdict.FAIL: ("❌", "did not pass"),
+    Verdict.NOT_APPLICABLE: ("➖", "not judged"),
+}
+_WARNINGS: dict[Warned, str] = {
+    Warned.REHEARSAL_MODEL: REHEARSAL,
+    Warned.FEW_LINES: "Few lines to learn from: expect an uneven voice.",
+    Warned.MANY_EPOCHS: "Many epochs for this little data: it may learn lines by heart.",
+}
+
+# --- plans ---------------------------------------------------------------------------------------------------------
+
+
+def plan_card(job: Job, spec: TrainSpec, plan: Plan) -> discord.Embed:
+    """What a job would take, before it starts; says why where it cannot."""
+    title = f"📋 **{_name(spec)}** · plan" if plan.fits else f"🔴 **{_name(spec)}** · does not fit"
+    low, high = plan.seconds
+    lines = [
+        _asked(spec),
+        f"Base model {_said(plan.base_model, 120)} on {_said(plan.device, 60)}",
+        f"{_count(plan.examples, 'training conversation')} · {plan.held_out:,} held out · "
+        f"{_count(plan.tokens, 'token')} · {_count(plan.steps, 'step')}",
+        f"Memory {plan.peak_gib:.1f} of {plan.free_gib:.1f} GiB {'✅ fits' if plan.fits else '❌ does not fit'} · "
+        f"time {_span(low, high)} · disk {plan.disk_gib:.1f} GiB",
+    ]
+    if not plan.fits:
+        lines.append("Nothing was started. Choose a smaller base model, or ask for a GPU with more memory.")
+    card = _embed(title, lines, _STATES[JobState.QUEUED if plan.fits else JobState.FAILED][2])
+    _add_warnings(card, plan.warnings, plan.rehearsal)
+    card.set_footer(text=f"Job {job.id}")
+    return card
+
+
+def refused_card(spec: TrainSpec, problem: Problem) -> discord.Embed:
+    """Why a job cannot be planned."""
+    lines = [_asked(spec), "", _said(problem.sentence, 2000), "", "Nothing was started."]
+    card = _embed(f"🔴 **{_name(spec)}** · cannot start", lines, _STATES[JobState.FAILED][2])
+    card.set_footer(text=trim(problem.code, 80))
+    return card
+
+
+def started(job_name: str) -> str:
+    """What the plan card becomes when Start was pressed."""
+    return f"🟡 **{_said(job_name, 80)}** is queued ↓ Its card below shows how it goes."
+
+
+def discarded(job_name: str) -> str:
+    """What the plan card becomes when Discard was pressed."""
+    return f"⚪ The plan of **{_said(job_name, 80)}** is discarded. Nothing was started."
+
+
+# --- cards of jobs -------------------------------------------------------------------------------------------------
+
+
+def job_card(job: Event | JobView, now: float, catalog: Catalog | None) -> discord.Embed:
+    """How a training job goes; `now` is the Unix time its progress was told."""
+    spec = _train_spec(job.job)
+    emoji, word, colour = _STATES[job.state]
+    if job.state is JobState.RUNNING and job.progress:
+        word = _PHASES[job.progress.phase]
+    lines = [_asked(spec)]
+    if _rehearses(job, spec, catalog):
+        lines.append("Rehearsal model")
+    lines += _where_it_stands(job, now)
+    card = _embed(f"{emoji} **{_name(spec)}** · {word}", lines, colour)
+    card.set_footer(text=card_marker(job.job.id))
+    return card
+
+
+def card_marker(job_id: str) -> str:
+    """The footer by which a job's card is found again in a channel."""
+    return f"Job {job_id}"
+
+
+def result_marker(job_id: str) -> str:
+    """The footer by which a job's result is found again in a channel."""
+    return f"Result of job {job_id}"
+
+
+def _where_it_stands(job: Event | JobView, now: float) -> list[str]:
+    match job.state:
+        case JobState.QUEUED:
+            position = job.position if isinstance(job, JobView) else None
+            waits = "Next in line." if position == 1 else f"Number {position:,} in line." if position else None
+            again = job.progress is not None or (isinstance(job, Event) and job.kind is EventKind.REQUEUED)
+            waiting = "Waiting for a worker; it goes on from its last checkpoint." if again else "Waiting for a worker."
+            return [waits or waiting]
+        case JobState.RUNNING | JobState.PAUSED:
+            return _progress(job.progress, now) if job.progress else ["Starting."]
+        case JobState.CANCELLING:
+            return ["Stopping at the next step."]
+        case JobState.FAILED:
+            return [*_reached(job.progress), _problem(job.problem)]
+        case JobState.CANCELLED:
+            return _reached(job.progress) or ["Cancelled before it began."]
+        case JobState.SUCCEEDED:
+            return ["Done; the result is a message of its own."]
+
+
+def _progress(progress: Progress, now: float) -> list[str]:
+    lines = []
+    if progress.total_steps > 0:
+        lines.append(bar(progress.step / progress.total_steps))
+        place = f"Step {progress.step:,} of {progress.total_steps:,}"
+        if progress.epochs:
+            place += f" · epoch {progress.epoch:.2f} of {progress.epochs}"
+        if progress.seconds_left is not None and 0 <= progress.seconds_left < FAR_AWAY:
+            place += f" · ends <t:{int(now + progress.seconds_left)}:R>"
+        lines.append(place)
+    losses = []
+    if progress.train_loss is not None:
+        start = progress.first_train_loss
+        trend = f" {_trend(start, progress.train_loss)} (start {start:.2f})" if start is not None else ""
+        losses.append(f"Train loss {progress.train_loss:.2f}{trend}")
+    if progress.eval_loss is not None:
+        best = f", best at step {progress.best_step:,}" if progress.best_step is not None else ""
+        losses.append(f"held-out loss {progress.eval_loss:.2f}{best}")
+    if losses:
+        lines.append(" · ".join(losses))
+    if progress.tokens_per_second:
+        lines.append(f"{progress.tokens_per_second:,.0f} tokens/s")
+    return lines
+
+
+def _reached(progress: Progress | None) -> list[str]:
+    if progress is None or not progress.total_steps:
+        return []
+    return [f"Stopped at step {progress.step:,} of {progress.total_steps:,}."]
+
+
+def _problem(problem: Problem | None) -> str:
+    return (
+        _said(problem.sentence, 2000) if problem else "It ended without saying why. The worker's log has the details."
+    )
+
+
+def bar(share: float) -> str:
+    """Twenty cells and a percentage."""
+    share = min(1.0, max(0.0, share))
+    full = int(share * BAR_CELLS)
+    return f"{'▰' * full}{'▱' * (BAR_CELLS - full)} {share:.0%}".replace("%", " %")
+
+
+# --- results -------------------------------------------------------------------------------------------------------
+
+
+def result_text(job: Event | JobView, live: bool) -> str:
+    """The line above a result, which mentions the starter."""
+    spec = _train_spec(job.job)
+    user = job.job.origin.user_id
+    mention = f"<@{user}> " if user else ""
+    if job.state is not JobState.SUCCEEDED:
+        return f"{mention}**{_name(spec)}** {_STATES[job.state][1]}."
+    if spec.persona is None or job.version is None:
+        return f"{mention}**{_name(spec)}** is done."
+    voice = f"{mention}**{_said(spec.persona, 80)} v{job.version}** is trained"
+    return f"{voice} and live: try /persona-chat." if live else f"{voice}, and not live yet."
+
+
+def made_live(persona: str, version: int) -> str:
+    """What a channel reads when a version was made live."""
+    return f"🎙️ **{_said(persona, 80)}** now speaks with v{version}: try /persona-chat."
+
+
+def result_embeds(job: Event | JobView, chart: bool) -> list[discord.Embed]:
+    """A job's end: what it found, or why it found nothing; `chart`: it is attached as `loss.png`."""
+    spec = _train_spec(job.job)
+    if job.report is None:
+        return [_without_report(job, spec)]
+    report = job.report
+    emoji, _, colour = _STATES[job.state]
+    title = f"{emoji} **{_name(spec)}** · finished in {duration(report.seconds)}"
+    summary = _embed(title, _found(report), colour)
+    summary.add_field(name=f"Scorecard: {_VERDICTS[report.verdict][1]}", value=_scorecard(report.lines), inline=False)
+    _add_warnings(summary, report.warnings, report.rehearsal)
+    if chart:
+        summary.set_image(url=f"attachment://{CHART_FILE}")
+    summary.set_footer(text=result_marker(job.job.id))
+    embeds = [summary]
+    if report.samples:
+        embeds.append(_samples(report.samples, job.version, EMBEDS_IN_ALL - len_of(summary)))
+    return embeds
+
+
+def status_embeds(view: JobView, now: float, catalog: Catalog | None) -> list[discord.Embed]:
+    """What /finetune status answers."""
+    return [job_card(view, now, catalog)] if view.report is None else result_embeds(view, chart=False)
+
+
+def len_of(embed: discord.Embed) -> int:
+    """What Discord counts of an embed towards the 6,000 of a message, in UTF-16 units."""
+    texts = [embed.title or "", embed.description or "", embed.footer.text or "", embed.author.name or ""]
+    texts += [part for field in embed.fields for part in (field.name or "", field.value or "")]
+    return sum(map(width, texts))
+
+
+def _without_report(job: Event | JobView, spec: TrainSpec) -> discord.Embed:
+    emoji, word, colour = _STATES[job.state]
+    lines = [_asked(spec), *_where_it_stands(job, job.job.created_at)]
+    card = _embed(f"{emoji} **{_name(spec)}** · {word}", lines, colour)
+    code = f" · {trim(job.problem.code, 80)}" if job.problem else ""
+    card.set_footer(text=result_marker(job.job.id) + code)
+    return card
+
+
+def _found(report: Report) -> list[str]:
+    fit = f"Held-out loss {report.eval_loss_before:.2f} → **{report.eval_loss_after:.2f}**"
+    perplexity = f"perplexity {_big(report.perplexity_before)} → {_big(report.perplexity_after)}"
+    trend = _trend(report.eval_loss_before, report.eval_loss_after)
+    peak = f" · peak {report.peak_gib:.1f} GiB" if report.peak_gib else ""
+    return [
+        f"{fit} {trend} · {perplexity} · best step {report.best_step:,} of {report.steps:,}",
+        f"{_count(report.examples, 'training conversation')} · {report.held_out:,} held out · "
+        f"{_count(report.tokens, 'token')}",
+        f"{_said(report.base_model, 120)} on {_said(report.device, 60)}{peak} · "
+        f"seed {report.spec.hyperparameters.seed} · data {_said(report.data_digest[:8], 8)}",
+    ]
+
+
+def _scorecard(lines: Sequence[ScoreLine]) -> str:
+    told = [f"{_VERDICTS[line.verdict][0]} **{_LINES[line.id]}** {_score(line)}".rstrip() for line in lines]
+    return trim("\n".join(told), EMBED_FIELD_VALUE) or "–"
+
+
+def _score(line: ScoreLine) -> str:
+    said = _said(line.explanation, 160)
+    if line.value is None:
+        return said
+    shown = _nats if line.id == "held_out_fit" else _percent
+    span = f" ({shown(line.low)} to {shown(line.high)})" if line.low is not None and line.high is not None else ""
+    reference = f", human lines {shown(line.reference)}" if line.reference is not None else ""
+    return f"{shown(line.value)}{span}{reference} · {said}".removesuffix(" · ")
+
+
+def _samples(samples: Sequence[Sample], version: int | None, room: int) -> discord.Embed:
+    own = f"v{version}" if version else "trained"
+    embed = discord.Embed(title="Before and after", colour=_STATES[JobState.SUCCEEDED][2])
+    room -= width("Before and after")
+    for sample in samples:
+        question = trim(f"“{_said(sample.question, 200)}”", EMBED_FIELD_NAME)
+        answers = f"**base** {_quoted(sample.base)}\n**{own}** {_quoted(sample.adapter)}"
+        room -= width(question) + width(answers)
+        if room < 0 or len(embed.fields) == 5:
+            break
+        embed.add_field(name=question, value=answers, inline=False)
+    return embed
+
+
+def _quoted(text: str) -> str:
+    said = _said(" ".join(text.split()), 460)
+    return f"“{said}”" if said else "(said nothing)"
+
+
+def _add_warnings(card: discord.Embed, warnings: Sequence[Warned], rehearsal: bool) -> None:
+    told = dict.fromkeys([*([Warned.REHEARSAL_MODEL] if rehearsal else []), *warnings])
+    if told:
+        card.add_field(name="Mind", value="\n".join(_WARNINGS[warning] for warning in told), inline=False)
+
+
+# --- lists and sentences -------------------------------------------------------------------------------------------
+
+
+def job_choice(view: JobView) -> str:
+    """A job as one line of a choice."""
+    emoji, word, _ = _STATES[view.state]
+    return trim(f"{emoji} {_train_spec(view.job).job_name} · {word} · {view.job.id}", CHOICE_NAME)
+
+
+def job_list(views: Sequence[JobView]) -> discord.Embed:
+    """The newest jobs of a server."""
+    lines = [_listed(view) for view in views[:LISTED_JOBS]]
+    if len(views) > LISTED_JOBS:
+        lines.append(f"… and {len(views) - LISTED_JOBS} older ones.")
+    return _embed("Jobs here", lines or ["None yet. Begin with /finetune start."], _STATES[JobState.RUNNING][2])
+
+
+def _listed(view: JobView) -> str:
+    spec = _train_spec(view.job)
+    emoji, word, _ = _STATES[view.state]
+    version = f" · v{view.version}" if view.version else ""
+    share = ""
+    if view.state is JobState.RUNNING and view.progress and view.progress.total_steps:
+        share = f" · {view.progress.step / view.progress.total_steps:.0%}".replace("%", " %")
+    subject = _said(spec.persona or spec.dataset or "", 60)
+    return f"{emoji} **{_name(spec)}** · {word}{share} · {subject}{version} · <t:{int(view.job.created_at)}:R>"
+
+
+def cancelling(view: JobView) -> str:
+    """What whoever cancelled a job reads."""
+    name = _name(_train_spec(view.job))
+    if view.state is JobState.CANCELLED:
+        return f"⚪ **{name}** is cancelled."
+    return f"⚪ **{name}** is being cancelled; its card will say when it has stopped."
+
+
+# --- talk ----------------------------------------------------------------------------------------------------------
+
+
+def question(asker: str, persona: str, text: str) -> str:
+    """What a channel sees of a /persona-chat: who asked whom, and what."""
+    head = f"-# {_said(asker, 80)} to {_said(persona, 80)}"
+    quoted = "\n".join(f"> {line}" for line in escape_mentions(text).strip().splitlines())
+    return f"{head}\n{trim(quoted, CONTENT - width(head) - 1)}"
+
+
+def reply_parts(event: Event, as_persona: bool) -> tuple[str, ...]:
+    """The messages that a /persona-chat's end becomes; `as_persona`: they are sent under the persona's own name."""
+    if event.reply is None:
+        return (clip(f"{_STATES[event.state][0]} {_problem(event.problem)}", CONTENT),)
+    reply = event.reply
+    head = f"**{_said(reply.name, 80)}:** "
+    small = f"\n-# {_voice(reply)}"
+    # An open fence would swallow the line below it. The head is always allowed for, so that the number of parts is
+    # known before it is known who may speak.
+    text = reply.text.strip() + ("\n```" if reply.text.count("```") % 2 else "")
+    parts = split(text or "…", CONTENT - width(head) - width(small))
+    first, last = "" if as_persona else head, len(parts) - 1
+    return tuple(f"{first if i == 0 else ''}{part}{small if i == last else ''}" for i, part in enumerate(parts))
+
+
+def _voice(reply: ChatReply) -> str:
+    version = f"v{reply.version}" if reply.version else "untrained: the base model with the character sheet"
+    rehearsal = " · rehearsal model" if reply.rehearsal else ""
+    return f"{_said(reply.name, 80)} · {version}{rehearsal}"
+
+
+# --- numbers and names ---------------------------------------------------------------------------------------------
+
+
+def duration(seconds: float) -> str:
+    """A time span in its two largest units."""
+    if not math.isfinite(seconds):
+        return "an unknown time"
+    whole = max(0, round(seconds))
+    if whole < 60:
+        return f"{whole} s"
+    minutes, rest = divmod(whole, 60)
+    if minutes < 60:
+        return f"{minutes} min {rest} s" if rest else f"{minutes} min"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours:,} h {minutes} min" if minutes else f"{hours:,} h"
+
+
+def _span(low: float, high: float) -> str:
+    return f"about {duration(high)}" if duration(low) == duration(high) else f"{duration(low)} to {duration(high)}"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def _big(number: float) -> str:
+    return f"{number:.2g}" if number >= 100_000 else f"{number:,.1f}"
+
+
+def _nats(value: float | None) -> str:
+    return f"{value or 0:+.2f}"
+
+
+def _percent(value: float | None) -> str:
+    return f"{value or 0:.0%}".replace("%", " %")
+
+
+def _trend(before: float, after: float) -> str:
+    return "▼" if after < before else "▲" if after > before else "▬"
+
+
+def _asked(spec: TrainSpec) -> str:
+    epochs = spec.hyperparameters.epochs
+    parts = [_said(spec.persona or "", 80), _said(spec.dataset or "", 200), f"{spec.task_type.value} fine-tuning"]
+    parts.append(f"{epochs} epoch{'' if epochs == 1 else 's'}")
+    return " · ".join(part for part in parts if part)
+
+
+def _name(spec: TrainSpec) -> str:
+    return _said(spec.job_name, 80)
+
+
+def _said(text: str, limit: int) -> str:
+    """Text that someone wrote, made harmless: no markdown, no mention, no more than `limit`."""
+    return trim(escape_mentions(escape_markdown(text.strip(), ignore_links=False)), limit)
+
+
+def _train_spec(job: Job) -> TrainSpec:
+    if not isinstance(job.spec, TrainSpec):
+        raise TypeError(f"job {job.id} is of kind {job.kind} and has no card")
+    return job.spec
+
+
+def _rehearses(job: Event | JobView, spec: TrainSpec, catalog: Catalog | None) -> bool:
+    if job.report is not None:
+        return job.report.rehearsal
+    house_model = catalog is not None and spec.base_model in (None, catalog.base_model)
+    return house_model and catalog is not None and catalog.rehearsal
+
+
+def _embed(title: str, lines: Sequence[str], colour: int) -> discord.Embed:
+    return discord.Embed(
+        title=trim(title, EMBED_TITLE), description=trim("\n".join(lines), EMBED_DESCRIPTION), colour=colour
+    )

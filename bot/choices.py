@@ -1,0 +1,86 @@
+"""What the options of the commands may name: offered while a member types, checked again when the command arrives.
+
+Discord does not hold members to what was offered.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from discord.app_commands import Choice
+
+from bot import cards
+from bot.door import Ask
+from bot.limits import CHOICE_NAME, CHOICES, trim, width
+from tasks.errors import RedisAway, WorkersAway
+from tasks.jobs import Catalog, JobView
+from training.schema import UnknownDataset, UnknownPersona
+
+# Redis keeps a member who is typing waiting for no more than this; an empty list says that nothing is known yet.
+_AWAY = (RedisAway, WorkersAway)
+_PATH_SIGNS = ("/", "~")
+
+
+async def personas(interaction: Ask, typed: str) -> list[Choice[str]]:
+    """The server's personas whose name or slug contains what was typed."""
+    catalog = await _catalog(interaction)
+    return _matching(typed, ((name, slug) for slug, name in catalog.personas.items())) if catalog else []
+
+
+async def datasets(interaction: Ask, typed: str) -> list[Choice[str]]:
+    """The server's datasets whose name contains what was typed."""
+    catalog = await _catalog(interaction)
+    return _matching(typed, ((name, name) for name in catalog.datasets)) if catalog else []
+
+
+async def jobs(interaction: Ask, typed: str) -> list[Choice[str]]:
+    """The server's newest training jobs."""
+    return _matching(typed, ((cards.job_choice(view), view.job.id) for view in await _jobs(interaction)))
+
+
+async def active_jobs(interaction: Ask, typed: str) -> list[Choice[str]]:
+    """The server's training jobs that have not ended."""
+    views = [view for view in await _jobs(interaction) if not view.state.ended]
+    return _matching(typed, ((cards.job_choice(view), view.job.id) for view in views))
+
+
+def known_persona(catalog: Catalog, named: str) -> str:
+    """The slug of the persona that a member named by slug or by name; raises UnknownPersona."""
+    wanted = named.strip().casefold()
+    for slug, name in catalog.personas.items():
+        if wanted in (slug.casefold(), name.casefold()):
+            return slug
+    raise UnknownPersona(name=trim(named, 80) or "nothing", choices=", ".join(catalog.personas) or "none yet")
+
+
+def known_dataset(catalog: Catalog, named: str) -> str:
+    """The dataset that a member named; a path is left for the worker to judge; raises UnknownDataset."""
+    wanted = named.strip()
+    if wanted in catalog.datasets or (wanted.startswith(_PATH_SIGNS) and len(wanted) <= 400):
+        return wanted
+    raise UnknownDataset(name=trim(named, 80) or "nothing", choices=", ".join(catalog.datasets) or "none yet")
+
+
+def _matching(typed: str, offers: Iterable[tuple[str, str]]) -> list[Choice[str]]:
+    wanted = typed.strip().casefold()
+    fitting = [
+        Choice(name=trim(name, CHOICE_NAME), value=value)
+        for name, value in offers
+        if (wanted in name.casefold() or wanted in value.casefold()) and 0 < width(value) <= CHOICE_NAME
+    ]
+    return fitting[:CHOICES]
+
+
+async def _catalog(interaction: Ask) -> Catalog | None:
+    try:
+        return await interaction.client.queue.catalog(str(interaction.guild_id))
+    except _AWAY:
+        return None
+
+
+async def _jobs(interaction: Ask) -> list[JobView]:
+    try:
+        views = await interaction.client.queue.jobs(str(interaction.guild_id))
+    except _AWAY:
+        return []
+    return [view for view in views if view.job.kind == "train"]

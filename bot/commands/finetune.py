@@ -1,0 +1,138 @@
+"""/finetune start, status, cancel and list."""
+
+from __future__ import annotations
+
+import re
+import time
+
+from annotated_types import Ge, Le
+from discord import app_commands
+from discord.app_commands import Choice, Range
+
+from bot import cards, choices
+from bot.buttons import Deed, buttons
+from bot.door import Ask
+from bot.errors import BadJobName, DatasetNeeded, NotForThisTask, PersonaNeeded
+from bot.limits import trim
+from bot.members import origin_of, require_channel, require_starter, require_trainer
+from tasks.errors import PlanRefused, RedisAway, WorkersAway
+from tasks.jobs import Catalog, new_job
+from training.schema import JOB_NAME_PATTERN, Hyperparameters, TaskType, TrainSpec
+
+# No default_member_permissions: Discord hides a command from everyone who lacks them, and the trainer role need not
+# carry Moderate Members. So everyone sees the group, status and list are for everyone, and start and cancel check in
+# code. An admin may still narrow it under Server Settings, Integrations.
+finetune = app_commands.Group(
+    name="finetune", description="Train a persona's voice and follow how it goes.", guild_only=True
+)
+
+_EPOCHS = Hyperparameters.model_fields["epochs"]
+LEAST_EPOCHS: int = next(int(str(m.ge)) for m in _EPOCHS.metadata if isinstance(m, Ge))
+MOST_EPOCHS: int = next(int(str(m.le)) for m in _EPOCHS.metadata if isinstance(m, Le))
+
+
+@finetune.command(name="start", description="Plan a fine-tuning job; nothing starts before you press Start.")
+@app_commands.describe(
+    job_name="Its name: letters, digits, - and _, at most 40.",
+    persona="Who is to be trained; for all but dialogue.",
+    task_type="What it learns from; persona if you say nothing.",
+    dataset="General conversations; for dialogue and mixed.",
+    epochs=_EPOCHS.description or "",
+)
+@app_commands.choices(task_type=[Choice(name=task_type.value, value=task_type.value) for task_type in TaskType])
+@app_commands.autocomplete(persona=choices.personas, dataset=choices.datasets)
+async def start(
+    interaction: Ask,
+    *,
+    job_name: str,
+    persona: str | None = None,
+    task_type: str = TaskType.PERSONA.value,
+    dataset: str | None = None,
+    epochs: Range[int, LEAST_EPOCHS, MOST_EPOCHS] = Hyperparameters().epochs,
+) -> None:
+    """Show a plan, with Start and Discard, to the member alone."""
+    require_trainer(interaction)
+    origin = origin_of(interaction)
+    require_channel(interaction)
+    _require_options(job_name, TaskType(task_type), persona, dataset)
+    await interaction.response.defer(ephemeral=True)
+    queue = interaction.client.queue
+    catalog = await queue.catalog(origin.guild_id)
+    spec = TrainSpec(
+        job_name=job_name,
+        guild_id=origin.guild_id,
+        task_type=TaskType(task_type),
+        persona=choices.known_persona(catalog, persona) if persona else None,
+        dataset=choices.known_dataset(catalog, dataset) if dataset else None,
+        hyperparameters=Hyperparameters(epochs=epochs),
+    )
+    try:
+        plan = await queue.plan(spec, origin)
+    except PlanRefused as refused:
+        await interaction.edit_original_response(embed=cards.refused_card(spec, refused.problem))
+        return
+    job = new_job("train", spec, origin)
+    card = cards.plan_card(job, spec, plan)
+    if not plan.fits:
+        await interaction.edit_original_response(embed=card)
+        return
+    await queue.draft(job)
+    await interaction.edit_original_response(embed=card, view=buttons(job.id, Deed.START, Deed.DISCARD))
+
+
+@finetune.command(name="status", description="Show how a job goes.")
+@app_commands.describe(job="Its name or id.")
+@app_commands.autocomplete(job=choices.jobs)
+async def status(interaction: Ask, job: str) -> None:
+    """Post a job's card, as it is now, for everyone."""
+    guild_id = origin_of(interaction).guild_id
+    await interaction.response.defer()
+    view = await interaction.client.queue.find(guild_id, job.strip())
+    embeds = cards.status_embeds(view, time.time(), await catalog_if_known(interaction, guild_id))
+    await interaction.edit_original_response(
+        embeds=embeds, view=None if view.state.ended else buttons(view.job.id, Deed.CANCEL)
+    )
+
+
+@finetune.command(name="cancel", description="Stop a job; what it has saved is kept.")
+@app_commands.describe(job="Its name or id.")
+@app_commands.autocomplete(job=choices.active_jobs)
+async def cancel(interaction: Ask, job: str) -> None:
+    """Cancel a job for its starter or a moderator."""
+    guild_id = origin_of(interaction).guild_id
+    await interaction.response.defer(ephemeral=True)
+    queue = interaction.client.queue
+    view = await queue.find(guild_id, job.strip())
+    require_starter(interaction, view.job)
+    stopped = await queue.cancel(view.job.id, guild_id)
+    await interaction.edit_original_response(content=cards.cancelling(stopped))
+
+
+@finetune.command(name="list", description="List the newest jobs of this server.")
+async def list_jobs(interaction: Ask) -> None:
+    """List jobs to the member alone."""
+    guild_id = origin_of(interaction).guild_id
+    await interaction.response.defer(ephemeral=True)
+    views = [view for view in await interaction.client.queue.jobs(guild_id) if view.job.kind == "train"]
+    await interaction.edit_original_response(embed=cards.job_list(views))
+
+
+async def catalog_if_known(interaction: Ask, guild_id: str) -> Catalog | None:
+    """The server's catalog, for what a card says of the house model; a card does without it."""
+    try:
+        return await interaction.client.queue.catalog(guild_id)
+    except (RedisAway, WorkersAway):
+        return None
+
+
+def _require_options(job_name: str, task_type: TaskType, persona: str | None, dataset: str | None) -> None:
+    if not re.fullmatch(JOB_NAME_PATTERN.strip("^$"), job_name):
+        raise BadJobName(name=trim(job_name, 80))
+    if task_type is TaskType.DIALOGUE and persona:
+        raise NotForThisTask(task_type=task_type, option="persona")
+    if task_type is TaskType.PERSONA and dataset:
+        raise NotForThisTask(task_type=task_type, option="dataset")
+    if task_type is not TaskType.DIALOGUE and not persona:
+        raise PersonaNeeded(task_type=task_type)
+    if task_type is not TaskType.PERSONA and not dataset:
+        raise DatasetNeeded(task_type=task_type)

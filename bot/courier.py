@@ -1,0 +1,173 @@
+"""Carries one row of the outbox to its channel: renders it, sends or edits its message, or finds it again.
+
+Everything goes by the bot's token with channel and message ids, never by an interaction's token, which dies.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from io import BytesIO
+
+import discord
+from discord.utils import time_snowflake
+
+from bot import cards
+from bot.buttons import Deed, buttons
+from bot.door import Door
+from bot.ledger import Kind, Ledger, Row
+from bot.limits import NONCE
+from bot.voices import Voices
+from tasks.errors import RedisAway, WorkersAway
+from tasks.jobs import Catalog, Event, JobState
+from training.charts import loss_chart
+from training.schema import TrainSpec
+
+UNKNOWN_WEBHOOK = 10015
+# Discord's clock and ours may differ by as much; a busy channel says no more than this within it.
+LOOK_BACK_SECONDS = 300
+LOOKED_THROUGH = 500
+
+
+class Courier:
+    """Knows how each kind of row becomes a message."""
+
+    def __init__(self, door: Door, ledger: Ledger) -> None:
+        self._door = door
+        self._ledger = ledger
+        self._voices = Voices(door)
+
+    async def post(self, row: Row) -> str:
+        """Send a row's message; its id. Raises discord.HTTPException, OSError or aiohttp.ClientError."""
+        match row.kind:
+            case Kind.CARD:
+                return await self._post_card(row)
+            case Kind.RESULT:
+                return await self._post_result(row)
+            case Kind.REPLY:
+                return await self._post_reply(row)
+
+    async def edit(self, row: Row, message_id: str) -> None:
+        """Let a card show its newest state."""
+        message = self._channel(row).get_partial_message(int(message_id))
+        await message.edit(embed=await self._card(row.event), view=_card_buttons(row.event))
+
+    async def find(self, row: Row) -> str | None:
+        """The id of the message that an interrupted `post` of this row left in the channel, if it got that far."""
+        async for message in self._own_messages(row):
+            if await self._shows(message, row) and not await asyncio.to_thread(self._ledger.owns, str(message.id)):
+                return str(message.id)
+        return None
+
+    # --- sending ---------------------------------------------------------------------------------------------------
+
+    async def _post_card(self, row: Row) -> str:
+        sent = await self._channel(row).send(
+            embed=await self._card(row.event),
+            view=_card_buttons(row.event) or discord.utils.MISSING,
+            nonce=nonce(row),
+        )
+        return str(sent.id)
+
+    async def _post_result(self, row: Row) -> str:
+        event = row.event
+        live = await self._is_live(event)
+        files = []
+        if event.report is not None and event.report.curve:
+            title = f"{event.report.spec.job_name}: loss"
+            picture = await asyncio.to_thread(loss_chart, event.report.curve, title=title)
+            files.append(discord.File(BytesIO(picture), cards.CHART_FILE))
+        starter = event.job.origin.user_id
+        offered = event.version is not None and not live
+        sent = await self._channel(row).send(
+            cards.result_text(event, live),
+            embeds=cards.result_embeds(event, chart=bool(files)),
+            files=files,
+            view=buttons(event.job_id, Deed.LIVE) if offered else discord.utils.MISSING,
+            nonce=nonce(row),
+            # The one message that is meant to call someone.
+            allowed_mentions=discord.AllowedMentions(
+                everyone=False, roles=False, users=[discord.Object(int(starter))] if starter else False
+            ),
+        )
+        return str(sent.id)
+
+    async def _post_reply(self, row: Row) -> str:
+        name = row.event.reply.name if row.event.reply else ""
+        webhook = await self._voices.of(int(row.channel_id), name)
+        if webhook is not None:
+            try:
+                said = await webhook.send(
+                    cards.reply_parts(row.event, as_persona=True)[row.part],
+                    username=name,
+                    allowed_mentions=discord.AllowedMentions.none(),
+                    wait=True,
+                )
+                return str(said.id)
+            except discord.NotFound as error:
+                if error.code != UNKNOWN_WEBHOOK:
+                    raise
+                self._voices.forget(int(row.channel_id))
+        sent = await self._channel(row).send(cards.reply_parts(row.event, as_persona=False)[row.part], nonce=nonce(row))
+        return str(sent.id)
+
+    # --- finding ---------------------------------------------------------------------------------------------------
+
+    async def _own_messages(self, row: Row) -> AsyncIterator[discord.Message]:
+        since = datetime.fromtimestamp(row.created_at - LOOK_BACK_SECONDS, UTC)
+        after = discord.Object(time_snowflake(since))
+        async for message in self._channel(row).history(limit=LOOKED_THROUGH, after=after, oldest_first=True):
+            ours = message.author == self._door.user or message.webhook_id is not None
+            # Answers to commands show the same embeds; they are not what the channel is owed.
+            if ours and message.interaction_metadata is None:
+                yield message
+
+    async def _shows(self, message: discord.Message, row: Row) -> bool:
+        if row.kind is not Kind.REPLY:
+            marker = cards.card_marker(row.job_id) if row.kind is Kind.CARD else cards.result_marker(row.job_id)
+            return any((embed.footer.text or "").split(" · ")[0] == marker for embed in message.embeds)
+        as_persona = message.webhook_id is not None
+        wanted = cards.reply_parts(row.event, as_persona)[row.part].strip()
+        return wanted == (message.content or await self._webhook_content(message, row)).strip()
+
+    async def _webhook_content(self, message: discord.Message, row: Row) -> str:
+        # Without the message content intent, history leaves out what a webhook said; the webhook itself may read it.
+        webhook = await self._voices.of(int(row.channel_id), row.event.reply.name if row.event.reply else "")
+        if webhook is None or message.webhook_id != webhook.id:
+            return ""
+        return (await webhook.fetch_message(message.id)).content
+
+    # --- rendering -------------------------------------------------------------------------------------------------
+
+    def _channel(self, row: Row) -> discord.PartialMessageable:
+        return self._door.get_partial_messageable(int(row.channel_id), guild_id=int(row.event.job.guild_id))
+
+    async def _card(self, event: Event) -> discord.Embed:
+        return cards.job_card(event, event.at, await self._catalog(event))
+
+    async def _catalog(self, event: Event) -> Catalog | None:
+        try:
+            return await self._door.queue.catalog(event.job.guild_id)
+        except (RedisAway, WorkersAway):
+            return None
+
+    async def _is_live(self, event: Event) -> bool:
+        if event.version is None or not isinstance(event.job.spec, TrainSpec) or not event.job.spec.persona:
+            return False
+        versions = await self._door.queue.versions(event.job.guild_id, event.job.spec.persona)
+        return any(version.live and version.version == event.version for version in versions)
+
+
+def nonce(row: Row) -> str:
+    """The same for every attempt at one message, so that Discord itself refuses to post it twice within minutes."""
+    made = f"{row.job_id}:{row.kind.value}:{row.part}"
+    if len(made) > NONCE:
+        raise ValueError(f"nonce {made!r} is longer than {NONCE}")
+    return made
+
+
+def _card_buttons(event: Event) -> discord.ui.View | None:
+    if event.state.ended or event.state is JobState.CANCELLING:
+        return None
+    return buttons(event.job_id, Deed.CANCEL)

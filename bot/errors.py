@@ -1,0 +1,119 @@
+"""What may go wrong at the Discord door, as sentences, and the one net that turns any exception into words."""
+
+from __future__ import annotations
+
+import logging
+import secrets
+from typing import Any, cast
+
+import discord
+from discord import app_commands
+
+from bot.limits import CONTENT, trim
+from training.schema import UnderstudyError
+
+logger = logging.getLogger(__name__)
+
+UNKNOWN_INTERACTION = 10062
+
+
+class NotInAServer(UnderstudyError):
+    """This command works in a server's channel only. Use it there."""
+
+
+class MayNotTrain(UnderstudyError):
+    """Only members with the role {role} or the permission Moderate Members may do this.
+    Ask a moderator for the role."""
+
+
+class MayNotCancel(UnderstudyError):
+    """Only the member who started this job or someone with the permission Moderate Members may cancel it."""
+
+
+class NotYourPlan(UnderstudyError):
+    """Only the member who asked for this plan may start or discard it. Make your own with /finetune start."""
+
+
+class PlanGone(UnderstudyError):
+    """This plan was already started or discarded. Make a new one with /finetune start."""
+
+
+class BadJobName(UnderstudyError):
+    """{name} cannot be a job's name. Use 1 to 40 letters, digits, - and _, beginning with a letter or a digit."""
+
+
+class PersonaNeeded(UnderstudyError):
+    """A {task_type} job needs a persona. Name one with the option persona."""
+
+
+class DatasetNeeded(UnderstudyError):
+    """A {task_type} job needs a dataset. Name one with the option dataset."""
+
+
+class NotForThisTask(UnderstudyError):
+    """A {task_type} job takes no {option}. Leave {option} out, or choose task_type mixed, which uses both."""
+
+
+class NothingSaid(UnderstudyError):
+    """There is nothing to answer. Write a message."""
+
+
+class ChannelClosed(UnderstudyError):
+    """I cannot post in this channel: I lack {missing}. Ask an admin to allow that here, or use another channel."""
+
+
+class TokenRefused(UnderstudyError):
+    """Discord refused the token in DISCORD_TOKEN. Copy it again from the Developer Portal (Bot, Reset Token)."""
+
+
+class IntentsRefused(UnderstudyError):
+    """Discord refused the bot's intents. In the Developer Portal, under Bot, check that the application is not
+    restricted, then start again."""
+
+
+class DiscordAway(UnderstudyError):
+    """{address} could not be reached: {reason}. Check the network and start again."""
+
+
+class SecondInstance(UnderstudyError):
+    """A bot with this token is already running on this machine (its lock is {path}). Stop it first."""
+
+
+async def explain(interaction: discord.Interaction[Any], error: BaseException) -> None:
+    """Answer whoever asked with one plain sentence that only they see; what no one foresaw goes to the log."""
+    cause = error.original if isinstance(error, app_commands.CommandInvokeError) else error
+    if isinstance(cause, discord.NotFound) and cause.code == UNKNOWN_INTERACTION:
+        logger.warning("An interaction (%s) was answered too late; Discord has dropped it.", _subject(interaction))
+        return
+    sentence = trim(_sentence(interaction, cause), CONTENT)
+    try:
+        await _answer(interaction, sentence)
+    except discord.HTTPException:
+        logger.exception("Could not tell a member: %s", sentence)
+
+
+def _sentence(interaction: discord.Interaction[Any], cause: BaseException) -> str:
+    if isinstance(cause, UnderstudyError):
+        return str(cause)
+    if isinstance(cause, app_commands.NoPrivateMessage):
+        return str(NotInAServer())
+    reference = secrets.token_hex(3)
+    logger.error("%s failed; reference %s", _subject(interaction), reference, exc_info=cause)
+    return f"Something went wrong, and it is not your fault. Tell the operator this reference: {reference}"
+
+
+async def _answer(interaction: discord.Interaction[Any], sentence: str) -> None:
+    if not interaction.response.is_done():
+        await interaction.response.send_message(sentence, ephemeral=True)
+        return
+    if interaction.response.type is discord.InteractionResponseType.deferred_channel_message:
+        # The first follow-up would fill the waiting message, which everyone may see; a second one can be private.
+        await interaction.delete_original_response()
+    await interaction.followup.send(sentence, ephemeral=True)
+
+
+def _subject(interaction: discord.Interaction[Any]) -> str:
+    if isinstance(interaction.command, app_commands.Command | app_commands.ContextMenu):
+        return f"/{interaction.command.qualified_name}"
+    data = cast(dict[str, object], interaction.data or {})
+    return f"the button {data.get('custom_id', '?')}"

@@ -1,0 +1,60 @@
+"""Who may do what, and where the bot itself may post; all from the interaction alone, so it costs no time."""
+
+from __future__ import annotations
+
+import discord
+
+from bot.door import Ask
+from bot.errors import ChannelClosed, MayNotCancel, MayNotTrain, NotInAServer
+from tasks.jobs import Job, Origin
+
+TO_POST = {
+    "view_channel": "View Channel",
+    "send_messages": "Send Messages",
+    "embed_links": "Embed Links",
+    "attach_files": "Attach Files",
+    "read_message_history": "Read Message History",
+}
+
+
+def origin_of(interaction: Ask) -> Origin:
+    """Who asks, in which channel of which server; raises NotInAServer."""
+    if interaction.guild_id is None or interaction.channel_id is None:
+        raise NotInAServer
+    return Origin(
+        door="discord",
+        guild_id=str(interaction.guild_id),
+        channel_id=str(interaction.channel_id),
+        user_id=str(interaction.user.id),
+    )
+
+
+def require_trainer(interaction: Ask) -> None:
+    """Raise MayNotTrain unless the member has the trainer role or Moderate Members."""
+    wanted = interaction.client.trainer_role
+    roles = interaction.user.roles if isinstance(interaction.user, discord.Member) else []
+    is_trainer = any(str(role.id) == wanted or role.name.casefold() == wanted.casefold() for role in roles)
+    if not is_trainer and not _moderates(interaction):
+        raise MayNotTrain(role=wanted)
+
+
+def require_starter(interaction: Ask, job: Job) -> None:
+    """Raise MayNotCancel unless the member started the job or has Moderate Members."""
+    if job.origin.user_id != str(interaction.user.id) and not _moderates(interaction):
+        raise MayNotCancel
+
+
+def require_channel(interaction: Ask) -> None:
+    """Raise ChannelClosed unless the bot may post here what it will owe to this channel."""
+    may = interaction.app_permissions
+    needed = dict(TO_POST)
+    if isinstance(interaction.channel, discord.Thread):
+        del needed["send_messages"]
+        needed["send_messages_in_threads"] = "Send Messages in Threads"
+    missing = [words for name, words in needed.items() if not (may.administrator or getattr(may, name))]
+    if missing:
+        raise ChannelClosed(missing=", ".join(missing))
+
+
+def _moderates(interaction: Ask) -> bool:
+    return interaction.permissions.moderate_members or interaction.permissions.administrator
