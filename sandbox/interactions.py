@@ -1,0 +1,369 @@
+"""The life of an interaction: three seconds to acknowledge, fifteen minutes to follow up."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Protocol
+
+from sandbox import errors, limits
+from sandbox.commands import Misused, Registry, Used, check_choices, fill_in, may_use
+from sandbox.components import LINK, Kind, walk
+from sandbox.errors import Json, Problems
+from sandbox.forms import ALLOWED_IN_ANSWER, SETTABLE_IN_ANSWER, Draft, Flag, Upload, check_message
+from sandbox.people import BOT_ID, GUILD_ID, Channel, Member
+from sandbox.state import Attachment, Message, World, wire_message
+
+logger = logging.getLogger(__name__)
+
+NO_ANSWER = "The application did not respond"
+USER, CHANNEL, ROLE, MENTIONABLE = 6, 7, 8, 9
+
+
+class Asks(IntEnum):
+    """What an interaction is about."""
+
+    COMMAND = 2
+    COMPONENT = 3
+    AUTOCOMPLETE = 4
+
+
+class Answers(IntEnum):
+    """How an app may acknowledge."""
+
+    MESSAGE = 4
+    DEFERRED_MESSAGE = 5
+    DEFERRED_UPDATE = 6
+    UPDATE = 7
+    CHOICES = 8
+    MODAL = 9
+
+
+FITTING = {
+    Asks.COMMAND: (Answers.MESSAGE, Answers.DEFERRED_MESSAGE, Answers.MODAL),
+    Asks.COMPONENT: tuple(answer for answer in Answers if answer is not Answers.CHOICES),
+    Asks.AUTOCOMPLETE: (Answers.CHOICES,),
+}
+TOLD = {
+    Answers.MESSAGE: "message",
+    Answers.DEFERRED_MESSAGE: "deferred",
+    Answers.DEFERRED_UPDATE: "deferred",
+    Answers.UPDATE: "update",
+    Answers.CHOICES: "choices",
+}
+
+
+class Asker(Protocol):
+    """The member's client, which learns what became of an interaction."""
+
+    def answered(self, nonce: str, kind: str) -> None:
+        """The app acknowledged."""
+
+    def suggested(self, nonce: str, choices: list[Json]) -> None:
+        """The app answered an autocompletion."""
+
+    def failed(self, nonce: str, sentence: str) -> None:
+        """The app did not acknowledge in time."""
+
+
+@dataclass
+class Interaction:
+    """One use of a command or button. `original` is the message that `@original` stands for."""
+
+    id: str
+    token: str
+    asks: Asks
+    member: Member
+    channel: Channel
+    asker: Asker
+    nonce: str
+    created: float
+    data: Json
+    name: str = ""
+    pressed: Message | None = None
+    acknowledged: bool = False
+    original: Message | None = None
+
+    def metadata(self) -> Json:
+        """What a message made by this interaction says of it."""
+        wire: Json = {
+            "id": self.id,
+            "type": int(self.asks),
+            "user": self.member.user.wire(),
+            "authorizing_integration_owners": {"0": GUILD_ID},
+        }
+        if self.name:
+            wire |= {"name": self.name, "command_type": 1}
+        if self.pressed:
+            wire["interacted_message_id"] = self.pressed.id
+        return wire
+
+
+class Interactions:
+    """All interactions, by token. `deliver` hands a new one's payload to the gateway."""
+
+    def __init__(self, world: World, registry: Registry, deliver: Callable[[Json], None]) -> None:
+        self._world = world
+        self._registry = registry
+        self._deliver = deliver
+        self._by_token: dict[str, Interaction] = {}
+        self._deadlines: set[asyncio.Task[None]] = set()
+
+    async def close(self) -> None:
+        """Stop waiting for answers."""
+        for deadline in self._deadlines:
+            deadline.cancel()
+        await asyncio.gather(*self._deadlines, return_exceptions=True)
+
+    # --- what members do ------------------------------------------------------------------------------------------
+
+    def commands_for(self, member: Member, channel: Channel | None = None) -> list[Json]:
+        """The slash commands that a member may use."""
+        granted = self._world.guild.permissions(member, channel)
+        return self._registry.usable(GUILD_ID, lambda command: may_use(command, granted))
+
+    def slash(
+        self,
+        member: Member,
+        channel: Channel,
+        asker: Asker,
+        frame: Json,
+    ) -> None:
+        """Use a slash command, or ask for an option's choices if the frame names a focused one; raises Misused."""
+        name, focused = str(frame.get("command")), frame.get("focused")
+        command = next((c for c in self.commands_for(member, channel) if c["name"] == name), None)
+        if command is None:
+            known = any(c["name"] == name for c in self._registry.usable(GUILD_ID, lambda _: True))
+            raise Misused(f"You may not use /{name} here." if known else f"There is no command /{name}.")
+        used = fill_in(command, list(frame.get("sub") or []), dict(frame.get("options") or {}), focused=focused)
+        asks = Asks.COMMAND if focused is None else Asks.AUTOCOMPLETE
+        interaction = self._new(asks, member, channel, asker, str(frame.get("nonce")))
+        interaction.data, interaction.name = self._command_data(used), used.full_name
+        self._send(interaction)
+
+    def press(self, member: Member, channel: Channel, asker: Asker, frame: Json) -> None:
+        """Press a button of a message; raises Misused."""
+        message = next((m for m in self._world.messages(channel.id) if m.id == str(frame.get("message_id"))), None)
+        if message is None or not message.visible_to(member.user.id):
+            raise Misused("That message is gone.")
+        custom_id = frame.get("custom_id")
+        button = next((c for c in walk(message.components) if custom_id and c.get("custom_id") == custom_id), None)
+        if button is None or button["type"] != Kind.BUTTON or button.get("style") == LINK:
+            raise Misused("That message has no such button.")
+        if button.get("disabled"):
+            raise Misused("That button is disabled.")
+        if BOT_ID not in {message.author.id, message.application_id}:
+            raise Misused("That button belongs to no application here.")
+        interaction = self._new(Asks.COMPONENT, member, channel, asker, str(frame.get("nonce")))
+        interaction.pressed = message
+        interaction.data = {"custom_id": custom_id, "component_type": int(Kind.BUTTON), "id": button["id"]}
+        self._send(interaction)
+
+    def _new(self, asks: Asks, member: Member, channel: Channel, asker: Asker, nonce: str) -> Interaction:
+        clock = self._world.clock
+        token = secrets.token_urlsafe(90)
+        return Interaction(clock.snowflake(), token, asks, member, channel, asker, nonce, clock.now(), {})
+
+    def _send(self, interaction: Interaction) -> None:
+        self._by_token[interaction.token] = interaction
+        deadline = asyncio.create_task(self._expect(interaction))
+        self._deadlines.add(deadline)
+        deadline.add_done_callback(self._deadlines.discard)
+        self._deliver(self._wire(interaction))
+
+    async def _expect(self, interaction: Interaction) -> None:
+        await self._world.clock.until(interaction.created + limits.ANSWER_WITHIN_S)
+        if not interaction.acknowledged:
+            interaction.asker.failed(interaction.nonce, NO_ANSWER)
+
+    def _command_data(self, used: Used) -> Json:
+        command = used.command
+        data: Json = {"id": command["id"], "name": command["name"], "type": command["type"], "options": used.options}
+        if "guild_id" in command:
+            data["guild_id"] = command["guild_id"]
+        if resolved := self._resolved(used.options):
+            data["resolved"] = resolved
+        return data
+
+    def _resolved(self, options: Sequence[Json]) -> Json:
+        """The users, roles and channels that the options name, by id."""
+        guild = self._world.guild
+        resolved: dict[str, Json] = {}
+        for option in options:
+            if option.get("options"):
+                resolved |= self._resolved(option["options"])
+            kind, key = option["type"], str(option.get("value"))
+            if kind in {USER, MENTIONABLE} and key in guild.members:
+                member = guild.members[key]
+                resolved.setdefault("users", {})[key] = member.user.wire()
+                granted = str(int(guild.permissions(member)))
+                resolved.setdefault("members", {})[key] = {**member.wire(), "permissions": granted}
+            elif kind in {ROLE, MENTIONABLE} and key in guild.roles:
+                resolved.setdefault("roles", {})[key] = guild.roles[key].wire()
+            elif kind == CHANNEL and key in guild.channels:
+                resolved.setdefault("channels", {})[key] = guild.wire_channel(guild.channels[key])
+            elif kind in {USER, CHANNEL, ROLE, MENTIONABLE}:
+                raise Misused(f"The option {option['name']} names nobody and nothing here.")
+        return resolved
+
+    def _wire(self, interaction: Interaction) -> Json:
+        guild, channel, member = self._world.guild, interaction.channel, interaction.member
+        granted = str(int(guild.permissions(member, channel)))
+        payload: Json = {
+            "id": interaction.id,
+            "application_id": BOT_ID,
+            "type": int(interaction.asks),
+            "token": interaction.token,
+            "version": 1,
+            "data": interaction.data,
+            "guild_id": GUILD_ID,
+            "guild": guild.wire_brief(),
+            "channel_id": channel.id,
+            "channel": {**guild.wire_channel(channel), "permissions": granted},
+            "member": {**member.wire_with_user(), "permissions": granted},
+            "locale": "en-US",
+            "guild_locale": "en-US",
+            "app_permissions": str(int(guild.permissions(self._world.bot, channel))),
+            "entitlements": [],
+            "authorizing_integration_owners": {"0": GUILD_ID},
+            "context": 0,
+            "attachment_size_limit": limits.FILE_BYTES,
+        }
+        if interaction.pressed:
+            payload["message"] = wire_message(interaction.pressed, Attachment.cdn_url, BOT_ID)
+        return payload
+
+    # --- what the app answers -------------------------------------------------------------------------------------
+
+    def callback(self, interaction_id: str, token: str, body: Json, uploads: Sequence[Upload]) -> Json:
+        """Acknowledge an interaction; raises 10062, 40060 or 50035. Returns what `with_response` shows."""
+        interaction = self._by_token.get(token)
+        if interaction is None or interaction.id != interaction_id:
+            raise errors.unknown_interaction()
+        if interaction.acknowledged:
+            raise errors.already_acknowledged()
+        if self._world.clock.now() - interaction.created > limits.ANSWER_WITHIN_S:
+            raise errors.unknown_interaction()
+        problems = Problems()
+        problems.choice(("type",), body.get("type"), tuple(int(answer) for answer in FITTING[interaction.asks]))
+        problems.refuse_if_any()
+        answer = Answers(int(body["type"]))
+        data = body.get("data") or {}
+        if answer is Answers.MODAL:
+            logger.warning("The app answered with a modal, and the sandbox has not built those.")
+            raise errors.unbuilt()
+        if answer is Answers.CHOICES:
+            interaction.asker.suggested(interaction.nonce, self._choices(interaction, data))
+        else:
+            self._answer_with_message(interaction, answer, data, uploads)
+        interaction.acknowledged = True
+        interaction.asker.answered(interaction.nonce, TOLD[answer])
+        return self._response(interaction, answer)
+
+    def _choices(self, interaction: Interaction, data: Json) -> list[Json]:
+        problems = Problems()
+        options = interaction.data["options"]
+        while options and "options" in options[0]:
+            options = options[0]["options"]
+        focused = next(option for option in options if option.get("focused"))
+        choices: list[Json] = data.get("choices") or []
+        check_choices(problems, ("data", "choices"), choices, focused["type"])
+        problems.refuse_if_any()
+        return choices
+
+    def _answer_with_message(
+        self, interaction: Interaction, answer: Answers, data: Json, uploads: Sequence[Upload]
+    ) -> None:
+        if answer is Answers.DEFERRED_UPDATE:
+            interaction.original = interaction.pressed
+        elif answer is Answers.UPDATE:
+            assert interaction.pressed is not None
+            pressed = self._world.message(interaction.channel.id, interaction.pressed.id)
+            interaction.original = self._edit(pressed, data, uploads, path=("data",))
+        elif answer is Answers.DEFERRED_MESSAGE:
+            # Of a deferral's flags Discord heeds only the one that hides it.
+            flags = Flag.LOADING | (Flag(int(data.get("flags") or 0)) & Flag.EPHEMERAL)
+            draft = Draft("", [], [], flags, ALLOWED_IN_ANSWER, (), None)
+            interaction.original = self._post(interaction, draft, answers=interaction.pressed)
+        else:
+            draft = self._checked(data, uploads, path=("data",))
+            interaction.original = self._post(interaction, draft, answers=interaction.pressed)
+
+    def _checked(self, body: Json, uploads: Sequence[Upload], path: tuple[str, ...] = ()) -> Draft:
+        return check_message(body, uploads, settable=SETTABLE_IN_ANSWER, allowed=ALLOWED_IN_ANSWER, path=path)
+
+    def _post(self, interaction: Interaction, draft: Draft, answers: Message | None) -> Message:
+        world = self._world
+        message = world.new_message(interaction.channel, world.bot.user, draft)
+        message.flags = draft.flags
+        message.kind = 20 if answers is None else 19
+        message.answers = answers
+        message.webhook_id = message.application_id = BOT_ID
+        message.interaction_id, message.metadata = interaction.id, interaction.metadata()
+        if Flag.EPHEMERAL in draft.flags:
+            message.only_for = interaction.member.user.id
+        return world.post(message)
+
+    def _response(self, interaction: Interaction, answer: Answers) -> Json:
+        about: Json = {"id": interaction.id, "type": int(interaction.asks)}
+        about |= {"channel_id": interaction.channel.id, "guild_id": GUILD_ID}
+        response: Json = {"interaction": about}
+        message = interaction.original
+        if message is None:
+            return response
+        about["response_message_id"] = message.id
+        about["response_message_loading"] = Flag.LOADING in message.flags
+        about["response_message_ephemeral"] = message.only_for is not None
+        if answer in {Answers.MESSAGE, Answers.UPDATE}:
+            wire = wire_message(message, Attachment.cdn_url, BOT_ID)
+            response["resource"] = {"type": int(answer), "message": wire}
+        return response
+
+    # --- what follows within fifteen minutes ----------------------------------------------------------------------
+
+    def open(self, token: str) -> Interaction:
+        """The acknowledged interaction of a token; raises 50027 when it is too old, 10015 when it is not open."""
+        interaction = self._by_token.get(token)
+        if interaction is None:
+            raise errors.invalid_webhook_token()
+        if self._world.clock.now() - interaction.created > limits.TOKEN_LIVES_S:
+            raise errors.invalid_webhook_token()
+        if not interaction.acknowledged or interaction.asks is Asks.AUTOCOMPLETE:
+            raise errors.unknown_webhook()
+        return interaction
+
+    def follow_up(self, token: str, body: Json, uploads: Sequence[Upload]) -> Message:
+        """Post a follow-up; the first one after a deferral fills the waiting message instead."""
+        interaction = self.open(token)
+        original = interaction.original
+        if original and Flag.LOADING in original.flags:
+            return self._edit(original, {**body, "flags": int(body.get("flags") or 0)}, uploads)
+        return self._post(interaction, self._checked(body, uploads), answers=original)
+
+    def message(self, token: str, message_id: str) -> Message:
+        """The message that a token may read, edit and delete; raises 10008."""
+        interaction = self.open(token)
+        message = interaction.original
+        if message_id == "@original" or (message and message.id == message_id):
+            if message is None:
+                raise errors.unknown_message()
+            return self._world.message(message.channel_id, message.id)
+        found = self._world.message(interaction.channel.id, message_id)
+        if found.interaction_id != interaction.id:
+            raise errors.unknown_message()
+        return found
+
+    def _edit(self, message: Message, body: Json, uploads: Sequence[Upload], path: tuple[str, ...] = ()) -> Message:
+        draft = check_message(
+            body,
+            uploads,
+            settable=SETTABLE_IN_ANSWER & ~Flag.EPHEMERAL,
+            allowed=ALLOWED_IN_ANSWER,
+            path=path,
+            before=message.before(),
+        )
+        return self._world.edit(message, draft)

@@ -1,0 +1,283 @@
+"""Who and what the sandbox's one guild consists of: permissions, roles, members and channels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import IntFlag
+
+from sandbox.errors import Json
+
+GUILD_ID = "1200000000000000000"
+BOT_ID = "1200000000000000099"
+GUILD_NAME = "The Workshop"
+JOINED = "2024-02-01T12:00:00.000000+00:00"
+
+
+class Permission(IntFlag):
+    """The permission bits that the sandbox checks or shows."""
+
+    ADMINISTRATOR = 1 << 3
+    MANAGE_GUILD = 1 << 5
+    ADD_REACTIONS = 1 << 6
+    VIEW_CHANNEL = 1 << 10
+    SEND_MESSAGES = 1 << 11
+    MANAGE_MESSAGES = 1 << 13
+    EMBED_LINKS = 1 << 14
+    ATTACH_FILES = 1 << 15
+    READ_MESSAGE_HISTORY = 1 << 16
+    MENTION_EVERYONE = 1 << 17
+    MANAGE_ROLES = 1 << 28
+    MANAGE_WEBHOOKS = 1 << 29
+    USE_APPLICATION_COMMANDS = 1 << 31
+    MANAGE_THREADS = 1 << 34
+    CREATE_PUBLIC_THREADS = 1 << 35
+    SEND_MESSAGES_IN_THREADS = 1 << 38
+    MODERATE_MEMBERS = 1 << 40
+
+
+ALL = Permission(sum(Permission))
+NOTHING = Permission(0)
+EVERYONE_MAY = (
+    Permission.VIEW_CHANNEL
+    | Permission.SEND_MESSAGES
+    | Permission.ADD_REACTIONS
+    | Permission.EMBED_LINKS
+    | Permission.ATTACH_FILES
+    | Permission.READ_MESSAGE_HISTORY
+    | Permission.USE_APPLICATION_COMMANDS
+    | Permission.CREATE_PUBLIC_THREADS
+    | Permission.SEND_MESSAGES_IN_THREADS
+)
+
+
+@dataclass
+class Role:
+    """A role of the guild."""
+
+    id: str
+    name: str
+    permissions: Permission
+    position: int
+    colour: int = 0
+
+    def wire(self) -> Json:
+        """The role as Discord writes it."""
+        return {
+            "id": self.id,
+            "name": self.name,
+            "permissions": str(int(self.permissions)),
+            "position": self.position,
+            "color": self.colour,
+            "colors": {"primary_color": self.colour, "secondary_color": None, "tertiary_color": None},
+            "hoist": False,
+            "managed": False,
+            "mentionable": False,
+            "flags": 0,
+        }
+
+
+@dataclass(frozen=True)
+class User:
+    """A user, the bot among them."""
+
+    id: str
+    username: str
+    global_name: str | None
+    bot: bool = False
+
+    def wire(self) -> Json:
+        """The user as Discord writes it."""
+        return {
+            "id": self.id,
+            "username": self.username,
+            "global_name": self.global_name,
+            "discriminator": "0",
+            "avatar": None,
+            "bot": self.bot,
+            "public_flags": 0,
+        }
+
+
+@dataclass
+class Member:
+    """A user's place in the guild."""
+
+    user: User
+    role_ids: list[str] = field(default_factory=list)
+
+    def wire(self) -> Json:
+        """The member without the user, as messages carry it."""
+        return {
+            "roles": list(self.role_ids),
+            "nick": None,
+            "avatar": None,
+            "joined_at": JOINED,
+            "deaf": False,
+            "mute": False,
+            "pending": False,
+            "flags": 0,
+        }
+
+    def wire_with_user(self) -> Json:
+        """The member with the user, as the guild and interactions carry it."""
+        return {**self.wire(), "user": self.user.wire()}
+
+
+@dataclass(frozen=True)
+class Overwrite:
+    """What one role or member may do more, or less, in one channel."""
+
+    allow: Permission = NOTHING
+    deny: Permission = NOTHING
+
+
+@dataclass
+class Channel:
+    """A text channel; `overwrites` is keyed by the id of a role or member."""
+
+    id: str
+    name: str
+    topic: str
+    position: int
+    overwrites: dict[str, Overwrite] = field(default_factory=dict)
+    last_message_id: str | None = None
+
+    def wire(self, roles: set[str]) -> Json:
+        """The channel as Discord writes it; `roles` tells which overwrites are a role's."""
+        return {
+            "id": self.id,
+            "type": 0,
+            "guild_id": GUILD_ID,
+            "name": self.name,
+            "topic": self.topic,
+            "position": self.position,
+            "permission_overwrites": [
+                {"id": key, "type": 0 if key in roles else 1, "allow": str(int(o.allow)), "deny": str(int(o.deny))}
+                for key, o in self.overwrites.items()
+            ],
+            "parent_id": None,
+            "nsfw": False,
+            "rate_limit_per_user": 0,
+            "last_message_id": self.last_message_id,
+            "flags": 0,
+        }
+
+
+class Guild:
+    """The one guild: its fixed members and channels, and who may do what where."""
+
+    def __init__(self) -> None:
+        self.roles = {
+            role.id: role
+            for role in (
+                Role(GUILD_ID, "@everyone", EVERYONE_MAY, 0),
+                Role("1200000000000000011", "Trainer", NOTHING, 1, 0x4FA38A),
+                Role(
+                    "1200000000000000012",
+                    "Understudy",
+                    EVERYONE_MAY | Permission.MANAGE_WEBHOOKS | Permission.MANAGE_MESSAGES | Permission.MANAGE_THREADS,
+                    2,
+                ),
+                Role("1200000000000000010", "Moderator", Permission.MODERATE_MEMBERS, 3, 0xC98A3B),
+            )
+        }
+        self.bot = User(BOT_ID, "understudy", "Understudy", bot=True)
+        people = [("Mara", ["Moderator"]), ("Tariq", ["Trainer"])]
+        people += [(name, []) for name in ("Nell", "Oskar", "Priya", "Quinn", "Remy")]
+        self.members = {BOT_ID: Member(self.bot, self._role_ids(["Understudy"]))}
+        for number, (name, roles) in enumerate(people, start=1):
+            user = User(f"12000000000000000{number:02}", name.lower(), name)
+            self.members[user.id] = Member(user, self._role_ids(roles))
+        self.channels = {
+            channel.id: channel
+            for channel in (
+                Channel("1200000000000000020", "workshop", "Personas are trained and judged here.", 0),
+                Channel("1200000000000000021", "tavern", "Personas talk here.", 1),
+            )
+        }
+
+    def _role_ids(self, names: list[str]) -> list[str]:
+        by_name = {role.name: role.id for role in self.roles.values()}
+        return [by_name[name] for name in names]
+
+    def member(self, key: str) -> Member | None:
+        """The member with this id or (in any case) name."""
+        if key in self.members:
+            return self.members[key]
+        return next((m for m in self.members.values() if m.user.username == key.lower()), None)
+
+    def channel(self, key: str) -> Channel | None:
+        """The channel with this id or name."""
+        return self.channels.get(key) or next((c for c in self.channels.values() if c.name == key), None)
+
+    def role_names(self, member: Member) -> list[str]:
+        """The names of the member's roles."""
+        return [self.roles[role_id].name for role_id in member.role_ids]
+
+    def assign(self, member: Member, names: list[str]) -> None:
+        """Give the member exactly these roles."""
+        member.role_ids = self._role_ids(names)
+
+    def permissions(self, member: Member, channel: Channel | None = None) -> Permission:
+        """What the member may do in the guild, or in the channel with its overwrites."""
+        granted = self.roles[GUILD_ID].permissions
+        for role_id in member.role_ids:
+            granted |= self.roles[role_id].permissions
+        if Permission.ADMINISTRATOR in granted:
+            return ALL
+        if channel is None:
+            return granted
+        granted = _overwritten(granted, [channel.overwrites.get(GUILD_ID)])
+        granted = _overwritten(granted, [channel.overwrites.get(role_id) for role_id in member.role_ids])
+        return _overwritten(granted, [channel.overwrites.get(member.user.id)])
+
+    def wire_channel(self, channel: Channel) -> Json:
+        """The channel as Discord writes it."""
+        return channel.wire(set(self.roles))
+
+    def wire(self, members: list[Member]) -> Json:
+        """The guild as GUILD_CREATE carries it, with the members that the session may see."""
+        return {
+            **self.wire_brief(),
+            "icon": None,
+            "owner_id": next(m.user.id for m in self.members.values() if not m.user.bot),
+            "afk_timeout": 300,
+            "verification_level": 0,
+            "default_message_notifications": 1,
+            "explicit_content_filter": 0,
+            "mfa_level": 0,
+            "nsfw_level": 0,
+            "premium_tier": 0,
+            "preferred_locale": "en-US",
+            "system_channel_flags": 0,
+            "emojis": [],
+            "stickers": [],
+            "roles": [role.wire() for role in self.roles.values()],
+            "channels": [self.wire_channel(channel) for channel in self.channels.values()],
+            "threads": [],
+            "members": [member.wire_with_user() for member in members],
+            "member_count": len(self.members),
+            "presences": [],
+            "voice_states": [],
+            "stage_instances": [],
+            "guild_scheduled_events": [],
+            "soundboard_sounds": [],
+            "joined_at": JOINED,
+            "large": False,
+            "unavailable": False,
+        }
+
+    def wire_brief(self) -> Json:
+        """The little that an interaction says of its guild, and the name."""
+        return {"id": GUILD_ID, "name": GUILD_NAME, "locale": "en-US", "features": []}
+
+
+def _overwritten(granted: Permission, overwrites: list[Overwrite | None]) -> Permission:
+    """All denials of one layer first, then all its grants, as Discord does."""
+    for overwrite in overwrites:
+        if overwrite:
+            granted &= ~overwrite.deny
+    for overwrite in overwrites:
+        if overwrite:
+            granted |= overwrite.allow
+    return granted
