@@ -17,13 +17,13 @@ def task_name(queue: Queue) -> str:
     return f"understudy.{queue}"
 
 
-def make_celery(url: SecretStr, include: tuple[str, ...] = ()) -> Celery:
-    """A Celery object over one Redis; only workers pass the modules that hold tasks.
+def make_celery(url: SecretStr) -> Celery:
+    """A Celery object over one Redis; it knows no task, so whoever only rings loads none.
 
     The settings were measured: early acknowledgement and no prefetch, because the lease in Redis decides who works,
     and short restore intervals, because a bell in a dead worker must not stay unheard.
     """
-    celery = Celery("understudy", broker=url.get_secret_value(), include=include)
+    celery = Celery("understudy", broker=url.get_secret_value())
     celery.conf.update(
         task_serializer="json",
         result_serializer="json",

@@ -16,7 +16,8 @@ from tasks.errors import JobEnded, NoSuchJob, NoSuchVersion, PlanRefused, RedisA
 from tasks.follow import Follower
 from tasks.jobs import AdapterVersion, Catalog, Event, Job, JobState, JobView, Origin, Queue, new_job
 from tasks.settings import TaskSettings
-from tasks.store import AsyncStore, Timings
+from tasks.store import AsyncStore
+from tasks.timings import Timings
 from training.schema import Plan, TrainSpec, UnderstudyError
 
 log = logging.getLogger(__name__)

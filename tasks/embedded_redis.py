@@ -7,7 +7,6 @@ process that started it.
 
 from __future__ import annotations
 
-import ctypes
 import fcntl
 import hashlib
 import json
@@ -20,7 +19,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import IO, Self
 
@@ -29,6 +28,7 @@ from pydantic import BaseModel, SecretStr
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from tasks import lifeline
 from tasks.errors import RedisBinaryMissing, RedisBroken, RedisFolderBusy, RedisNotStarted
 from tasks.settings import TaskSettings
 
@@ -41,7 +41,6 @@ DIGESTS = {
 }
 START_SECONDS = 20.0
 STOP_SECONDS = 10.0
-PR_SET_PDEATHSIG = 1
 
 
 class Access(BaseModel):
@@ -163,7 +162,7 @@ class EmbeddedRedis:
                 stderr=log,
                 # Ctrl-C in a terminal reaches the whole group; the server must outlive those who still write to it.
                 start_new_session=True,
-                preexec_fn=_die_with_parent(),  # noqa: PLW1509 - the fork makes two system calls and takes no lock
+                preexec_fn=partial(lifeline.end_with, os.getpid(), signal.SIGTERM),  # noqa: PLW1509 - the fork makes two system calls and takes no lock
             )
 
     def _await_answer(self) -> None:
@@ -274,18 +273,3 @@ def _packaged_binary() -> Path:
     if platform.libc_ver()[0] != "glibc" and sys.platform == "linux":
         raise RedisBinaryMissing(reason="the packaged server needs glibc")
     return path
-
-
-def _die_with_parent() -> Callable[[], None] | None:
-    """What the child runs before it becomes the server; macOS has no such call, so there `start` clears up instead."""
-    if sys.platform != "linux":
-        return None
-    libc = ctypes.CDLL(None, use_errno=True)  # loaded here, since a forked child may not import
-    parent = os.getpid()
-
-    def bind() -> None:
-        libc.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
-        if os.getppid() != parent:
-            os._exit(1)
-
-    return bind

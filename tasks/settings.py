@@ -139,6 +139,7 @@ def _words(detail: ErrorDetails) -> str:
         "less_than": f"must be less than {limits.get('lt')}",
         "string_too_short": f"must have at least {limits.get('min_length')} characters",
         "string_too_long": f"must have at most {limits.get('max_length')} characters",
+        "string_pattern_mismatch": "may only hold letters, digits, - and _, at most 40 of them",
         "value_error": str(limits.get("error", "")),
     }
     return plain.get(detail["type"], detail["msg"]).rstrip(".")

@@ -48,19 +48,6 @@ _KEEP_SECONDS = {"train": 0, "chat": 7 * 86_400, "plan": 86_400}
 
 
 @dataclass(frozen=True)
-class Timings:
-    """The clocks of the queue, in seconds, and how many crashes without a new checkpoint make a job poison."""
-
-    lease: float = 4.0
-    heartbeat: float = 0.3
-    tend: float = 1.0
-    progress: float = 0.5
-    mercy: float = 0.5
-    mercy_saving: float = 5.0
-    crash_limit: int = 5
-
-
-@dataclass(frozen=True)
 class Call(Generic[T]):
     """One script with its keys and arguments, and how to read its answer."""
 

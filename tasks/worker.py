@@ -1,0 +1,182 @@
+"""Queue train: starts one child process per job, watches it, and tells how it ended."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import IO
+
+from pydantic import ValidationError
+
+from tasks.child import Assignment, Note
+from tasks.jobs import Job
+from tasks.lease import Lease
+from tasks.post import GiveBack
+from tasks.settings import TaskSettings
+from tasks.store import Claim, Ending
+from tasks.timings import Timings
+from training.schema import Phase, Problem, Report, TrainSpec
+
+log = logging.getLogger(__name__)
+CODE = Path(__file__).resolve().parents[1]
+TRAINER = (sys.executable, "-m", "tasks.trainer")
+LOOK_SECONDS = 0.05
+CHECKPOINT_PATIENCE_SECONDS = 60.0
+TEARDOWN_PATIENCE_SECONDS = 10.0
+
+
+class Supervisor:
+    """Does training jobs by a child process each, which the kernel can always end."""
+
+    def __init__(
+        self, settings: TaskSettings, timings: Timings | None = None, command: Sequence[str] = TRAINER
+    ) -> None:
+        self._settings = settings
+        self._timings = timings or Timings()
+        self._command = command
+
+    def __call__(self, held: Claim, lease: Lease, stopping: threading.Event) -> Ending | GiveBack:
+        """See one job through to its report, its problem, its cancellation, or back to the queue."""
+        run_dir = self._settings.run_dir(held.job.id)
+        run_dir.mkdir(parents=True, exist_ok=True)
+        with (run_dir / "run.log").open("ab") as run_log:
+            watch = Watch(self._start(held.job, run_dir, run_log), lease, stopping, self._timings)
+            watch.until_ended()
+        return self._outcome(held.job, run_dir, watch, lease, stopping)
+
+    def _start(self, job: Job, run_dir: Path, run_log: IO[bytes]) -> subprocess.Popen[bytes]:
+        assert isinstance(job.spec, TrainSpec)
+        assignment = Assignment(
+            job_id=job.id,
+            spec=job.spec,
+            workspace=self._settings.workspace(),
+            run_dir=run_dir,
+            gpu_lock=self._settings.state_dir / f"gpu-{self._settings.gpu}.lock",
+            supervisor=os.getpid(),
+        )
+        child = subprocess.Popen(
+            self._command,
+            cwd=CODE,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=run_log,
+            start_new_session=True,
+        )
+        assert child.stdin is not None
+        try:
+            child.stdin.write(assignment.line())
+            child.stdin.flush()
+        except BrokenPipeError:
+            log.warning("The child of job %s ended before it read its assignment.", job.id)
+        return child
+
+    def _outcome(
+        self, job: Job, run_dir: Path, watch: Watch, lease: Lease, stopping: threading.Event
+    ) -> Ending | GiveBack:
+        report = _report(run_dir, job.id)
+        if report is not None:
+            return report  # it was on disk before the child ended, however it ended
+        if lease.cancelled.is_set():
+            shutil.rmtree(run_dir / "checkpoints", ignore_errors=True)
+            return None
+        if watch.problem:
+            return watch.problem
+        if watch.stopped or stopping.is_set() or lease.lost.is_set():
+            return GiveBack(crashed=False)
+        log.warning("The child of job %s ended with code %s; see run.log in its run folder.", job.id, watch.code)
+        return GiveBack(crashed=True)
+
+
+class Watch:
+    """One child process, listened to and, when it must end, asked first and then made to."""
+
+    def __init__(
+        self, child: subprocess.Popen[bytes], lease: Lease, stopping: threading.Event, timings: Timings
+    ) -> None:
+        self.problem: Problem | None = None
+        self.stopped = False
+        self.code: int | None = None
+        self._child = child
+        self._lease = lease
+        self._stopping = stopping
+        self._timings = timings
+        self._phase: Phase | None = None
+        self._last_note_at: float | None = None
+        self._listener = threading.Thread(target=self._listen, name="listener", daemon=True)
+
+    def until_ended(self) -> None:
+        """Return once the child and all that it started are gone, and all that it told is heard."""
+        self._listener.start()
+        asked_at: float | None = None
+        while self.code is None:
+            if asked_at is None and (self._unwanted() or self._stopping.is_set()):
+                asked_at = time.monotonic()
+                self._child.terminate()
+            if self._overdue(asked_at):
+                self._kill_all()
+            try:
+                self.code = self._child.wait(LOOK_SECONDS)
+            except subprocess.TimeoutExpired:
+                continue
+        self._kill_all()
+        self._listener.join()
+        assert self._child.stdin is not None
+        self._child.stdin.close()
+
+    def _unwanted(self) -> bool:
+        return self._lease.cancelled.is_set() or self._lease.lost.is_set()
+
+    def _overdue(self, asked_at: float | None) -> bool:
+        now = time.monotonic()
+        if self._last_note_at is not None and now - self._last_note_at > TEARDOWN_PATIENCE_SECONDS:
+            return True
+        if asked_at is None:
+            return False
+        if not self._unwanted():
+            return now - asked_at > CHECKPOINT_PATIENCE_SECONDS
+        saving = self._phase is Phase.SAVING
+        return now - asked_at > (self._timings.mercy_saving if saving else self._timings.mercy)
+
+    def _kill_all(self) -> None:
+        try:
+            os.killpg(self._child.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            return
+
+    def _listen(self) -> None:
+        assert self._child.stdout is not None
+        with self._child.stdout as told:
+            for line in told:
+                try:
+                    self._hear(Note.model_validate_json(line))
+                except ValidationError:  # a child that was killed in mid-line
+                    log.warning("A child told something that is not a note: %r", line[:200])
+
+    def _hear(self, note: Note) -> None:
+        if note.progress:
+            self._phase = note.progress.phase
+            self._lease.tell(note.progress)
+        if note.checkpoint is not None:
+            self._lease.mark(note.checkpoint)
+        if note.last:
+            self.problem, self.stopped = note.problem, note.stopped
+            self._last_note_at = time.monotonic()
+
+
+def _report(run_dir: Path, job_id: str) -> Report | None:
+    try:
+        report = Report.model_validate_json((run_dir / "report.json").read_bytes())
+    except FileNotFoundError:
+        return None
+    except ValidationError:
+        log.exception("The report of job %s cannot be read.", job_id)
+        return None
+    return report if report.job_id == job_id else None
