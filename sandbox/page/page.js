@@ -71,7 +71,7 @@ function initials(name) {
   return (letters.length > 1 ? letters[0] + letters.at(-1) : letters[0] ?? "?").toUpperCase();
 }
 
-/** `key` picks the colour: a user's id, or a persona's name, since all personas of a channel share one webhook id. */
+/** `key` picks the colour (see `avatarKey`). */
 function avatar(name, key, extra = "") {
   const colour = `avatar-${stableNumber(key, AVATAR_COLOURS)}`;
   return el("span", { class: `avatar ${colour} ${extra}`, "aria-hidden": "true" }, initials(name));
@@ -181,7 +181,7 @@ function userMention(id) {
   return mention(`@${user ? nameOf(user) : "unknown"}`, id === state.me?.id);
 }
 
-function hidden(children) {
+function spoilerNode(children) {
   const reveal = (event) => {
     if (event.type === "keydown" && event.key !== "Enter" && event.key !== " ") return;
     if (spoiler.classList.contains("shown")) return;
@@ -220,7 +220,7 @@ const INLINE = [
   [/\*\*(?!\s)([\s\S]+?)\*\*(?!\*)/y, ([, text], inside) => el("strong", {}, inside(text))],
   [/__([\s\S]+?)__(?!_)/y, ([, text], inside) => el("u", {}, inside(text))],
   [/~~([\s\S]+?)~~/y, ([, text], inside) => el("s", {}, inside(text))],
-  [/\|\|([\s\S]+?)\|\|/y, ([, text], inside) => hidden(inside(text))],
+  [/\|\|([\s\S]+?)\|\|/y, ([, text], inside) => spoilerNode(inside(text))],
   [/\*(?![\s*])((?:[^*]|\*\*[^*]+\*\*)*[^\s*])\*(?!\*)/y, ([, text], inside) => el("em", {}, inside(text))],
   [/(?<!\w)_(?!_)([^_]+)_(?!\w)/y, ([, text], inside) => el("em", {}, inside(text))],
   [/[🔴🟠🟡🟢🔵🟣⚪]/uy, ([dot]) => el("span", { class: `dot dot-${DOTS[dot]}` }, dot)],
@@ -348,7 +348,8 @@ function replyLine({ referenced_message: replied }) {
   return el("p", { class: "above" }, avatar(name, avatarKey(replied), "tiny"), el("bdi", { class: "who" }, name), words);
 }
 
-const avatarKey = ({ author, webhook_id: webhook }) => (webhook ? nameOf(author) : author.id);
+/** A member's id, else the name: all personas of a channel speak through one webhook and so share its id. */
+const avatarKey = ({ author }) => (userById(author.id) ? author.id : nameOf(author));
 
 function headLine(message) {
   const { author } = message;
@@ -631,6 +632,7 @@ function onScroll() {
 }
 
 function putMessage(message) {
+  if (message.nonce) settle(message.nonce, "answered");
   if (sessionStorage.getItem(`dismissed:${message.id}`)) return;
   const place = state.messages.findIndex(({ id }) => id === message.id);
   if (place >= 0) state.messages[place] = message;
@@ -789,7 +791,7 @@ const RECEIVERS = {
   delete: ({ id }) => removeMessage(id),
   commands: ({ commands }) => receiveCommands(commands),
   typing: ({ channel_id: channelId, user }) => receiveTyping(channelId, user),
-  bot: ({ online }) => showBanner("bot", online ? "" : "The bot is offline: commands and buttons get no answer until it is back."),
+  bot: receiveBot,
   choices: ({ nonce, choices }) => settle(nonce, "choices", choices),
   answered: ({ nonce, kind }) => settle(nonce, "answered", kind),
   failed: ({ nonce, sentence }) => settle(nonce, "failed", sentence),
@@ -809,7 +811,7 @@ function settle(nonce, outcome, detail) {
   return true;
 }
 
-function receiveHello({ me, users, guild, channels, commands, messages }) {
+function receiveHello({ me, users, guild, channels, commands, messages, bot }) {
   Object.assign(state, { me, users, guild, channels, commands });
   state.messages = messages.filter(({ id }) => !sessionStorage.getItem(`dismissed:${id}`));
   state.busy.clear();
@@ -818,9 +820,14 @@ function receiveHello({ me, users, guild, channels, commands, messages }) {
   articles.clear();
   retryAfter = RETRY_FIRST_MS;
   showBanner("connection", "");
+  receiveBot({ online: bot !== false });
   showGuild();
   chooseChannel();
   showPicker();
+}
+
+function receiveBot({ online }) {
+  showBanner("bot", online ? "" : "The bot is offline: commands and buttons get no answer until it is back.");
 }
 
 function receiveCommands(commands) {
