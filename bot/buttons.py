@@ -64,14 +64,14 @@ async def _start(interaction: Ask, job_id: str) -> None:
     await interaction.response.defer()
     job = await _own_draft(interaction, job_id)
     await interaction.client.queue.submit(job)
-    await _settle(interaction, cards.started(_spec(job).job_name))
+    await _settle(interaction, cards.started(_spec(job)))
 
 
 async def _discard(interaction: Ask, job_id: str) -> None:
     await interaction.response.defer()
     job = await _own_draft(interaction, job_id)
     await interaction.client.queue.discard(job_id, job.guild_id)
-    await _settle(interaction, cards.discarded(_spec(job).job_name))
+    await _settle(interaction, cards.discarded(_spec(job)))
 
 
 async def _cancel(interaction: Ask, job_id: str) -> None:

@@ -87,6 +87,7 @@ class Ledger:
         self._db.row_factory = sqlite3.Row
         self._db.execute("PRAGMA journal_mode = WAL")
         self._db.execute("PRAGMA synchronous = FULL")
+        self._db.execute("PRAGMA secure_delete = ON")
         with self._transaction() as db:
             for statement in _SCHEMA.split(";"):
                 db.execute(statement)

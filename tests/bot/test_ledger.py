@@ -1,0 +1,314 @@
+"""The ledger and the relay: every event is taken in once and every message posted once, whenever the bot is killed."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import multiprocessing
+import os
+import random
+import stat
+import time
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bot.ledger import Kind, Ledger, Row
+from bot.limits import NONCE
+from bot.relay import Relay, wanted
+from tasks.jobs import Event, JobState
+from tests.bot.samples import CHANNEL, chat_job, event, plan, progress, reply, report, train_job
+
+OTHER_CHANNEL = "1200000000000000012"
+START = int(time.time() * 1000)
+
+
+def at(count: int) -> str:
+    return f"{START}-{count}"
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "ledger.sqlite3"
+
+
+def owed(ledger: Ledger, channel_id: str = CHANNEL) -> Row:
+    row = ledger.next(channel_id, time.time())
+    assert isinstance(row, Row)
+    return row
+
+
+def take(ledger: Ledger, count: int, happened: Event) -> bool:
+    return ledger.ingest(at(count), happened, wanted(happened))
+
+
+def test_a_new_ledger_begins_now_and_is_for_its_owner_only(path: Path) -> None:
+    ledger = Ledger(path)
+    assert abs(int(ledger.cursor().split("-")[0]) / 1000 - time.time()) < 120
+    assert ledger.channels() == []
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+def test_which_events_call_for_messages() -> None:
+    done = event(state=JobState.SUCCEEDED, report=report())
+    assert wanted(event()) == [(Kind.CARD, 0)]
+    assert wanted(done) == [(Kind.CARD, 0), (Kind.RESULT, 0)]
+    assert wanted(event(chat_job())) == ()
+    assert wanted(event(chat_job(), JobState.SUCCEEDED, reply=reply("word " * 1000))) == [
+        (Kind.REPLY, i) for i in range(3)
+    ]
+    from_api = train_job().model_copy(update={"origin": train_job().origin.model_copy(update={"door": "api"})})
+    assert wanted(event(from_api)) == ()
+    planned = train_job().model_copy(update={"kind": "plan"})
+    assert wanted(event(planned, JobState.SUCCEEDED, plan=plan())) == ()
+
+
+def test_an_event_is_taken_in_once(path: Path) -> None:
+    ledger = Ledger(path)
+    assert take(ledger, 1, event())
+    assert not take(ledger, 1, event())
+    assert not take(ledger, 0, event())
+    assert owed(ledger).revision == 1
+    assert ledger.cursor() == at(1)
+
+
+def test_cursor_and_rows_move_together_or_not_at_all(path: Path) -> None:
+    ledger = Ledger(path)
+    before = ledger.cursor()
+    lost = train_job().origin.model_copy(update={"channel_id": None})
+    broken = event(train_job().model_copy(update={"origin": lost}))
+    with pytest.raises(Exception, match="NOT NULL"):
+        ledger.ingest(at(1), broken, [(Kind.CARD, 0)])
+    assert ledger.cursor() == before
+    assert Ledger(path).channels() == []
+
+
+def test_the_newest_state_replaces_older_ones_and_keeps_the_progress(path: Path) -> None:
+    ledger = Ledger(path)
+    for count, happened in enumerate(
+        [event(progress=progress(1)), event(progress=progress(2)), event(state=JobState.CANCELLING)]
+    ):
+        take(ledger, count + 1, happened)
+    row = owed(ledger)
+    assert (row.revision, row.event.state) == (3, JobState.CANCELLING)
+    assert row.event.progress == progress(2)
+
+
+def test_a_card_waits_for_its_clock_but_its_end_does_not(path: Path) -> None:
+    ledger = Ledger(path)
+    take(ledger, 1, event())
+    later = time.time() + 1000
+    ledger.shown(owed(ledger), "77", later)
+    assert ledger.next(CHANNEL, time.time()) is None
+    take(ledger, 2, event(progress=progress()))
+    assert ledger.next(CHANNEL, time.time()) == later
+    take(ledger, 3, event(state=JobState.SUCCEEDED, report=report()))
+    card = owed(ledger)
+    assert (card.kind, card.message_id, card.revision) == (Kind.CARD, "77", 3)
+    ledger.shown(card, "77", later)
+    assert owed(ledger).kind is Kind.RESULT
+
+
+def test_an_end_that_arrives_while_a_card_is_being_shown_is_shown_too(path: Path) -> None:
+    ledger = Ledger(path)
+    take(ledger, 1, event())
+    being_shown = owed(ledger)
+    take(ledger, 2, event(state=JobState.CANCELLED))
+    ledger.shown(being_shown, "77", time.time() + 1000)
+    assert owed(ledger).event.state is JobState.CANCELLED
+
+
+def test_nothing_follows_an_end(path: Path) -> None:
+    """An emptied Redis may let a job run again; its channel has seen its result."""
+    ledger = Ledger(path)
+    done = event(state=JobState.SUCCEEDED, report=report())
+    take(ledger, 1, done)
+    for message_id in ("77", "78"):
+        ledger.shown(owed(ledger), message_id, 0)
+    for count, again in enumerate([event(state=JobState.QUEUED), event(), done]):
+        assert take(ledger, count + 2, again)
+    assert ledger.next(CHANNEL, time.time()) is None
+    assert ledger.channels() == []
+
+
+def test_what_is_shown_is_forgotten(path: Path) -> None:
+    ledger = Ledger(path)
+    take(ledger, 1, event(chat_job(), JobState.SUCCEEDED, reply=reply("a secret answer")))
+    ledger.shown(owed(ledger), "77", 0)
+    ledger.close()
+    assert b"a secret answer" not in path.read_bytes()
+
+
+def test_messages_go_out_in_order_and_a_parked_one_lets_others_pass(path: Path) -> None:
+    ledger = Ledger(path)
+    for count, job_id in enumerate(("aaaaaaaaaaaa", "bbbbbbbbbbbb")):
+        take(ledger, count + 1, event(chat_job(job_id), JobState.SUCCEEDED, reply=reply()))
+    take(ledger, 3, event(train_job("cccccccccccc", OTHER_CHANNEL)))
+    first = owed(ledger)
+    assert first.job_id == "aaaaaaaaaaaa"
+    until = time.time() + 100
+    ledger.put_off(first, until)
+    assert ledger.next(CHANNEL, time.time()) == until
+    assert owed(ledger, OTHER_CHANNEL).job_id == "cccccccccccc"
+    ledger.park(first, "no permission")
+    assert owed(ledger).job_id == "bbbbbbbbbbbb"
+
+
+def test_killed_at_every_step(path: Path) -> None:
+    """Close and reopen between all steps of a delivery: what is owed is what was not confirmed."""
+
+    def reopened() -> Ledger:
+        return Ledger(path)
+
+    assert take(reopened(), 1, event())
+    assert not take(reopened(), 1, event())
+    row = owed(reopened())
+    assert not row.in_doubt
+    reopened().begin(row)
+    row = owed(reopened())
+    assert row.in_doubt
+    reopened().shown(row, "77", 0)
+    assert reopened().next(CHANNEL, time.time()) is None
+    assert reopened().owns("77")
+    assert not reopened().owns("78")
+
+
+def test_a_card_found_again_is_edited_once_more(path: Path) -> None:
+    ledger = Ledger(path)
+    take(ledger, 1, event(state=JobState.SUCCEEDED, report=report()))
+    row = owed(ledger)
+    ledger.begin(row)
+    ledger.shown(replace(row, revision=0), "77", time.time() + 1000)
+    again = owed(ledger)
+    assert (again.kind, again.message_id) == (Kind.CARD, "77")
+
+
+def test_command_sets(path: Path) -> None:
+    ledger = Ledger(path)
+    ledger.synced("1", "abc")
+    ledger.synced("1", "def")
+    ledger.synced("2", "abc")
+    ledger.synced("2", None)
+    assert Ledger(path).command_sets() == {"1": "def"}
+
+
+def test_nonces_fit() -> None:
+    from bot.courier import nonce
+
+    row = Row(1, "a1b2c3d4e5f6", Kind.RESULT, 9999, CHANNEL, event(), False, 1, None, 0, 0)
+    assert len(nonce(row)) <= NONCE
+
+
+# --- a real relay, killed with -9 ----------------------------------------------------------------------------------
+
+JOBS = 6
+STEPS = 12
+
+
+def script() -> list[Event]:
+    """Training jobs in two channels and a long chat answer in each, interleaved as a stream would have them."""
+    lives = []
+    for number in range(JOBS):
+        job = train_job(f"job{number:09}", (CHANNEL, OTHER_CHANNEL)[number % 2])
+        states = [event(job, JobState.QUEUED, 1), event(job, seq=2)]
+        states += [event(job, seq=step + 3, progress=progress(step)) for step in range(STEPS)]
+        lives.append([*states, event(job, JobState.SUCCEEDED, STEPS + 3, report=report(), version=1)])
+    for number, channel_id in enumerate((CHANNEL, OTHER_CHANNEL)):
+        talk = chat_job(f"talk{number:08}", channel_id=channel_id)
+        lives.append([event(talk, JobState.QUEUED, 1), event(talk, JobState.SUCCEEDED, 2, reply=reply("word " * 1000))])
+    chance = random.Random(3)
+    stream = []
+    while any(lives):
+        stream.append(chance.choice([life for life in lives if life]).pop(0))
+    return stream
+
+
+class ScriptedQueue:
+    """A stream that is already there."""
+
+    def __init__(self, events: list[Event]) -> None:
+        self._events = events
+
+    async def follow(self, after: str) -> AsyncIterator[tuple[str, Event]]:
+        seen = int(after.split("-")[1]) if after.startswith(f"{START}-") else 0
+        for count, happened in enumerate(self._events[seen:], start=seen + 1):
+            await asyncio.sleep(0.002)
+            yield at(count), happened
+        await asyncio.Event().wait()
+
+
+class FileCourier:
+    """A channel that is a file: one line for each message or edit, and no memory of its own."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    async def post(self, row: Row) -> str:
+        return await self._write("post", row)
+
+    async def edit(self, row: Row, message_id: str) -> None:
+        await self._write("edit", row)
+
+    async def find(self, row: Row) -> str | None:
+        for number, line in enumerate(written(self._path)):
+            if (line["what"], line["job"], line["kind"], line["part"]) == ("post", row.job_id, row.kind, row.part):
+                return str(number)
+        return None
+
+    async def _write(self, what: str, row: Row) -> str:
+        await asyncio.sleep(0.001)
+        line = {"what": what, "job": row.job_id, "kind": row.kind, "part": row.part, "channel": row.channel_id,
+                "state": row.event.state}  # fmt: skip
+        with self._path.open("a") as file:
+            file.write(json.dumps(line) + "\n")
+        await asyncio.sleep(0.001)
+        return str(len(written(self._path)) - 1)
+
+
+def written(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def relay_for_ever(ledger: Path, channel: Path, events: list[Event]) -> None:
+    relay = Relay(ScriptedQueue(events), Ledger(ledger), FileCourier(channel), card_seconds=0.01)  # type: ignore[arg-type]
+    asyncio.run(relay.run())
+
+
+def is_complete(lines: list[dict[str, Any]]) -> bool:
+    shown = {(line["job"], line["kind"], line["part"]) for line in lines}
+    final = {line["job"] for line in lines if line["kind"] == "card" and line["state"] == "SUCCEEDED"}
+    results = sum(kind == "result" for _, kind, _ in shown)
+    return results == len(final) == JOBS and sum(kind == "reply" for _, kind, _ in shown) == 6
+
+
+def test_a_relay_killed_again_and_again_posts_everything_once(path: Path, tmp_path: Path) -> None:
+    channel, events = tmp_path / "channel", script()
+    fork = multiprocessing.get_context("fork")
+    chance = random.Random(os.getpid())
+    deadline = time.monotonic() + 30
+    kills = 0
+    while not is_complete(written(channel)):
+        assert time.monotonic() < deadline
+        process = fork.Process(target=relay_for_ever, args=(path, channel, events), daemon=True)
+        process.start()
+        patience = chance.uniform(0.02, 0.12) if kills < 25 else 20
+        until = time.monotonic() + patience
+        while time.monotonic() < until and not is_complete(written(channel)):
+            time.sleep(0.005)
+        process.kill()
+        process.join()
+        kills += 1
+    lines = written(channel)
+    posts = [(line["job"], line["kind"], line["part"]) for line in lines if line["what"] == "post"]
+    assert sorted(posts) == sorted(set(posts)), f"posted twice, after {kills} kills"
+    for job in {line["job"] for line in lines if line["kind"] == "card"}:
+        own = [line for line in lines if line["job"] == job]
+        assert own[0]["kind"] == "card"
+        assert own[-1]["kind"] == "result"
+        assert next(line for line in reversed(own) if line["kind"] == "card")["state"] == "SUCCEEDED"
+    for talk in ("talk00000000", "talk00000001"):
+        assert [line["part"] for line in lines if line["job"] == talk] == [0, 1, 2]
+    assert kills >= 3
