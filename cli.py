@@ -87,9 +87,11 @@ def _prepare_standin() -> None:
 
 def _start_demo(group: Group, folder: Path, redis: EmbeddedRedis, page_port: int) -> Process:
     """Start the sandbox, the workers and the bot, all in `folder`; returns the sandbox."""
+    from sandbox.people import GUILD_ID
+
     token = f"sandbox-{secrets.token_hex(16)}"
-    argv = [sys.executable, "-m", "sandbox", "--page-port", str(page_port), "--data", str(folder / "sandbox")]
-    sandbox = group.start("sandbox", argv, {"SANDBOX_TOKEN": token})
+    argv = [sys.executable, "-m", "sandbox", "--page-port", str(page_port), "--data", str(folder), "--token", token]
+    sandbox = group.start("sandbox", argv, {})
     sandbox.wait_ready(30)
     env = {
         "REDIS_URL": redis.url.get_secret_value(),
@@ -97,7 +99,7 @@ def _start_demo(group: Group, folder: Path, redis: EmbeddedRedis, page_port: int
         "STATE_DIR": str(folder / "state"),
         "BASE_MODEL": "standin",
         "DISCORD_TOKEN": token,
-        "DISCORD_GUILD_IDS": sandbox.said["guild"],
+        "DISCORD_GUILD_IDS": GUILD_ID,
         "DISCORD_TRAINER_ROLE": "Trainer",
         "DISCORD_SANDBOX": sandbox.said["discord"],
         "DISCORD_SANDBOX_CA": sandbox.said["ca"],
@@ -173,7 +175,7 @@ def bot() -> None:
     """Start the Discord bot."""
     from bot.__main__ import main as run_bot
 
-    run_bot()
+    raise typer.Exit(run_bot())
 
 
 def worker_argv(queue: Worker) -> list[str]:
@@ -208,7 +210,7 @@ def api() -> None:
     """Start the REST door."""
     from tasks.api import main as serve
 
-    serve()
+    raise typer.Exit(serve())
 
 
 @app.command()

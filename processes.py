@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import json
 import os
 import signal
@@ -13,17 +12,16 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from tasks.lifeline import end_with
 from training.schema import UnderstudyError
 
 READY = "READY "
 POLL_SECONDS = 0.1
-_PR_SET_PDEATHSIG = 1
-# Loaded here, not in the forked child, where loading a library could wait for a lock that no thread will release.
-_LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
 
 
 class ProcessFailed(UnderstudyError):
@@ -36,12 +34,6 @@ class ProcessSlow(UnderstudyError):
 
 class PortTaken(UnderstudyError):
     """Port {port} on this machine is in use. Stop what uses it, or choose another port with {option}."""
-
-
-def _die_with_parent() -> None:
-    """Ask Linux to end this child when its parent is gone, so that even a killed `up` leaves nothing running."""
-    if _LIBC is not None:
-        _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 @dataclass
@@ -66,7 +58,8 @@ class Process:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             start_new_session=True,
-            preexec_fn=_die_with_parent,  # noqa: PLW1509 - it takes no lock
+            # So that even a killed parent leaves nothing running.
+            preexec_fn=partial(end_with, os.getpid(), signal.SIGTERM),  # noqa: PLW1509 - it takes no lock
         )
         threading.Thread(target=self._read, args=(self._child,), name=f"read-{self.name}", daemon=True).start()
 

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import hmac
+import json
+import socket
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Annotated, Any
 
+import uvicorn
 from fastapi import APIRouter, Depends, FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
@@ -38,6 +43,10 @@ PLAN_SECONDS = 60.0
 
 class NoApiKey(UnderstudyError):
     """The REST door needs a key: set API_KEY to a long random text, then start it again."""
+
+
+class PortInUse(UnderstudyError):
+    """The REST door cannot listen on {host}:{port} ({reason}). Stop what uses it, or change API_HOST and API_PORT."""
 
 
 class WrongKey(UnderstudyError):
@@ -287,26 +296,37 @@ def make_app(settings: TaskSettings) -> FastAPI:
     return app
 
 
-def main() -> None:
-    """Serve until SIGTERM or Ctrl-C; prints the readiness line when it listens."""
-    import asyncio
-    import json
+def main() -> int:
+    """Serve until SIGTERM or Ctrl-C; 2 where it cannot start, after one plain sentence on stderr."""
+    try:
+        settings = load_settings(TaskSettings)
+        app = make_app(settings)
+        listener = listen(settings.api_host, settings.api_port)
+    except UnderstudyError as error:
+        print(error, file=sys.stderr)
+        return 2
+    asyncio.run(_serve(app, settings.api_host, listener))
+    return 0
 
-    import uvicorn
 
-    settings = load_settings(TaskSettings)
-    app = make_app(settings)
-    config = uvicorn.Config(app, host=settings.api_host, port=settings.api_port, log_level="warning")
-    server = uvicorn.Server(config)
+def listen(host: str, port: int) -> socket.socket:
+    """A listening socket; raises PortInUse."""
+    try:
+        return socket.create_server((host, port))
+    except OSError as error:
+        raise PortInUse(host=host, port=port, reason=error.strerror or error) from None
 
-    async def serve() -> None:
-        task = asyncio.create_task(server.serve())
-        while not (server.started or task.done()):
-            await asyncio.sleep(0.05)
-        if server.started:
-            port = server.servers[0].sockets[0].getsockname()[1]
-            address = f"http://{settings.api_host}:{port}"
-            print("READY " + json.dumps({"process": "api", "address": address}), flush=True)
-        await task
 
-    asyncio.run(serve())
+async def _serve(app: FastAPI, host: str, listener: socket.socket) -> None:
+    server = uvicorn.Server(uvicorn.Config(app, log_level="warning"))
+    serving = asyncio.create_task(server.serve(sockets=[listener]))
+    while not (server.started or serving.done()):
+        await asyncio.sleep(0.05)
+    if server.started:
+        address = f"http://{host}:{listener.getsockname()[1]}"
+        print("READY " + json.dumps({"process": "api", "address": address}), flush=True)
+    await serving
+
+
+if __name__ == "__main__":
+    sys.exit(main())

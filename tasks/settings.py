@@ -64,7 +64,7 @@ class TaskSettings(BaseSettings):
     )
     api_key: SecretStr | None = Field(None, description="Bearer key that REST callers must send; empty: no REST door.")
     api_host: str = Field("127.0.0.1", min_length=1, description="Address the REST door listens on.")
-    api_port: int = Field(8000, ge=1, le=65535, description="Port the REST door listens on.")
+    api_port: int = Field(8000, ge=0, le=65535, description="Port the REST door listens on; 0 takes a free one.")
     api_guild_id: GuildId = Field("local", description="Server whose personas and jobs the API key opens.")
     gpu: int = Field(0, ge=0, le=63, description="Number of the GPU that this machine's train worker uses.")
 

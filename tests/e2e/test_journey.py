@@ -1,0 +1,79 @@
+"""From `/finetune start` to a persona that talks, through every process, and through crashes of them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from sandbox.journey import custom_id, labels, play, words
+from sandbox.visitor import Visitor
+from tests.e2e.conftest import House
+from tests.sandbox.openapi import violations
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+SECONDS = 120
+RUN_FILES = {"spec.json", "metrics.jsonl", "report.json", "adapter", "README.md", "loss.png"}
+
+
+async def started(mara: Visitor, job: str, persona: str, epochs: int) -> tuple[str, dict]:
+    """Start a job as a moderator would; returns its id and its progress card once training moves."""
+    await mara.slash("workshop", "finetune", "start", job_name=job, persona=persona, epochs=epochs)
+    plan = await mara.until(lambda m: job in words(m) and "Start" in labels(m), timeout=60)
+    job_id = custom_id(plan, "Start").rsplit(":", 1)[-1]
+    await mara.press(plan, "Start")
+    card = await mara.until(lambda m: job in words(m) and "Cancel" in labels(m) and "Step" in words(m), timeout=60)
+    return job_id, card
+
+
+def results(mara: Visitor, job_id: str) -> list[dict]:
+    return [m for m in mara.messages("workshop") if m["attachments"] and job_id in words(m)]
+
+
+async def test_first_journey(house: House) -> None:
+    journey = await play(house.sandbox.page_url, epochs=3, seconds=SECONDS, say=lambda _: None)
+    run = house.artifacts / "runs" / journey.job_id
+    assert {path.name for path in run.iterdir()} >= RUN_FILES
+    report = json.loads((run / "report.json").read_text())
+    assert report["eval_loss_after"] < report["eval_loss_before"] - 0.1
+    assert report["rehearsal"]
+    assert not list(run.rglob("*.bin")) + list(run.rglob("*.pt")) + list(run.rglob("*.pkl"))
+
+
+async def test_killed_train_worker_goes_on_and_posts_one_result(house: House) -> None:
+    async with Visitor.connect(house.sandbox.page_url, as_user="Mara") as mara:
+        job_id, card = await started(mara, "killed_worker", "olga", epochs=10)
+        await house.kill("train")
+        await house.start_again("train")
+        await mara.until(lambda m: bool(m["attachments"]) and job_id in words(m), timeout=SECONDS)
+        await settled(mara, card)
+        assert len(results(mara, job_id)) == 1
+    steps = [json.loads(line)["step"] for line in metrics(house, job_id)]
+    assert steps == sorted(set(steps)), "a step was recorded twice"
+
+
+async def test_killed_bot_moves_the_same_card_and_posts_one_result(house: House) -> None:
+    async with Visitor.connect(house.sandbox.page_url, as_user="Mara") as mara:
+        job_id, card = await started(mara, "killed_bot", "caleb", epochs=10)
+        await house.kill("bot")
+        await house.start_again("bot")
+        await mara.until(lambda m: bool(m["attachments"]) and job_id in words(m), timeout=SECONDS)
+        await settled(mara, card)
+        assert len(results(mara, job_id)) == 1
+        cards = [m for m in mara.messages("workshop") if "killed_bot" in words(m) and m["id"] == card["id"]]
+        assert len(cards) == 1
+
+
+async def settled(mara: Visitor, card: dict) -> None:
+    """Wait until the same card says that the job is over."""
+    await mara.until(lambda m: m["id"] == card["id"] and "Cancel" not in labels(m), timeout=30)
+
+
+def metrics(house: House, job_id: str) -> list[str]:
+    return Path(house.artifacts / "runs" / job_id / "metrics.jsonl").read_text().splitlines()
+
+
+async def test_discord_would_accept_every_request(house: House) -> None:
+    assert len(house.sandbox.requests) > 20
+    assert violations(house.sandbox.requests) == []
