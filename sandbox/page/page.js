@@ -399,11 +399,8 @@ function dismissMessage({ id }) {
   focusComposer();
 }
 
-function attachmentsOf({ attachments, embeds }) {
-  if (!attachments?.length) return null;
-  const inEmbeds = new Set((embeds ?? []).flatMap((one) => [one.image?.url, one.thumbnail?.url]));
-  const shown = attachments.filter(({ url }) => !inEmbeds.has(url));
-  return shown.length ? el("div", { class: "attachments" }, shown.map(attachment)) : null;
+function attachmentsOf({ attachments }) {
+  return attachments?.length ? el("div", { class: "attachments" }, attachments.map(attachment)) : null;
 }
 
 const PICTURE = /^image\/(?:png|jpeg|gif|webp)\b/;
@@ -740,8 +737,10 @@ function showBanner(kind, text) {
 }
 
 function showMenu(open) {
+  if (open === document.body.classList.contains("menu-open")) return;
   document.body.classList.toggle("menu-open", open);
   $("menu").setAttribute("aria-expanded", String(open));
+  (open ? $("channels").querySelector("a") : $("menu"))?.focus();
 }
 
 // ── The websocket ───────────────────────────────────────────────────────────────────────────────────────────────────
@@ -793,7 +792,7 @@ const RECEIVERS = {
   typing: ({ channel_id: channelId, user }) => receiveTyping(channelId, user),
   bot: receiveBot,
   choices: ({ nonce, choices }) => settle(nonce, "choices", choices),
-  answered: ({ nonce, kind }) => settle(nonce, "answered", kind),
+  answered: ({ nonce, kind }) => kind !== "choices" && settle(nonce, "answered"), // the choices themselves follow
   failed: ({ nonce, sentence }) => settle(nonce, "failed", sentence),
   refused: ({ nonce, sentence }) => settle(nonce, "refused", sentence) || showTrouble(sentence),
 };

@@ -248,16 +248,15 @@ async def test_hostile_content_stays_inert(context: BrowserContext) -> None:
 
 
 async def test_a_rich_card_and_its_picture(context: BrowserContext) -> None:
-    picture = "/attachments/7/loss.png"
     card = {
         "title": "🟢 elio_v1 · finished",
         "color": 0x4FAE74,
         "fields": [{"name": name, "value": "1", "inline": True} for name in "abc"],
-        "image": {"url": picture},
+        "image": {"url": "/attachments/6/loss.png"},
         "footer": {"text": "seed 42"},
     }
     files = [
-        {"id": "7", "filename": "loss.png", "size": 9, "content_type": "image/png", "url": picture},
+        {"id": "7", "filename": "x.png", "size": 9, "content_type": "image/png", "url": "/attachments/7/x.png"},
         {
             "id": "8",
             "filename": "card.md",
@@ -278,10 +277,10 @@ async def test_a_rich_card_and_its_picture(context: BrowserContext) -> None:
     await expect(page.locator(".embed")).to_have_css("border-left-color", "rgb(79, 174, 116)")
     lefts = await page.locator(".field").evaluate_all("nodes => nodes.map(node => node.getBoundingClientRect().top)")
     assert len(set(lefts)) == 1, "three inline fields share one row"
-    await expect(page.locator(".message img")).to_have_count(1)
+    await expect(page.locator(".message img")).to_have_count(2)
     await expect(page.locator("a.file")).to_have_attribute("download", "card.md")
     await expect(page.locator(".thinking")).to_contain_text("Understudy is thinking")
-    await page.get_by_role("button", name="Enlarge").click()
+    await page.get_by_role("button", name="Enlarge x.png").click()
     await expect(page.get_by_role("dialog")).to_be_visible()
     await page.keyboard.press("Escape")
     await expect(page.get_by_role("dialog")).to_be_hidden()
@@ -346,6 +345,7 @@ async def test_every_word_is_readable_and_a_narrow_screen_has_a_drawer(context: 
     drawer = page.get_by_role("link", name="tavern")
     await expect(drawer).to_be_hidden()
     await page.get_by_role("button", name="Channels and members").press("Enter")
+    await expect(page.get_by_role("link", name="workshop")).to_be_focused()
     await drawer.click()
     await expect(page.get_by_role("heading", level=1)).to_have_text("tavern")
     await expect(drawer).to_be_hidden()
