@@ -304,6 +304,8 @@ class Interactions:
         message.answers = answers
         message.webhook_id = message.application_id = BOT_ID
         message.interaction_id, message.metadata = interaction.id, interaction.metadata()
+        if interaction.original:
+            message.metadata["original_response_message_id"] = interaction.original.id
         if Flag.EPHEMERAL in draft.flags:
             message.only_for = interaction.member.user.id
         return world.post(message)

@@ -127,6 +127,7 @@ class Live:
         await socket.prepare(request)
         seat = Seat(member, socket)
         seat.send("hello", **self._hello(member))
+        seat.send("bot", online=self._gateway.online)
         self._seats.add(seat)
         writer = asyncio.create_task(seat.write())
         try:
@@ -150,7 +151,6 @@ class Live:
             "channels": [{"id": c.id, "name": c.name, "topic": c.topic} for c in channels],
             "commands": self._interactions.commands_for(member),
             "messages": [self._wire(m, member) for m in said if m.visible_to(member.user.id)],
-            "bot": self._gateway.online,
         }
 
     def _wire(self, message: Message, member: Member) -> Json:

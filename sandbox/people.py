@@ -181,7 +181,7 @@ class Guild:
                 Role("1200000000000000010", "Moderator", Permission.MODERATE_MEMBERS, 3, 0xC98A3B),
             )
         }
-        self.bot = User(BOT_ID, "understudy", "Understudy", bot=True)
+        self.bot = User(BOT_ID, "Understudy", None, bot=True)
         people = [("Mara", ["Moderator"]), ("Tariq", ["Trainer"])]
         people += [(name, []) for name in ("Nell", "Oskar", "Priya", "Quinn", "Remy")]
         self.members = {BOT_ID: Member(self.bot, self._role_ids(["Understudy"]))}
@@ -204,7 +204,7 @@ class Guild:
         """The member with this id or (in any case) name."""
         if key in self.members:
             return self.members[key]
-        return next((m for m in self.members.values() if m.user.username == key.lower()), None)
+        return next((m for m in self.members.values() if m.user.username.lower() == key.lower()), None)
 
     def channel(self, key: str) -> Channel | None:
         """The channel with this id or name."""

@@ -104,7 +104,7 @@ class Rest:
         owner = next(m.user for m in self._world.guild.members.values() if not m.user.bot)
         return {
             "id": BOT_ID,
-            "name": self._world.bot.user.global_name,
+            "name": self._world.bot.user.username,
             "icon": None,
             "description": "",
             "bot_public": False,

@@ -53,7 +53,8 @@ class Visitor:
             session.ws_connect(f"{page_url.rstrip('/')}/live", params={"as": as_user}, max_msg_size=0) as socket,
         ):
             visitor = cls(page_url, session, socket)
-            visitor._take(json.loads((await socket.receive(timeout=ANSWER_WAIT_S)).data))
+            for _ in ("hello", "bot"):
+                visitor._take(json.loads((await socket.receive(timeout=ANSWER_WAIT_S)).data))
             reader = asyncio.create_task(visitor._read())
             try:
                 yield visitor
@@ -189,7 +190,7 @@ class Visitor:
         kind = frame["t"]
         if kind == "hello":
             self.me, self.users, self.channels = frame["me"], frame["users"], frame["channels"]
-            self.commands, self.bot_online = frame["commands"], frame["bot"]
+            self.commands = frame["commands"]
             self._messages = {message["id"]: message for message in frame["messages"]}
         elif kind == "message":
             self._messages[frame["message"]["id"]] = frame["message"]
