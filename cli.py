@@ -200,7 +200,13 @@ def worker_argv(queue: Worker) -> list[str]:
 @app.command()
 def worker(queue: Annotated[Worker, typer.Argument(help="The queue to serve.")]) -> None:
     """Start the worker of one queue."""
-    _settings()  # what is wrong with them is said here, in plain words, before Celery starts
+    from tasks.embedded_redis import redis_url
+    from tasks.store import Store, workers
+
+    # What is wrong with the settings or with Redis is said here, in plain words, before Celery starts.
+    connection = Store(redis_url(_settings()))
+    connection.do(workers())
+    connection.close()
     argv = worker_argv(queue)
     os.execv(argv[0], argv)  # noqa: S606 - so that a signal reaches Celery itself; the arguments are ours
 

@@ -7,8 +7,7 @@ import hmac
 import json
 import socket
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable
 from typing import Annotated, Any
 
 import uvicorn
@@ -259,24 +258,11 @@ async def bounded(request: Request, call_next: Callable[[Request], Awaitable[Res
     return await call_next(request)
 
 
-def make_app(settings: TaskSettings) -> FastAPI:
-    """The REST application; raises NoApiKey without a key, since it must never stand open."""
-    if settings.api_key is None:
-        raise NoApiKey
-    key = settings.api_key.get_secret_value()
-
-    @asynccontextmanager
-    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        client = Client(settings, settings.state_dir / "api-accepted.sqlite")
-        await client.start()
-        app.state.door = Door(client, key, settings.api_guild_id)
-        try:
-            yield
-        finally:
-            await client.close()
-
+def make_app(door: Door) -> FastAPI:
+    """The REST application over a started client."""
     # The interactive pages would fetch their scripts from elsewhere; /openapi.json says the same.
-    app = FastAPI(title="Understudy", lifespan=lifespan, docs_url=None, redoc_url=None)
+    app = FastAPI(title="Understudy", docs_url=None, redoc_url=None)
+    app.state.door = door
     app.middleware("http")(bounded)
     app.include_router(router)
 
@@ -299,14 +285,25 @@ def make_app(settings: TaskSettings) -> FastAPI:
 def main() -> int:
     """Serve until SIGTERM or Ctrl-C; 2 where it cannot start, after one plain sentence on stderr."""
     try:
-        settings = load_settings(TaskSettings)
-        app = make_app(settings)
-        listener = listen(settings.api_host, settings.api_port)
+        asyncio.run(_run(load_settings(TaskSettings)))
     except UnderstudyError as error:
         print(error, file=sys.stderr)
         return 2
-    asyncio.run(_serve(app, settings.api_host, listener))
     return 0
+
+
+async def _run(settings: TaskSettings) -> None:
+    """Raises NoApiKey, since the door must never stand open, PortInUse, or what the client cannot start without."""
+    if settings.api_key is None:
+        raise NoApiKey
+    client = Client(settings, settings.state_dir / "api-accepted.sqlite3")
+    with listen(settings.api_host, settings.api_port) as listener:
+        await client.start()
+        try:
+            door = Door(client, settings.api_key.get_secret_value(), settings.api_guild_id)
+            await _serve(make_app(door), settings.api_host, listener)
+        finally:
+            await client.close()
 
 
 def listen(host: str, port: int) -> socket.socket:
