@@ -4,7 +4,7 @@ RUN useradd --create-home --uid 10001 understudy && install -d -o understudy /va
 WORKDIR /app
 COPY pyproject.toml requirements.lock requirements.hashed.lock README.md LICENSE ./
 RUN python -m pip install --no-cache-dir --require-hashes --no-deps -r requirements.hashed.lock
-COPY cli.py ./
+COPY cli.py processes.py ./
 COPY bot bot
 COPY tasks tasks
 COPY training training
