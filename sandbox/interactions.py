@@ -119,6 +119,11 @@ class Interactions:
             deadline.cancel()
         await asyncio.gather(*self._deadlines, return_exceptions=True)
 
+    @property
+    def waiting(self) -> bool:
+        """Whether the app still has to acknowledge one, in time."""
+        return any(not interaction.acknowledged for interaction in self._by_token.values())
+
     # --- what members do ------------------------------------------------------------------------------------------
 
     def commands_for(self, member: Member, channel: Channel | None = None) -> list[Json]:

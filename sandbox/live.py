@@ -9,7 +9,6 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from aiohttp import WSCloseCode, WSMsgType, web
 
@@ -101,7 +100,7 @@ class Live:
         sockname = request.transport.get_extra_info("sockname") if request.transport else None
         hosts = {f"{name}:{sockname[1]}" for name in ("127.0.0.1", "localhost")} if sockname else set()
         origin = request.headers.get("Origin")
-        if request.host not in hosts or (origin is not None and urlsplit(origin).netloc not in hosts):
+        if request.host not in hosts or origin not in {None, *(f"http://{host}" for host in hosts)}:
             raise web.HTTPForbidden(text="The sandbox answers its own page only.")
         response: web.StreamResponse = await handler(request)
         return response

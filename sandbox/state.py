@@ -357,6 +357,8 @@ def _wire_embed(embed: Json, message: Message, link: Link) -> Json:
         return link(attachment) if attachment and url.startswith("attachment://") else url
 
     wire = {"type": "rich", **embed}
+    if embed.get("fields"):
+        wire["fields"] = [{"inline": False, **entry} for entry in embed["fields"]]
     for part, key in (("image", "url"), ("thumbnail", "url"), ("author", "icon_url"), ("footer", "icon_url")):
         if url := (embed.get(part) or {}).get(key):
             wire[part] = {**embed[part], key: resolved(url), f"proxy_{key}": resolved(url)}
