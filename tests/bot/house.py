@@ -1,0 +1,242 @@
+"""A small house around the real bot process: the real sandbox, a real Redis, and a worker that follows a script."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import signal
+import sys
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import SecretStr
+
+from sandbox.people import GUILD_ID
+from sandbox.server import Sandbox
+from sandbox.visitor import Visitor
+from tasks import store
+from tasks.jobs import Catalog, Queue
+from tasks.settings import TaskSettings
+from tasks.store import AsyncStore, Claim
+from tests.bot.samples import plan, reply
+from tests.conftest import settings_in
+from training.schema import ChatReply, ChatSpec, Plan, Problem, Progress, Report, TrainSpec
+
+ROOT = Path(__file__).parents[2]
+LEASE_SECONDS = 120.0
+PATIENCE = 20.0
+CATALOG = Catalog(
+    personas={"glordon": "Glordon", "questa": "Ambassador Questa"},
+    datasets=("general", "lore"),
+    base_model="standin",
+    rehearsal=True,
+)
+
+Message = dict[str, Any]
+T = TypeVar("T")
+
+
+async def until(condition: Callable[[], Awaitable[T]], seconds: float = PATIENCE) -> T:
+    """What the condition returns once it holds."""
+    deadline = time.monotonic() + seconds
+    while not (found := await condition()):
+        assert time.monotonic() < deadline, "it did not happen in time"
+        await asyncio.sleep(0.02)
+    return found
+
+
+class ScriptedWorker:
+    """Serves the three queues over the real store: plans and chats by itself, training as the test says."""
+
+    def __init__(self, url: SecretStr) -> None:
+        self._store = AsyncStore(url)
+        self.plans: dict[str, Plan | Problem] = {}
+        self.answers: list[ChatReply | Problem] = []
+        self.asked: list[ChatSpec] = []
+        self.chat_open = asyncio.Event()
+        self.chat_open.set()
+        self._serving: list[asyncio.Task[None]] = []
+
+    @asynccontextmanager
+    async def working(self) -> AsyncIterator[ScriptedWorker]:
+        """Publish the catalog and serve plans and chats."""
+        await self._store.do(store.publish(store.SHIPPED, CATALOG))
+        self._serving = [
+            asyncio.create_task(self._serve(Queue.PREPARE, self._plan)),
+            asyncio.create_task(self._serve(Queue.CHAT, self._answer)),
+        ]
+        try:
+            yield self
+        finally:
+            for task in self._serving:
+                task.cancel()
+            await asyncio.gather(*self._serving, return_exceptions=True)
+            await self._store.close()
+
+    async def claim(self, queue: Queue = Queue.TRAIN) -> Claim:
+        """The oldest waiting job, once there is one."""
+        return await until(lambda: self._claim(queue))
+
+    async def progress(self, held: Claim, look: Progress) -> None:
+        """Tell how far a job is."""
+        assert await self._store.do(store.progress(held, look))
+
+    async def finish(self, held: Claim, ending: Report | Plan | ChatReply | Problem | None) -> None:
+        """End a job."""
+        assert await self._store.do(store.finish(held, ending))
+
+    async def standing(self, held: Claim) -> store.Standing:
+        """What a heartbeat hears."""
+        return await self._store.do(store.heartbeat(held, LEASE_SECONDS))
+
+    async def until_cancelled(self, held: Claim) -> None:
+        """Wait for the wish to cancel, and end the job as a worker does."""
+
+        async def wished() -> bool:
+            return await self.standing(held) is store.Standing.CANCEL
+
+        await until(wished)
+        await self.finish(held, None)
+
+    async def _claim(self, queue: Queue) -> Claim | None:
+        return await self._store.do(store.claim(queue, node=f"{queue}@test", boot="1", lease=LEASE_SECONDS))
+
+    async def _serve(self, queue: Queue, answer: Callable[[Claim], Awaitable[None]]) -> None:
+        while True:
+            await answer(await until(lambda: self._claim(queue), seconds=3600))
+
+    async def _plan(self, held: Claim) -> None:
+        assert isinstance(held.job.spec, TrainSpec)
+        await self.finish(held, self.plans.get(held.job.spec.job_name, plan()))
+
+    async def _answer(self, held: Claim) -> None:
+        assert isinstance(held.job.spec, ChatSpec)
+        self.asked.append(held.job.spec)
+        await self.chat_open.wait()
+        await self.finish(held, self.answers.pop(0) if self.answers else reply())
+
+
+@dataclass
+class BotProcess:
+    """`python -m bot` with the settings of a house."""
+
+    env: dict[str, str]
+    log: Path
+    process: asyncio.subprocess.Process | None = field(default=None)
+
+    async def launch(self) -> None:
+        """Start it and do not wait."""
+        with self.log.open("ab") as log:
+            self.process = await asyncio.create_subprocess_exec(
+                sys.executable, "-m", "bot", cwd=ROOT, env=self.env, stdout=asyncio.subprocess.PIPE, stderr=log
+            )
+
+    async def start(self) -> None:
+        """Start it and wait for READY."""
+        await self.launch()
+        assert self.process
+        assert self.process.stdout
+        line = await asyncio.wait_for(self.process.stdout.readline(), PATIENCE)
+        assert line == b'READY {"process":"bot"}\n', self.log.read_text()
+
+    async def kill(self) -> None:
+        """kill -9."""
+        assert self.process
+        self.process.send_signal(signal.SIGKILL)
+        await self.process.wait()
+
+    async def stop(self) -> int:
+        """SIGTERM; the exit code."""
+        assert self.process
+        if self.process.returncode is None:
+            self.process.send_signal(signal.SIGTERM)
+        return await asyncio.wait_for(self.process.wait(), PATIENCE)
+
+    async def ends(self) -> tuple[int, str]:
+        """The exit code and what stderr says, of a bot that cannot start."""
+        assert self.process
+        code = await asyncio.wait_for(self.process.wait(), PATIENCE)
+        return code, self.log.read_text()
+
+
+def environment(settings: TaskSettings, **changes: str) -> dict[str, str]:
+    """The environment of a bot process: the settings given, and nothing of the tester's own."""
+    assert settings.redis_url
+    inherited = {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "TMPDIR") if name in os.environ}
+    return {
+        **inherited,
+        "REDIS_URL": settings.redis_url.get_secret_value(),
+        "STATE_DIR": str(settings.state_dir),
+        "ARTIFACT_ROOT": str(settings.artifact_root),
+        "PYTHONUNBUFFERED": "1",
+        **changes,
+    }
+
+
+@dataclass
+class House:
+    """Everything a journey needs."""
+
+    sandbox: Sandbox
+    worker: ScriptedWorker
+    bot: BotProcess
+
+    def visitor(self, name: str = "Mara") -> Any:
+        """A member of the sandbox."""
+        return Visitor.connect(self.sandbox.page_url, as_user=name)
+
+    def requests(self, method: str, template: str) -> list[Any]:
+        """The bot's requests of one kind."""
+        return [seen for seen in self.sandbox.requests if (seen.method, seen.template) == (method, template)]
+
+
+@asynccontextmanager
+async def housed(folder: Path, redis_url: SecretStr) -> AsyncIterator[House]:
+    """A house with its bot running."""
+    settings = settings_in(folder, redis_url)
+    async with Sandbox(data_dir=folder / "sandbox") as sandbox, ScriptedWorker(redis_url).working() as worker:
+        env = environment(
+            settings,
+            DISCORD_TOKEN=sandbox.token,
+            DISCORD_GUILD_IDS=GUILD_ID,
+            DISCORD_SANDBOX=sandbox.discord_url,
+            DISCORD_SANDBOX_CA=str(sandbox.ca_path),
+            DISCORD_CARD_SECONDS="1",
+        )
+        bot = BotProcess(env, folder / "bot.log")
+        await bot.start()
+        try:
+            yield House(sandbox, worker, bot)
+        finally:
+            await bot.stop()
+
+
+def words(message: Message) -> str:
+    """Everything a person reads in a message."""
+    parts = [message["content"]]
+    for embed in message["embeds"]:
+        parts += [embed.get("title", ""), embed.get("description", ""), embed.get("footer", {}).get("text", "")]
+        parts += [f"{part['name']}\n{part['value']}" for part in embed.get("fields", [])]
+    return "\n".join(parts)
+
+
+def labels(message: Message) -> list[str]:
+    """The words on a message's buttons."""
+    return [button["label"] for row in message["components"] for button in row["components"]]
+
+
+def is_private(message: Message) -> bool:
+    """Whether only one member sees it."""
+    return bool(message["flags"] & 64)
+
+
+def job_of(message: Message) -> str:
+    """The job's id in a card's footer."""
+    found = re.search(r"[Jj]ob ([a-z0-9]{12})", words(message))
+    assert found, words(message)
+    return found.group(1)

@@ -1,0 +1,190 @@
+"""The bot killed with -9 and started again: cards go on, nothing is lost, nothing is said twice."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+import pytest_asyncio
+
+from tasks.embedded_redis import EmbeddedRedis
+from tasks.jobs import Queue
+from tests.bot.house import House, Message, housed, job_of, labels, words
+from tests.bot.samples import progress, reply, report
+from tests.sandbox.openapi import violations
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+NONCES_ARE_FORGOTTEN = 900
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def house(redis_server: EmbeddedRedis, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[House]:
+    async with housed(tmp_path_factory.mktemp("house"), redis_server.url) as running:
+        yield running
+        assert violations(running.sandbox.requests) == []
+        assert "Traceback" not in running.bot.log.read_text(), running.bot.log.read_text()
+
+
+async def planned(visitor: Any, name: str) -> Message:
+    await visitor.slash("workshop", "finetune", "start", job_name=name, persona="glordon")
+    card: Message = await visitor.until(lambda seen: name in words(seen) and "Start" in labels(seen))
+    return card
+
+
+async def started(visitor: Any, name: str) -> Message:
+    await visitor.press(await planned(visitor, name), "Start")
+    card: Message = await visitor.until(lambda seen: name in words(seen) and labels(seen) == ["Cancel"])
+    return card
+
+
+def about(visitor: Any, job_id: str) -> list[Message]:
+    return [seen for seen in visitor.messages("workshop") if job_id in words(seen)]
+
+
+async def test_a_job_goes_on_with_the_same_card_and_one_result(house: House) -> None:
+    async with house.visitor("Mara") as mara:
+        card = await started(mara, "survivor")
+        held = await house.worker.claim()
+        await house.worker.progress(held, progress(10, 40))
+        await mara.until(lambda seen: seen["id"] == card["id"] and "Step 10 of 40" in words(seen))
+        await house.bot.kill()
+        await house.worker.progress(held, progress(20, 40))
+        await house.bot.start()
+        await mara.until(lambda seen: seen["id"] == card["id"] and "Step 20 of 40" in words(seen))
+        await house.bot.kill()
+        await house.worker.progress(held, progress(40, 40))
+        await house.worker.finish(held, report(job_id=held.job.id))
+        await house.bot.start()
+        result = await mara.until(lambda seen: f"Result of job {held.job.id}" in words(seen))
+        assert "· done" in words(mara.message(card["id"]))
+        assert [seen["id"] for seen in about(mara, held.job.id)] == [card["id"], result["id"]]
+
+
+async def test_plans_and_buttons_outlive_the_bot_and_commands_are_not_synced_again(house: House) -> None:
+    syncs = len(house.requests("PUT", "/applications/{application_id}/guilds/{guild_id}/commands"))
+    assert syncs == 1
+    async with house.visitor("Tariq") as tariq:
+        plan_card = await planned(tariq, "patient")
+        await house.bot.kill()
+        await house.bot.start()
+        await tariq.press(plan_card, "Start")
+        card = await tariq.until(lambda seen: "patient" in words(seen) and labels(seen) == ["Cancel"])
+        held = await house.worker.claim()
+        assert await house.bot.stop() == 0
+        await house.bot.start()
+        await tariq.press(card, "Cancel")
+        await house.worker.until_cancelled(held)
+        await tariq.until(lambda seen: f"Result of job {held.job.id}" in words(seen) and "cancelled" in words(seen))
+        assert len(about(tariq, held.job.id)) == 2
+    assert len(house.requests("PUT", "/applications/{application_id}/guilds/{guild_id}/commands")) == syncs
+
+
+async def test_an_answer_given_while_the_bot_was_away_is_said_once(house: House) -> None:
+    async with house.visitor("Nell") as nell:
+        house.worker.chat_open.clear()
+        house.worker.answers.append(reply("I waited for you.", name="Olga"))
+        await nell.slash("tavern", "persona-chat", persona="glordon", message="Still there?")
+        await nell.until(lambda seen: "> Still there?" in words(seen))
+        await house.bot.kill()
+        house.worker.chat_open.set()
+        await house.bot.start()
+        await nell.until(lambda seen: "I waited for you." in words(seen))
+        await settled(house, "Oskar")
+        assert sum("I waited for you." in words(seen) for seen in nell.messages("tavern")) == 1
+
+
+class KillAtPost:
+    """Watches the sandbox and kills the bot while its POST is answered, before it can note that it was heard."""
+
+    def __init__(self, house: House, part: str) -> None:
+        self._house, self._part = house, part
+        self.done = asyncio.Event()
+        house.sandbox.world.watchers.append(self)  # type: ignore[arg-type]
+
+    def message_posted(self, message: Any) -> None:
+        said = message.content + "".join(embed.get("footer", {}).get("text", "") for embed in message.embeds)
+        if self._part in said and not self.done.is_set():
+            process = self._house.bot.process
+            assert process
+            process.kill()
+            self.done.set()
+
+    def __getattr__(self, name: str) -> Any:
+        return lambda *_: None
+
+
+async def settled(house: House, name: str) -> None:
+    """Wait until a later question in the tavern was answered: what was owed before it has been said."""
+    async with house.visitor(name) as member:
+        house.worker.answers.append(reply(f"Done with {name}.", name=f"Echo {name}"))
+        await member.slash("tavern", "persona-chat", persona="glordon", message="Anything else?")
+        await member.until(lambda seen: f"Done with {name}." in words(seen))
+
+
+async def restart_after(house: House, killer: KillAtPost) -> None:
+    async with asyncio.timeout(10):
+        await killer.done.wait()
+    assert house.bot.process
+    await house.bot.process.wait()
+    house.sandbox.clock.advance(NONCES_ARE_FORGOTTEN)
+    await house.bot.start()
+
+
+async def test_a_card_in_doubt_is_found_again(house: House) -> None:
+    async with house.visitor("Mara") as mara:
+        plan_card = await planned(mara, "doubtful")
+        killer = KillAtPost(house, f"Job {job_of(plan_card)}")
+        await mara.press(plan_card, "Start")
+        await restart_after(house, killer)
+        held = await house.worker.claim()
+        await house.worker.progress(held, progress(7, 40))
+        card = await mara.until(lambda seen: "doubtful" in words(seen) and "Step 7 of 40" in words(seen))
+        await house.worker.finish(held, report(job_id=held.job.id))
+        result = await mara.until(lambda seen: f"Result of job {held.job.id}" in words(seen))
+        public = [seen for seen in about(mara, held.job.id) if seen["id"] != plan_card["id"]]
+        assert [seen["id"] for seen in public] == [card["id"], result["id"]]
+
+
+async def test_a_result_in_doubt_is_not_posted_again(house: House) -> None:
+    async with house.visitor("Mara") as mara:
+        await started(mara, "twice_told")
+        held = await house.worker.claim()
+        killer = KillAtPost(house, f"Result of job {held.job.id}")
+        await house.worker.finish(held, report(job_id=held.job.id))
+        await restart_after(house, killer)
+        other = await started(mara, "afterwards")
+        assert sum("Result of job" in words(seen) for seen in about(mara, held.job.id)) == 1
+        await mara.press(other, "Cancel")
+        await mara.until(lambda seen: f"Result of job {job_of(other)}" in words(seen))
+
+
+async def test_words_in_doubt_are_not_said_again(house: House) -> None:
+    """Without the message content intent, Discord shows what a webhook said to that webhook only."""
+    async with house.visitor("Nell") as nell:
+        house.worker.answers.append(reply("Did you hear me?", name="Olga"))
+        killer = KillAtPost(house, "Did you hear me?")
+        await nell.slash("tavern", "persona-chat", persona="glordon", message="Say it")
+        await restart_after(house, killer)
+        await settled(house, "Priya")
+        assert sum("Did you hear me?" in words(seen) for seen in nell.messages("tavern")) == 1
+
+
+async def test_a_closed_channel_holds_up_no_other(house: House) -> None:
+    from sandbox.people import Overwrite, Permission
+
+    own = house.sandbox.world.guild.bot.id
+    async with house.visitor("Mara") as mara:
+        await started(mara, "shut_out")
+        held = await house.worker.claim()
+        house.sandbox.world.set_overwrite("workshop", own, Overwrite(deny=Permission.VIEW_CHANNEL))
+        await house.worker.finish(held, report(job_id=held.job.id))
+        await settled(house, "Quinn")
+        house.sandbox.world.set_overwrite("workshop", own, Overwrite())
+        later = await started(mara, "let_in_again")
+        await mara.press(later, "Cancel")
+        await mara.until(lambda seen: f"Result of job {job_of(later)}" in words(seen))
+    assert "Discord refuses the card" in house.bot.log.read_text()
+    assert await house.worker._claim(Queue.TRAIN) is None
