@@ -6,6 +6,7 @@ import json
 import logging
 import mimetypes
 import re
+from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
@@ -25,6 +26,7 @@ from sandbox.state import World
 logger = logging.getLogger(__name__)
 
 API = "/api/v10"
+RECORDED = 20_000
 API_HOST, GATEWAY_HOST, CDN_HOST = "discord.com", "gateway.discord.gg", "cdn.discordapp.com"
 HOSTS = (API_HOST, GATEWAY_HOST, CDN_HOST)
 # These are answered with the interaction's own token, and the global rate limit leaves them out.
@@ -56,7 +58,7 @@ class Api:
         self._token = token
         self._routes = routes
         self._rates = Rates(world.clock)
-        self.requests: list[Recorded] = []
+        self.requests: deque[Recorded] = deque(maxlen=RECORDED)
 
     @property
     def _clock(self) -> Clock:

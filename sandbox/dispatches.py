@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from sandbox.gateway import NO_INTENTS, Gateway, Intent
 from sandbox.people import BOT_ID, GUILD_ID, Channel, Member, Permission, User
-from sandbox.state import Attachment, Message, World, emptied, wire_message
+from sandbox.state import Attachment, Message, World
+from sandbox.wire import emptied, wire_message
 
 
 class Dispatcher:

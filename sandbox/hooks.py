@@ -9,7 +9,8 @@ from sandbox.forms import ALLOWED_IN_ANSWER, SETTABLE_IN_CHANNEL, check_message
 from sandbox.interactions import Interactions
 from sandbox.people import BOT_ID, Permission, User
 from sandbox.rest import Answer, Call, Route, refuse_unbuilt
-from sandbox.state import Attachment, Message, Webhook, World, wire_message
+from sandbox.state import Attachment, Message, Webhook, World
+from sandbox.wire import wire_message
 
 
 class Hooks:
@@ -76,6 +77,9 @@ class Hooks:
 
     def _webhook(self, call: Call) -> Webhook:
         """The webhook of a call; raises 10015, 50027 for a wrong token, or 50013 without token and permission."""
+        if "thread_id" in call.query:
+            # There are no threads yet, so it names none.
+            raise errors.unknown_channel()
         webhook = self._world.webhooks.get(call.params["webhook_id"])
         if webhook is None:
             raise errors.unknown_webhook()

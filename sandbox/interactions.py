@@ -16,7 +16,8 @@ from sandbox.components import LINK, Kind, walk
 from sandbox.errors import Json, Problems
 from sandbox.forms import ALLOWED_IN_ANSWER, SETTABLE_IN_ANSWER, Draft, Flag, Upload, check_message
 from sandbox.people import BOT_ID, GUILD_ID, Channel, Member
-from sandbox.state import Attachment, Message, World, wire_message
+from sandbox.state import Attachment, Message, World
+from sandbox.wire import wire_message
 
 logger = logging.getLogger(__name__)
 
@@ -174,7 +175,10 @@ class Interactions:
         return Interaction(clock.snowflake(), token, asks, member, channel, asker, nonce, clock.now(), {})
 
     def _send(self, interaction: Interaction) -> None:
-        self._by_token[interaction.token] = interaction
+        # A token that died is as good as unknown, so nothing is lost by forgetting it.
+        now = self._world.clock.now()
+        alive = {t: i for t, i in self._by_token.items() if now - i.created <= limits.TOKEN_LIVES_S}
+        self._by_token = {**alive, interaction.token: interaction}
         deadline = asyncio.create_task(self._expect(interaction))
         self._deadlines.add(deadline)
         deadline.add_done_callback(self._deadlines.discard)

@@ -18,7 +18,8 @@ from sandbox.errors import Json
 from sandbox.gateway import Gateway
 from sandbox.interactions import Interactions
 from sandbox.people import GUILD_ID, GUILD_NAME, Channel, Member, Permission, User
-from sandbox.state import Attachment, Message, World, wire_message
+from sandbox.state import Attachment, Message, World
+from sandbox.wire import wire_message
 
 logger = logging.getLogger(__name__)
 

@@ -10,6 +10,7 @@ from sandbox.clock import Clock
 from sandbox.errors import Json
 from sandbox.limits import DEFAULT_RATE, GLOBAL_RATE, ROUTE_RATES, Rate
 
+WINDOWS_KEPT = 1_000
 MAJOR = ("channel_id", "guild_id", "webhook_id", "webhook_token", "interaction_id", "interaction_token")
 
 
@@ -59,9 +60,12 @@ class Rates:
         return Verdict(headers)
 
     def _window(self, key: tuple[str, ...], rate: Rate) -> Window:
+        now = self.clock.now()
         window = self._windows.get(key)
-        if window is None or self.clock.now() >= window.opened + rate.seconds:
-            window = self._windows[key] = Window(rate, self.clock.now())
+        if window is None or now >= window.opened + rate.seconds:
+            if len(self._windows) >= WINDOWS_KEPT:
+                self._windows = {k: w for k, w in self._windows.items() if now < w.opened + w.rate.seconds}
+            window = self._windows[key] = Window(rate, now)
         return window
 
     def _global_wait(self) -> float:

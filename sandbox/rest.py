@@ -13,7 +13,8 @@ from sandbox.errors import Json, Problems, Refusal
 from sandbox.forms import ALLOWED_IN_CHANNEL, SETTABLE_IN_CHANNEL, Draft, Upload, check_message
 from sandbox.gateway import Gateway
 from sandbox.people import BOT_ID, GUILD_ID, Channel, Member, Permission
-from sandbox.state import Attachment, Message, World, emptied, history, wire_message
+from sandbox.state import Attachment, Message, World, history
+from sandbox.wire import emptied, wire_message
 
 logger = logging.getLogger(__name__)
 
@@ -238,7 +239,7 @@ class Rest:
                 message.mentions.append(answered.author)
         self._world.post(message)
         if nonce is not None:
-            self._nonces[str(nonce)] = (self._world.clock.now(), message)
+            self._remember(str(nonce), message)
         return self._wire(message)
 
     def _require_for(self, channel: Channel, draft: Draft) -> None:
@@ -246,6 +247,11 @@ class Rest:
             self._world.require(channel, Permission.EMBED_LINKS)
         if draft.uploads:
             self._world.require(channel, Permission.ATTACH_FILES)
+
+    def _remember(self, nonce: str, message: Message) -> None:
+        now = self._world.clock.now()
+        fresh = {n: sent for n, sent in self._nonces.items() if now - sent[0] <= limits.NONCE_REMEMBERED_S}
+        self._nonces = {**fresh, nonce: (now, message)}
 
     def _sent_as(self, nonce: str | int) -> Message | None:
         sent = self._nonces.get(str(nonce))

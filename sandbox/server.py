@@ -66,8 +66,8 @@ class Sandbox:
 
     @property
     def requests(self) -> list[Recorded]:
-        """Every request the bot made, in order."""
-        return self._api.requests
+        """The requests that the bot made, in order; the newest 20,000 of them."""
+        return list(self._api.requests)
 
     async def __aenter__(self) -> Self:
         page_port, discord_port = self._ports

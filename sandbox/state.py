@@ -12,7 +12,7 @@ from typing import Protocol
 
 from sandbox.clock import Clock
 from sandbox.errors import Json, missing_permissions, unknown_channel, unknown_message
-from sandbox.forms import NO_FLAGS, Allowed, Before, Draft, Flag, Upload, mentioned
+from sandbox.forms import ALLOWED_IN_CHANNEL, NO_FLAGS, Before, Draft, Flag, Upload, mentioned
 from sandbox.people import BOT_ID, GUILD_ID, Channel, Guild, Member, Overwrite, Permission, User
 
 
@@ -34,9 +34,6 @@ class Attachment:
     def page_url(self) -> str:
         """The address that the sandbox's page sees."""
         return f"/attachments/{self.id}/{self.filename}"
-
-
-Link = Callable[[Attachment], str]
 
 
 @dataclass
@@ -65,6 +62,7 @@ class Message:
     metadata: Json | None = None
     answers: Message | None = None
     reactions: dict[str, list[str]] = field(default_factory=dict)
+    removed: bool = False
 
     def visible_to(self, user_id: str) -> bool:
         """Whether the user sees the message."""
@@ -207,6 +205,7 @@ class World:
         """Delete a message and its files."""
         del self._messages[message.channel_id][message.id]
         message.flags &= ~Flag.LOADING
+        message.removed = True
         self._tell(lambda watcher: watcher.message_removed(message))
 
     def react(self, message: Message, user: User, emoji: str) -> None:
@@ -232,10 +231,7 @@ class World:
 
     def say(self, channel: Channel, author: User, content: str, nonce: str | None = None) -> Message:
         """Post what a member typed; the length was checked where it was typed."""
-        may = self.guild.permissions(self.guild.members[author.id], channel)
-        pings = Permission.MENTION_EVERYONE in may
-        allowed = Allowed(roles=pings, everyone=pings)
-        message = self.new_message(channel, author, Draft(content, [], [], NO_FLAGS, allowed, (), None))
+        message = self.new_message(channel, author, Draft(content, [], [], NO_FLAGS, ALLOWED_IN_CHANNEL, (), None))
         message.nonce = nonce
         return self.post(message)
 
@@ -280,9 +276,18 @@ class World:
         added = [self._store(message.channel_id, upload) for upload in draft.uploads]
         message.attachments = kept | {attachment.id: attachment for attachment in added}
         message.embeds = draft.embeds
-        users, roles, message.mention_everyone = mentioned(draft.content, draft.allowed)
+        users, roles, everyone = mentioned(draft.content, draft.allowed)
+        if not self._may_ping_all(message):
+            roles, everyone = [], False
+        message.mention_everyone = everyone
         message.mentions = [self.guild.members[user].user for user in users if user in self.guild.members]
         message.mention_roles = [role for role in roles if role in self.guild.roles]
+
+    def _may_ping_all(self, message: Message) -> bool:
+        """Whether the author may mention everyone and roles; webhooks are no members, and may."""
+        member = self.guild.members.get(message.author.id)
+        channel = self.guild.channels[message.channel_id]
+        return member is None or Permission.MENTION_EVERYONE in self.guild.permissions(member, channel)
 
     def _store(self, channel_id: str, upload: Upload) -> Attachment:
         key = self.clock.snowflake()
@@ -291,94 +296,6 @@ class World:
     def _tell(self, tell: Callable[[Watcher], None]) -> None:
         for watcher in self.watchers:
             tell(watcher)
-
-
-def wire_message(message: Message, link: Link, reader: str) -> Json:
-    """A message as Discord writes it; `link` gives files their addresses, `reader` is who asks."""
-    shown = message.shown_in_embeds()
-    author = message.author.wire()
-    wire: Json = {
-        "id": message.id,
-        "type": message.kind,
-        "channel_id": message.channel_id,
-        "author": {**author, "discriminator": "0000"}
-        if message.webhook_id and message.webhook_id != BOT_ID
-        else author,
-        "content": message.content,
-        "timestamp": message.timestamp,
-        "edited_timestamp": message.edited,
-        "tts": False,
-        "mention_everyone": message.mention_everyone,
-        "mentions": [user.wire() for user in message.mentions],
-        "mention_roles": list(message.mention_roles),
-        "attachments": [_wire_attachment(a, link) for a in message.attachments.values() if a.filename not in shown],
-        "embeds": [_wire_embed(embed, message, link) for embed in message.embeds],
-        "components": message.components,
-        "pinned": False,
-        "flags": int(message.flags),
-    }
-    if message.reactions:
-        wire["reactions"] = [_wire_reaction(emoji, users, reader) for emoji, users in message.reactions.items()]
-    optional = {
-        "nonce": message.nonce,
-        "webhook_id": message.webhook_id,
-        "application_id": message.application_id,
-        "interaction_metadata": message.metadata,
-    }
-    wire |= {key: value for key, value in optional.items() if value is not None}
-    if message.answers:
-        answered = message.answers
-        wire["message_reference"] = {"type": 0, "channel_id": answered.channel_id, "message_id": answered.id}
-        wire["message_reference"]["guild_id"] = GUILD_ID
-        if answered.answers is None:
-            wire["referenced_message"] = wire_message(answered, link, reader)
-    return wire
-
-
-def _wire_attachment(attachment: Attachment, link: Link) -> Json:
-    wire: Json = {
-        "id": attachment.id,
-        "filename": attachment.filename,
-        "size": len(attachment.data),
-        "url": link(attachment),
-        "proxy_url": link(attachment),
-        "content_type": attachment.content_type,
-    }
-    if attachment.description:
-        wire["description"] = attachment.description
-    return wire
-
-
-def _wire_embed(embed: Json, message: Message, link: Link) -> Json:
-    by_name = {attachment.filename: attachment for attachment in message.attachments.values()}
-
-    def resolved(url: str) -> str:
-        attachment = by_name.get(url.removeprefix("attachment://"))
-        return link(attachment) if attachment and url.startswith("attachment://") else url
-
-    wire = {"type": "rich", **embed}
-    if embed.get("fields"):
-        wire["fields"] = [{"inline": False, **entry} for entry in embed["fields"]]
-    for part, key in (("image", "url"), ("thumbnail", "url"), ("author", "icon_url"), ("footer", "icon_url")):
-        if url := (embed.get(part) or {}).get(key):
-            wire[part] = {**embed[part], key: resolved(url), f"proxy_{key}": resolved(url)}
-    return wire
-
-
-def _wire_reaction(emoji: str, users: list[str], reader: str) -> Json:
-    return {
-        "emoji": {"id": None, "name": emoji},
-        "count": len(users),
-        "count_details": {"burst": 0, "normal": len(users)},
-        "me": reader in users,
-        "me_burst": False,
-        "burst_colors": [],
-    }
-
-
-def emptied(wire: Json) -> Json:
-    """A message as an app without the MESSAGE_CONTENT intent sees it."""
-    return {**wire, "content": "", "embeds": [], "attachments": [], "components": []}
 
 
 def history(

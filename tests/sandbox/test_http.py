@@ -131,18 +131,23 @@ async def test_the_same_nonce_sends_once_for_five_minutes(call: Call, sandbox: S
     assert (await call("POST", MESSAGES, {"content": "x", "nonce": "n" * 26})).code == 50035
 
 
-async def test_only_allowed_mentions_are_mentions(call: Call) -> None:
+async def test_only_allowed_mentions_are_mentions(call: Call, sandbox: Sandbox) -> None:
     said = f"<@{MARA}> @everyone"
     quiet = await sent(call, said, allowed_mentions={"parse": []})
     assert (quiet["mentions"], quiet["mention_everyone"]) == ([], False)
     loud = await sent(call, said, allowed_mentions={"users": [MARA]})
     assert [user["username"] for user in loud["mentions"]] == ["mara"]  # type: ignore[attr-defined]
+    assert (await sent(call, said))["mention_everyone"] is False, "the bot lacks the permission"
+    sandbox.world.set_overwrite("workshop", BOT_ID, Overwrite(allow=Permission.MENTION_EVERYONE))
+    assert (await sent(call, said))["mention_everyone"] is True
 
 
 async def test_a_reply_refers_to_a_message_that_exists(call: Call) -> None:
     first = await sent(call)
     reply = await sent(call, "and", message_reference={"message_id": first["id"]})
     assert reply["referenced_message"]["id"] == first["id"]  # type: ignore[index]
+    assert (await call("DELETE", f"{MESSAGES}/{first['id']}")).status == 204
+    assert (await call("GET", f"{MESSAGES}/{reply['id']}")).body["referenced_message"] is None
     lost = {"message_id": NOWHERE}
     assert (await call("POST", MESSAGES, {"content": "x", "message_reference": lost})).code == 50035
     assert "message_reference" not in await sent(call, message_reference={**lost, "fail_if_not_exists": False})
@@ -279,6 +284,7 @@ async def test_a_webhook_speaks_in_its_name_and_owns_its_messages(call: Call, ma
     assert (await call("PATCH", f"{MESSAGES}/{spoken['id']}", {"content": "x"})).code == 50005
     assert (await call("DELETE", f"{path}/messages/{spoken['id']}")).status == 204
     assert (await call("POST", f"/webhooks/{webhook['id']}/wrong", {"content": "x"})).code == 50027
+    assert (await call("POST", f"{path}?thread_id={own['id']}", {"content": "x"})).code == 10003
     assert [hook["name"] for hook in (await call("GET", WEBHOOKS)).body] == ["Elio"]
     assert (await call("DELETE", f"/webhooks/{webhook['id']}")).status == 204
     assert (await call("POST", path, {"content": "x"})).code == 10015

@@ -71,7 +71,9 @@ async def test_a_deferral_is_filled_and_followed_up(app: App, sandbox: Sandbox, 
     assert violations(sandbox.requests) == []
 
 
-async def test_a_hidden_deferral_stays_hidden(app: App, mara: Visitor, nell: Visitor, call: Call) -> None:
+async def test_a_hidden_deferral_stays_hidden(
+    app: App, sandbox: Sandbox, mara: Visitor, nell: Visitor, call: Call
+) -> None:
     app.release.set()
     await mara.slash("workshop", "lab", "defer", quiet=True)
     more = await mara.until(says("and more"))
@@ -80,7 +82,7 @@ async def test_a_hidden_deferral_stays_hidden(app: App, mara: Visitor, nell: Vis
     assert nell.messages() == []
     assert (await call("GET", MESSAGES)).body == []
     assert (await call("GET", f"{MESSAGES}/{done['id']}")).code == 10008
-    async with Visitor.connect(mara._page_url, "Mara") as again:
+    async with Visitor.connect(sandbox.page_url, "Mara") as again:
         assert [message["content"] for message in again.messages("workshop")] == ["done", "and more"]
 
 
