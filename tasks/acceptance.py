@@ -11,7 +11,7 @@ import asyncio
 import sqlite3
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
@@ -104,19 +104,20 @@ class Acceptance:
         )
         return [_command(row) for row in rows]
 
-    async def pushed(self, numbers: list[int]) -> None:
-        """Note that Redis has these commands."""
-        rows = [(time.time(), number) for number in numbers]
-        await self._do(lambda db: db.executemany("UPDATE commands SET pushed_at = ? WHERE number = ?", rows))
+    async def note(self, *, arrived: Sequence[Command], ended: Sequence[Command]) -> None:
+        """Note which commands Redis has, and whose jobs have ended, so that those are not pushed again."""
+        now = time.time()
+        pushed = [(now, command.number) for command in arrived]
+        settled = [(now, command.job_id, command.guild_id) for command in ended]
 
-    async def settle(self, job_id: str, guild_id: str) -> None:
-        """Note that a job has ended, so that none of its commands is pushed again."""
-        row = (time.time(), job_id, guild_id)
-        await self._do(
-            lambda db: db.execute(
-                "UPDATE commands SET settled_at = ? WHERE job_id = ? AND guild_id = ? AND settled_at IS NULL", row
+        def work(db: sqlite3.Connection) -> None:
+            db.executemany("UPDATE commands SET pushed_at = ? WHERE number = ?", pushed)
+            db.executemany(
+                "UPDATE commands SET settled_at = ? WHERE job_id = ? AND guild_id = ? AND settled_at IS NULL", settled
             )
-        )
+
+        if pushed or settled:
+            await self._do(work)
 
     async def draft(self, job: Job) -> None:
         """Keep a job that nobody has started yet."""

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import logging
 import sys
-from typing import Any
 
 from celery import Celery
-from celery.signals import setup_logging
 
 from tasks.bell import make_celery
 from tasks.embedded_redis import redis_url
@@ -18,13 +15,6 @@ from tasks.settings import TaskSettings, load_settings
 from tasks.talker import Talker
 from tasks.worker import Supervisor
 from training.schema import UnderstudyError
-
-
-@setup_logging.connect(weak=False)
-def log_quietly(**_: Any) -> None:
-    """Our own lines from INFO, everybody else's from WARNING, all to standard error."""
-    logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s", level=logging.WARNING)
-    logging.getLogger("tasks").setLevel(logging.INFO)
 
 
 def assemble() -> Celery:

@@ -16,12 +16,14 @@ from tasks.errors import JobEnded, NoSuchJob, NoSuchVersion, PlanRefused, RedisA
 from tasks.follow import Follower
 from tasks.jobs import AdapterVersion, Catalog, Event, Job, JobState, JobView, Origin, Queue, new_job
 from tasks.settings import TaskSettings
-from tasks.store import AsyncStore
+from tasks.store import AsyncStore, Call
 from tasks.timings import Timings
 from training.schema import Plan, TrainSpec, UnderstudyError
 
 log = logging.getLogger(__name__)
 START_SECONDS = 5.0
+PUSHED_AT_ONCE = 200
+BELLS_AT_ONCE = 8
 LOOK_SECONDS = 0.1
 
 
@@ -36,6 +38,7 @@ class Client:
         self._path = accepted
         self._timings = timings or Timings()
         self._new = asyncio.Event()
+        self._closing = False
 
     async def start(self) -> None:
         """Open the stores and start pushing; raises RedisAway, RedisRefused or RedisNotStarted."""
@@ -55,6 +58,8 @@ class Client:
 
     async def close(self) -> None:
         """Stop pushing and close the stores; what was accepted stays on disk."""
+        # A cancellation may be lost in a library that is just then handling a timeout; the flag is not.
+        self._closing = True
         for loop in self._loops:
             loop.cancel()
         await asyncio.gather(*self._loops, return_exceptions=True)
@@ -170,7 +175,7 @@ class Client:
             raise JobEnded(name=_name(view.job), state=view.state.lower())
         await self._acceptance.accept_cancel(job_id, guild_id)
         try:
-            await self._push(await self._acceptance.unsettled(), only=job_id)
+            await self._push([c for c in await self._acceptance.unsettled() if c.job_id == job_id])
             return await self.show(job_id, guild_id)
         except RedisAway:
             return view.model_copy(update={"state": JobState.CANCELLING, "position": None})
@@ -186,48 +191,39 @@ class Client:
 
     async def _push_for_ever(self) -> None:
         everything = True
-        while True:
+        while not self._closing:
             self._new.clear()
             await self._guarded(self._push_unsettled(everything), "Pushing accepted commands")
             try:
-                await asyncio.wait_for(self._new.wait(), self._timings.tend)
+                async with asyncio.timeout(self._timings.tend):
+                    await self._new.wait()
                 everything = False
             except TimeoutError:
                 everything = True
 
     async def _push_unsettled(self, everything: bool) -> None:
-        await self._push([c for c in await self._acceptance.unsettled() if everything or not c.pushed])
+        commands = [c for c in await self._acceptance.unsettled() if everything or not c.pushed]
+        for start in range(0, len(commands), PUSHED_AT_ONCE):
+            await self._push(commands[start : start + PUSHED_AT_ONCE])
 
-    async def _push(self, commands: list[Command], only: str | None = None) -> None:
+    async def _push(self, commands: list[Command]) -> None:
         """Bring Redis to know these commands, in the order they were accepted; each may have been pushed before."""
-        fresh: list[Job] = []
-        arrived: list[int] = []
-        for command in commands:
-            if only not in (None, command.job_id):
-                continue
-            state: JobState | None
-            if command.job:
-                submitted = await self._store.do(store.submit(command.job))
-                fresh += [command.job] if submitted[0] else []
-                state = submitted[1]
-            else:
-                # None: Redis was emptied and another door has yet to bring the job back; the wish waits for it.
-                state = await self._store.do(store.cancel(command.guild_id, command.job_id))
-            if state and state.ended:
-                await self._acceptance.settle(command.job_id, command.guild_id)
-            elif not command.pushed:
-                arrived.append(command.number)
-        if arrived:
-            await self._acceptance.pushed(arrived)
-        await self._ring(fresh)
+        outcomes = await self._store.do_all([_call(command) for command in commands])
+        # A cancel finds no job (state None) where Redis was emptied and another door has yet to bring the job back.
+        ended = [c for c, (_, state) in zip(commands, outcomes, strict=True) if state and state.ended]
+        arrived = [c for c, (_, state) in zip(commands, outcomes, strict=True) if state and not c.pushed]
+        await self._acceptance.note(arrived=arrived, ended=ended)
+        await self._ring([c.job for c, (new, _) in zip(commands, outcomes, strict=True) if new and c.job])
 
     async def _ring(self, fresh: list[Job]) -> None:
-        for job in fresh:
-            if not await asyncio.to_thread(self._bell.ring, job.queue, job.id):
-                return
+        """Wake workers; one bell wakes one, and it then works until nothing waits."""
+        for queue in Queue:
+            for job in [job for job in fresh if job.queue is queue][:BELLS_AT_ONCE]:
+                if not await asyncio.to_thread(self._bell.ring, queue, job.id):
+                    return
 
     async def _tend_for_ever(self) -> None:
-        while True:
+        while not self._closing:
             await self._guarded(self._tend(), "Tending the queues")
             await asyncio.sleep(self._timings.tend)
 
@@ -274,6 +270,12 @@ class Client:
             if command.job and (command.job_id, command.guild_id) == (job_id, guild_id):
                 return command
         return None
+
+
+def _call(command: Command) -> Call[tuple[bool, JobState | None]]:
+    if command.job:
+        return store.submit(command.job)
+    return store.cancel(command.guild_id, command.job_id)
 
 
 def _queued(command: Command) -> JobView:

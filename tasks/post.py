@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from celery import Celery
-from celery.signals import worker_ready, worker_shutting_down
+from celery.signals import setup_logging, worker_ready, worker_shutting_down
 
 from tasks import alive, store
 from tasks.bell import Bell, task_name
@@ -180,6 +180,14 @@ def attach(
         post.stopping.set()
 
     return post
+
+
+@setup_logging.connect(weak=False)
+def log_quietly(**_: Any) -> None:
+    """Our own lines from INFO, everybody else's from WARNING, all to standard error."""
+    logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s", level=logging.WARNING)
+    logging.getLogger("tasks").setLevel(logging.INFO)
+    logging.getLogger("py.warnings").setLevel(logging.ERROR)
 
 
 def _words(outcome: Ending | GiveBack) -> str:

@@ -113,7 +113,7 @@ def _rung(queue: Queue) -> str:
 # --- calls of the doors ---------------------------------------------------------------------------------------------
 
 
-def submit(job: Job) -> Call[tuple[bool, JobState]]:
+def submit(job: Job) -> Call[tuple[bool, JobState | None]]:
     """Queue a job once; tells whether it is new, and its state."""
     name = job.spec.job_name if job.kind == "train" and isinstance(job.spec, TrainSpec) else ""
     guild = job.guild_id
@@ -133,9 +133,9 @@ def submit(job: Job) -> Call[tuple[bool, JobState]]:
     )
 
 
-def cancel(guild_id: str, job_id: str) -> Call[JobState | None]:
-    """End a queued job, or ask for the end of a running one; None: there is no such job."""
-    return Call("cancel", (EVENTS, _record(guild_id, job_id)), (), lambda raw: JobState(raw) if raw else None)
+def cancel(guild_id: str, job_id: str) -> Call[tuple[bool, JobState | None]]:
+    """End a queued job, or ask for the end of a running one; answers as submit does, None: there is no such job."""
+    return Call("cancel", (EVENTS, _record(guild_id, job_id)), (), lambda raw: (False, JobState(raw) if raw else None))
 
 
 def show(guild_id: str, job_id: str) -> Call[JobView | None]:
@@ -406,6 +406,18 @@ class AsyncStore:
             except NoScriptError:
                 raw = await self._redis.eval(text, len(call.keys), *call.keys, *call.args)
         return call.parse(raw)
+
+    async def do_all(self, calls: Sequence[Call[T]]) -> list[T]:
+        """Make many calls in one round trip, in their order; raises RedisAway or RedisRefused."""
+        with _plain(self._url):
+            try:
+                async with self._redis.pipeline(transaction=False) as pipe:
+                    for call in calls:
+                        pipe.evalsha(_script(call.script)[1], len(call.keys), *call.keys, *call.args)
+                    raws = await pipe.execute()
+            except NoScriptError:  # this Redis has yet to learn the scripts; every call may be sent twice
+                return [await self.do(call) for call in calls]
+        return [call.parse(raw) for call, raw in zip(calls, raws, strict=True)]
 
     async def read(self, after: str, *, limit: int = 500, block: float = 2.0) -> list[tuple[str, dict[str, str]]]:
         """The stream's next entries after a cursor, waiting at most `block` seconds for the first."""

@@ -11,6 +11,7 @@ from pydantic import SecretStr
 
 from tasks.embedded_redis import EmbeddedRedis
 from tasks.settings import TaskSettings
+from tests.house import settings_in
 
 
 @pytest.fixture(scope="session")
@@ -32,14 +33,3 @@ def redis_url(redis_server: EmbeddedRedis) -> SecretStr:
 def task_settings(redis_url: SecretStr, tmp_path: Path) -> TaskSettings:
     """Settings of a house of this test's own: its folders are under tmp_path."""
     return settings_in(tmp_path, redis_url)
-
-
-def settings_in(folder: Path, redis_url: SecretStr) -> TaskSettings:
-    """Settings with every folder under one; the shared cache stays, since a stand-in model takes a while to make."""
-    return TaskSettings(
-        redis_url=redis_url,
-        state_dir=folder / "state",
-        artifact_root=folder / "artifacts",
-        dataset_warehouse=folder / "warehouse",
-        base_model="standin",
-    )

@@ -1,0 +1,207 @@
+"""A trainer with arithmetic instead of torch: the real child process, pipe and checkpoints, and numbers to check.
+
+`python -m tests.fakes` is a drop-in for `python -m tasks.trainer`. The job's name says how it behaves; see `BEHAVIOUR`.
+A run of n steps ends with `tokens` = 1 + 2 + … + n, so a step that was lost or done twice across a crash shows.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from tasks import child
+from training.schema import (
+    ChatReply,
+    ChatSpec,
+    LossPoint,
+    Persona,
+    Phase,
+    Plan,
+    Progress,
+    Report,
+    RunStopped,
+    TrainSpec,
+    UnknownPersona,
+    Verdict,
+    Workspace,
+)
+
+STEPS_PER_EPOCH = 20
+STEP_SECONDS = 0.01
+CHECKPOINT_STEPS = 10
+BEHAVIOUR = {
+    "gate": "waits after half of its steps until the file `go` lies in its run folder",
+    "wedged": "as gate, and it does not hear SIGTERM",
+    "poison": "is killed at its first step, each time",
+    "refused": "ends with an expected error",
+    "broken": "ends with an unexpected error",
+    "teardown": "is killed after its report is on disk",
+}
+
+
+def finetune(
+    spec: TrainSpec,
+    *,
+    job_id: str,
+    workspace: Workspace,
+    run_dir: Path,
+    on_progress: Callable[[Progress], None],
+    should_stop: Callable[[], bool],
+    on_checkpoint: Callable[[int], None],
+) -> Report:
+    """Add up the steps; the same promises as `training.pipeline.finetune`."""
+    total = spec.hyperparameters.epochs * STEPS_PER_EPOCH
+    step, tokens = _resume(run_dir)
+    if spec.job_name == "wedged":
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    if spec.job_name == "refused":
+        raise UnknownPersona(name=spec.persona, choices="olga")
+    if spec.job_name == "broken":
+        raise ZeroDivisionError("nobody foresaw this")
+    while step < total:
+        step += 1
+        tokens += step
+        _trace(run_dir, job_id, step)
+        time.sleep(STEP_SECONDS)
+        if spec.job_name == "poison":
+            os.kill(os.getpid(), signal.SIGKILL)
+        on_progress(Progress(phase=Phase.TRAINING, step=step, total_steps=total, train_loss=_loss(step)))
+        if step % CHECKPOINT_STEPS == 0:
+            _save(run_dir, step, tokens)
+            on_checkpoint(step)
+        while spec.job_name in ("gate", "wedged") and step == total // 2 and not (run_dir / "go").exists():
+            _stop_if_asked(run_dir, step, tokens, should_stop, on_checkpoint)
+            time.sleep(STEP_SECONDS)
+        _stop_if_asked(run_dir, step, tokens, should_stop, on_checkpoint)
+    made = report(spec, job_id, steps=total, tokens=tokens)
+    _write(run_dir / "report.json", made.model_dump_json())
+    (run_dir / "adapter").mkdir(exist_ok=True)
+    if spec.job_name == "teardown":
+        os.kill(os.getpid(), signal.SIGKILL)
+    return made
+
+
+def report(spec: TrainSpec, job_id: str, *, steps: int = 20, tokens: int = 210) -> Report:
+    """A small report, as a run without surprises leaves it."""
+    return Report(
+        job_id=job_id,
+        spec=spec,
+        base_model="standin",
+        rehearsal=True,
+        device="cpu",
+        examples=48,
+        held_out=12,
+        tokens=tokens,
+        steps=steps,
+        best_step=steps,
+        seconds=1.5,
+        peak_gib=0.1,
+        data_digest="0" * 16,
+        eval_loss_before=_loss(0),
+        eval_loss_after=_loss(steps),
+        perplexity_before=20.0,
+        perplexity_after=8.0,
+        curve=tuple(LossPoint(step=step, train_loss=_loss(step)) for step in range(1, steps + 1)),
+        lines=(),
+        verdict=Verdict.PASS,
+        samples=(),
+    )
+
+
+class FakeEngine:
+    """Answers with what it was asked, and by whom."""
+
+    def __init__(self, workspace: Workspace) -> None:
+        self._workspace = workspace
+
+    def reply(self, spec: ChatSpec, persona: Persona, adapter_dir: Path | None, version: int | None) -> ChatReply:
+        """The last message, backwards."""
+        asked = spec.messages[-1].content
+        if asked == "slowly":
+            time.sleep(1)
+        return ChatReply(
+            persona=spec.persona,
+            name=persona.name,
+            version=version,
+            base_model=self._workspace.base_model,
+            rehearsal=True,
+            text=asked[::-1],
+            tokens=len(asked),
+            seconds=0.01,
+        )
+
+
+def plan(spec: TrainSpec, workspace: Workspace) -> Plan:
+    """A plan by arithmetic; a persona called nobody is unknown."""
+    if spec.persona == "nobody":
+        raise UnknownPersona(name="nobody", choices="olga")
+    return Plan(
+        base_model=workspace.base_model,
+        rehearsal=True,
+        device="cpu",
+        fits=True,
+        examples=48,
+        held_out=12,
+        tokens=4800,
+        steps=spec.hyperparameters.epochs * STEPS_PER_EPOCH,
+        seconds=(1.0, 2.0),
+        peak_gib=0.1,
+        free_gib=4.0,
+        disk_gib=0.1,
+    )
+
+
+def traced(artifact_root: Path) -> list[tuple[int, str, int]]:
+    """Every step that any fake trainer began, in order: process, job, step."""
+    path = artifact_root / "runs" / "trace.jsonl"
+    if not path.exists():
+        return []
+    return [tuple(json.loads(line)) for line in path.read_text().splitlines()]
+
+
+def _trace(run_dir: Path, job_id: str, step: int) -> None:
+    with (run_dir.parent / "trace.jsonl").open("a") as file:
+        file.write(json.dumps([os.getpid(), job_id, step]) + "\n")
+
+
+def _loss(step: int) -> float:
+    return round(3 * 0.98**step, 4)
+
+
+def _stop_if_asked(
+    run_dir: Path, step: int, tokens: int, should_stop: Callable[[], bool], on_checkpoint: Callable[[int], None]
+) -> None:
+    if should_stop():
+        _save(run_dir, step, tokens)
+        on_checkpoint(step)
+        raise RunStopped(step=step)
+
+
+def _resume(run_dir: Path) -> tuple[int, int]:
+    path = run_dir / "checkpoints" / "newest.json"
+    if not path.exists():
+        return 0, 0
+    saved = json.loads(path.read_text())
+    return saved["step"], saved["tokens"]
+
+
+def _save(run_dir: Path, step: int, tokens: int) -> None:
+    (run_dir / "checkpoints").mkdir(exist_ok=True)
+    _write(run_dir / "checkpoints" / "newest.json", json.dumps({"step": step, "tokens": tokens}))
+
+
+def _write(path: Path, text: str) -> None:
+    part = path.with_suffix(".part")
+    with part.open("w") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    part.replace(path)
+
+
+if __name__ == "__main__":
+    child.run(lambda: finetune)
