@@ -22,6 +22,7 @@ from training.schema import Plan, TrainSpec, UnderstudyError
 
 log = logging.getLogger(__name__)
 START_SECONDS = 5.0
+AWAY_SECONDS = 10.0
 PUSHED_AT_ONCE = 200
 BELLS_AT_ONCE = 8
 LOOK_SECONDS = 0.1
@@ -82,7 +83,7 @@ class Client:
         await self._store.do(store.submit(job))
         await self._ring([job])
         try:
-            view = await self._until_ended(job.id, job.guild_id, timeout)
+            view = await self._planned(job, timeout)
         except TimeoutError:
             await self._store.do(store.cancel(job.guild_id, job.id))
             raise WorkersAway(queue=Queue.PREPARE, seconds=timeout) from None
@@ -264,6 +265,17 @@ class Client:
                 except RedisAway as error:
                     log.debug("Waiting for job %s: %s", job_id, error)
                 await asyncio.sleep(LOOK_SECONDS)
+
+    async def _planned(self, job: Job, timeout: float) -> JobView:
+        """The plan's end; gives up early if it still waits and no worker is there to take it."""
+        try:
+            return await self._until_ended(job.id, job.guild_id, min(timeout, AWAY_SECONDS))
+        except TimeoutError:
+            waits = (await self.show(job.id, job.guild_id)).state is JobState.QUEUED
+            there = any(worker.startswith(f"{Queue.PREPARE}/") for worker in await self.workers())
+            if timeout <= AWAY_SECONDS or (waits and not there):
+                raise
+        return await self._until_ended(job.id, job.guild_id, timeout - AWAY_SECONDS)
 
     async def _accepted(self, job_id: str, guild_id: str) -> Command | None:
         for command in await self._acceptance.unsettled():

@@ -1,0 +1,77 @@
+"""Settings: all problems at once, in plain words, and no secret told."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from pydantic import Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from tasks.errors import SettingsWrong
+from tasks.settings import TaskSettings, load_settings
+
+
+@pytest.fixture(autouse=True)
+def _empty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An empty folder to start in, and none of our variables set."""
+    monkeypatch.chdir(tmp_path)
+    for name in TaskSettings.model_fields:
+        monkeypatch.delenv(name.upper(), raising=False)
+
+
+def test_the_defaults_need_nothing(tmp_path: Path) -> None:
+    settings = load_settings(TaskSettings)
+    assert settings.redis_url is None
+    assert settings.artifact_root == tmp_path / ".understudy" / "artifacts"
+    assert settings.dataset_warehouse == Path("/mnt/ai_warehouse/datasets")
+    assert settings.workspace().base_model == "auto"
+
+
+def test_every_problem_is_listed_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    given = {"REDIS_URL": "http://here", "API_PORT": "many", "GPU": "-1", "API_KEY": "hunter2", "LLM_BASE_URL": "here"}
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(SettingsWrong) as caught:
+        load_settings(TaskSettings)
+    said = str(caught.value)
+    assert "REDIS_URL: must start with redis:// or rediss://." in said
+    assert "API_PORT: must be a whole number." in said
+    assert "GPU: must be at least 0." in said
+    assert "API_KEY: must have at least 16 characters." in said
+    assert "LLM_BASE_URL: must start with http:// or https://." in said
+    assert "hunter2" not in said
+    assert caught.value.__cause__ is None
+
+
+def test_the_env_file_is_read_and_empty_values_are_unset(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("REDIS_URL=\nAPI_PORT=9000\nALLOWED_BASE_MODELS=a/b, c/d\nOTHER=1\n")
+    settings = load_settings(TaskSettings)
+    assert settings.redis_url is None
+    assert settings.api_port == 9000
+    assert settings.workspace().allowed_base_models == ("a/b", "c/d")
+
+
+def test_secrets_are_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    secrets = {"REDIS_URL": "redis://:tell-no-one@host/0", "API_KEY": "tell-no-one-anything", "HF_TOKEN": "tell-no-one"}
+    for name, value in secrets.items():
+        monkeypatch.setenv(name, value)
+    settings = load_settings(TaskSettings)
+    assert "tell-no-one" not in f"{settings!r} {settings} {settings.workspace()!r} {settings.model_dump_json()}"
+
+
+def test_every_setting_has_its_sentence() -> None:
+    for name, field in TaskSettings.model_fields.items():
+        assert field.description, name
+        assert field.description.endswith("."), name
+
+
+class Prefixed(BaseSettings):
+    model_config = SettingsConfigDict(env_prefix="DISCORD_")
+
+    token: SecretStr = Field(description="A token.")
+
+
+def test_problems_name_the_variable_also_behind_a_prefix() -> None:
+    with pytest.raises(SettingsWrong, match="DISCORD_TOKEN: is required"):
+        load_settings(Prefixed)

@@ -1,0 +1,196 @@
+"""Transitions of a job, script by script, on a real Redis."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterator
+
+import pytest
+from pydantic import SecretStr
+
+from tasks import store
+from tasks.errors import RedisAway, RedisRefused
+from tasks.jobs import JobState, JobView, Queue
+from tasks.store import AsyncStore, Claim, Standing, Store
+from tests.fakes import report
+from tests.house import GUILD, train_job
+from training.schema import Phase, Problem, Progress, TrainSpec
+
+LOOK = Progress(phase=Phase.TRAINING, step=1)
+PROBLEM = Problem(code="X", sentence="No.")
+
+
+@pytest.fixture
+def redis(redis_url: SecretStr) -> Iterator[Store]:
+    connection = Store(redis_url)
+    yield connection
+    connection.close()
+
+
+def claimed(redis: Store, *, node: str = "n", boot: str = "b", lease: float = 5) -> Claim:
+    held = redis.do(store.claim(Queue.TRAIN, node=node, boot=boot, lease=lease))
+    assert held
+    return held
+
+
+def shown(redis: Store, job_id: str) -> JobView:
+    view = redis.do(store.show(GUILD, job_id))
+    assert view
+    return view
+
+
+def expire(redis: Store, held: Claim) -> None:
+    """Let the lease run out at once, by holding it for no time at all."""
+    redis.do(store.heartbeat(held, 0))
+    time.sleep(0.002)
+    assert redis.do(store.reap(Queue.TRAIN, crash_limit=5)) == 1
+
+
+def test_a_submit_counts_once_and_jobs_are_claimed_in_their_order(redis: Store) -> None:
+    first, second = train_job("first"), train_job("second")
+    assert redis.do(store.submit(first)) == (True, JobState.QUEUED)
+    assert redis.do(store.submit(second)) == (True, JobState.QUEUED)
+    assert redis.do(store.submit(first)) == (False, JobState.QUEUED)
+    assert [shown(redis, job.id).position for job in (first, second)] == [1, 2]
+    assert claimed(redis).job == first
+    assert claimed(redis).job == second
+    assert redis.do(store.claim(Queue.TRAIN, node="n", boot="b", lease=5)) is None
+
+
+def test_a_claim_that_is_sent_twice_takes_one_job(redis: Store) -> None:
+    redis.do(store.submit(train_job("first")))
+    redis.do(store.submit(train_job("second")))
+    call = store.claim(Queue.TRAIN, node="n", boot="b", lease=5)
+    assert redis.do(call) == redis.do(call)
+
+
+def test_a_reap_that_nobody_claimed_is_undone_by_the_next_heartbeat(redis: Store) -> None:
+    job = train_job("a")
+    redis.do(store.submit(job))
+    held = claimed(redis)
+    expire(redis, held)
+    assert shown(redis, job.id).state is JobState.QUEUED
+    assert redis.do(store.heartbeat(held, 5)) is Standing.KEPT
+    assert shown(redis, job.id).state is JobState.RUNNING
+    assert redis.do(store.finish(held, report(_spec(held), job.id)))
+
+
+def test_whoever_lost_a_job_can_write_nothing_more(redis: Store) -> None:
+    job = train_job("a")
+    redis.do(store.submit(job))
+    old = claimed(redis)
+    expire(redis, old)
+    new = claimed(redis, node="other")
+    assert int(new.fence) > int(old.fence)
+    assert redis.do(store.heartbeat(old, 5)) is Standing.LOST
+    assert not redis.do(store.progress(old, LOOK))
+    assert not redis.do(store.checkpoint(old, 3))
+    assert not redis.do(store.requeue(old, crashed=True, crash_limit=1))
+    assert not redis.do(store.finish(old, PROBLEM))
+    assert shown(redis, job.id).state is JobState.RUNNING
+    assert redis.do(store.finish(new, None))
+    assert shown(redis, job.id).state is JobState.CANCELLED
+
+
+def test_five_crashes_without_a_checkpoint_end_a_job_and_a_checkpoint_forgives(redis: Store) -> None:
+    job = train_job("a")
+    redis.do(store.submit(job))
+    for _ in range(4):
+        redis.do(store.requeue(claimed(redis), crashed=True, crash_limit=5))
+    held = claimed(redis)
+    redis.do(store.checkpoint(held, 20))
+    for _ in range(2):
+        redis.do(store.requeue(held, crashed=True, crash_limit=5))
+        held = claimed(redis)
+    assert held.checkpoint == 20
+    redis.do(store.reap(Queue.TRAIN, crash_limit=5, node="n", boot="another boot"))
+    expire(redis, claimed(redis))
+    assert shown(redis, job.id).state is JobState.QUEUED
+    expire(redis, claimed(redis))
+    view = shown(redis, job.id)
+    assert view.state is JobState.FAILED
+    assert view.problem
+    assert view.problem.code == "Poisoned"
+    assert "5 times" in view.problem.sentence
+
+
+def test_a_cancelled_job_that_crashes_is_cancelled(redis: Store) -> None:
+    job = train_job("a")
+    redis.do(store.submit(job))
+    held = claimed(redis)
+    assert redis.do(store.cancel(GUILD, job.id)) == (False, JobState.CANCELLING)
+    assert redis.do(store.heartbeat(held, 5)) is Standing.CANCEL
+    assert not redis.do(store.progress(held, LOOK))
+    expire(redis, held)
+    assert shown(redis, job.id).state is JobState.CANCELLED
+
+
+def test_an_end_is_told_once(redis: Store) -> None:
+    job = train_job("a")
+    redis.do(store.submit(job))
+    held = claimed(redis)
+    assert redis.do(store.finish(held, report(_spec(held), job.id)))
+    assert redis.do(store.finish(held, report(_spec(held), job.id)))
+    assert redis.do(store.cancel(GUILD, job.id)) == (False, JobState.SUCCEEDED)
+    assert [version.version for version in redis.do(store.versions(GUILD, "olga"))] == [1]
+
+
+def test_the_first_version_goes_live_and_later_ones_wait(redis: Store) -> None:
+    for _ in range(2):
+        job = train_job("a")
+        redis.do(store.submit(job))
+        held = claimed(redis)
+        redis.do(store.finish(held, report(_spec(held), job.id)))
+        assert shown(redis, job.id).version
+    assert [version.live for version in redis.do(store.versions(GUILD, "olga"))] == [True, False]
+    assert redis.do(store.make_live(GUILD, "olga", 2))
+    assert [version.live for version in redis.do(store.versions(GUILD, "olga"))] == [False, True]
+    assert not redis.do(store.make_live(GUILD, "olga", 3))
+    assert redis.do(store.versions("2002", "olga")) == []
+
+
+def test_the_bell_is_due_while_jobs_wait_and_not_too_often(redis: Store) -> None:
+    assert not redis.do(store.ring_due(Queue.TRAIN, 60))
+    redis.do(store.submit(train_job("a")))
+    assert redis.do(store.ring_due(Queue.TRAIN, 60))
+    assert not redis.do(store.ring_due(Queue.TRAIN, 60))
+    assert redis.do(store.ring_due(Queue.TRAIN, 0))
+
+
+async def test_many_calls_in_one_round_trip_answer_in_order(redis_url: SecretStr) -> None:
+    connection = AsyncStore(redis_url)
+    jobs = [train_job("burst") for _ in range(50)]
+    calls = [store.submit(job) for job in jobs]
+    assert await connection.do_all([*calls, calls[0]]) == [(True, JobState.QUEUED)] * 50 + [(False, JobState.QUEUED)]
+    assert await connection.do_all(calls) == [(False, JobState.QUEUED)] * 50
+    await connection.close()
+
+
+async def test_redis_troubles_are_sentences() -> None:
+    nowhere = AsyncStore(SecretStr("redis://:very-secret@127.0.0.1:1/0"))
+    with pytest.raises(RedisAway, match=r"127\.0\.0\.1:1\.") as caught:
+        await nowhere.do(store.guilds())
+    assert "secret" not in str(caught.value)
+    await nowhere.close()
+
+
+async def test_a_wrong_password_is_a_sentence(redis_url: SecretStr) -> None:
+    wrong = SecretStr(redis_url.get_secret_value().replace("redis://:", "redis://:no"))
+    connection = AsyncStore(wrong)
+    with pytest.raises(RedisRefused):
+        await connection.do(store.guilds())
+    await connection.close()
+    await asyncio.to_thread(_refused, wrong)
+
+
+def _refused(url: SecretStr) -> None:
+    connection = Store(url)
+    with pytest.raises(RedisRefused):
+        connection.do(store.guilds())
+    connection.close()
+
+
+def _spec(held: Claim) -> TrainSpec:
+    assert isinstance(held.job.spec, TrainSpec)
+    return held.job.spec

@@ -1,0 +1,196 @@
+"""Three worker processes at work on every kind of job."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+
+from tasks.client import Client
+from tasks.embedded_redis import EmbeddedRedis
+from tasks.errors import PlanRefused
+from tasks.jobs import EventKind, JobState, new_job
+from tasks.settings import TaskSettings
+from tests.fakes import traced
+from tests.house import GUILD, ORIGIN, WorkerProcess, at_step, door, history, open_gate, settings_in, train_job, until
+from training.schema import ChatSpec, Message, TrainSpec
+
+
+@pytest.fixture(scope="module")
+def settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TaskSettings]:
+    folder = tmp_path_factory.mktemp("workers")
+    with EmbeddedRedis(folder / "redis") as server:
+        settings = settings_in(folder, server.url)
+        workers = [WorkerProcess(settings, queue, queue) for queue in ("train", "chat", "prepare")]
+        for worker in workers:
+            worker.ready()
+        yield settings
+        codes = [worker.stop() for worker in workers]
+        assert codes == [0, 0, 0], "\n".join(worker.log() for worker in workers)
+
+
+@pytest.fixture
+async def client(settings: TaskSettings) -> AsyncIterator[Client]:
+    async with door(settings) as client:
+        yield client
+
+
+def chat(text: str, *, version: int | None = None, persona: str = "olga", guild_id: str = GUILD) -> ChatSpec:
+    messages = (Message(role="user", content=text),)
+    return ChatSpec(guild_id=guild_id, persona=persona, version=version, messages=messages)
+
+
+async def test_a_persona_is_planned_trained_and_spoken_to(client: Client, settings: TaskSettings) -> None:
+    assert (await client.catalog(GUILD)).personas["olga"] == "Olga"
+    job = train_job("journey", persona="caleb")
+    assert isinstance(job.spec, TrainSpec)
+    assert (await client.plan(job.spec, job.origin)).steps == 20
+    before = new_job("chat", chat("abc", persona="caleb"), ORIGIN)
+    await client.submit(before)
+    view = await client.wait(before.id, GUILD, 20)
+    assert view.reply
+    assert (view.reply.text, view.reply.version) == ("cba", None)
+    await client.submit(job)
+    view = await client.wait(job.id, GUILD, 20)
+    assert (view.state, view.version) == (JobState.SUCCEEDED, 1)
+    assert (await history(client, job))[-1].report == view.report
+    after = new_job("chat", chat("abc", persona="caleb"), ORIGIN)
+    await client.submit(after)
+    view = await client.wait(after.id, GUILD, 20)
+    assert view.reply
+    assert view.reply.version == 1
+    assert (await history(client, after))[-1].reply == view.reply
+    other = new_job("chat", chat("abc", persona="caleb", guild_id="2002"), ORIGIN)
+    await client.submit(other)
+    view = await client.wait(other.id, "2002", 20)
+    assert view.reply
+    assert view.reply.version is None  # another guild's adapter does not speak here
+
+
+@pytest.mark.parametrize(
+    ("asked", "code"),
+    [(chat("x", version=9), "NoSuchVersion"), (chat("x", persona="nobody"), "UnknownPersona")],
+)
+async def test_a_chat_that_cannot_be_answered_says_why(client: Client, asked: ChatSpec, code: str) -> None:
+    job = new_job("chat", asked, ORIGIN)
+    await client.submit(job)
+    view = await client.wait(job.id, GUILD, 20)
+    assert view.state is JobState.FAILED
+    assert view.problem
+    assert view.problem.code == code
+
+
+async def test_a_refused_plan_carries_its_reason(client: Client) -> None:
+    with pytest.raises(PlanRefused, match="There is no persona called nobody here") as caught:
+        await client.plan(TrainSpec(job_name="a", guild_id=GUILD, persona="nobody"), ORIGIN)
+    assert caught.value.problem.code == "UnknownPersona"
+
+
+@pytest.mark.parametrize(("name", "code"), [("refused", "UnknownPersona"), ("broken", "Unexpected")])
+async def test_an_error_in_the_trainer_ends_the_job_at_once(
+    client: Client, settings: TaskSettings, name: str, code: str
+) -> None:
+    job = train_job(name)
+    await client.submit(job)
+    view = await client.wait(job.id, GUILD, 20)
+    assert (view.state, view.attempts) == (JobState.FAILED, 1)
+    assert view.problem
+    assert view.problem.code == code
+    log = (settings.run_dir(job.id) / "run.log").read_text()
+    assert ("ZeroDivisionError: nobody foresaw this" in log) == (code == "Unexpected")
+    assert "ZeroDivision" not in view.problem.sentence
+    await history(client, job)
+
+
+async def test_a_job_that_always_crashes_is_given_up(client: Client, settings: TaskSettings) -> None:
+    job = train_job("poison")
+    await client.submit(job)
+    view = await client.wait(job.id, GUILD, 20)
+    assert (view.state, view.attempts) == (JobState.FAILED, 5)
+    assert view.problem
+    assert view.problem.code == "Poisoned"
+    kinds = [event.kind for event in await history(client, job)]
+    assert kinds.count(EventKind.STARTED) == 5
+
+
+async def test_a_crash_after_the_report_is_a_success(client: Client) -> None:
+    job = train_job("teardown")
+    await client.submit(job)
+    view = await client.wait(job.id, GUILD, 20)
+    assert (view.state, view.attempts) == (JobState.SUCCEEDED, 1)
+
+
+@pytest.mark.parametrize("name", ["gate", "wedged"])
+async def test_a_running_job_is_cancelled_even_if_it_does_not_listen(
+    client: Client, settings: TaskSettings, name: str
+) -> None:
+    job, following = train_job(name), train_job("next")
+    await client.submit(job)
+    await client.submit(following)
+    await at_step(client, job, 10)
+    assert (await client.cancel(job.id, GUILD)).state is JobState.CANCELLING
+    view = await client.wait(job.id, GUILD, 3)
+    assert view.state is JobState.CANCELLED
+    assert not (settings.run_dir(job.id) / "checkpoints").exists()
+    # The GPU is free again: the next job runs.
+    assert (await client.wait(following.id, GUILD, 20)).state is JobState.SUCCEEDED
+    await history(client, job)
+
+
+async def test_a_cancelled_chat_is_not_answered(client: Client) -> None:
+    job = new_job("chat", chat("slowly"), ORIGIN)
+    await client.submit(job)
+
+    async def running() -> bool:
+        return (await client.show(job.id, GUILD)).state is JobState.RUNNING
+
+    await until(running, "the chat to begin")
+    await client.cancel(job.id, GUILD)
+    view = await client.wait(job.id, GUILD, 20)
+    assert (view.state, view.reply) == (JobState.CANCELLED, None)
+
+
+async def test_followers_hear_everything_in_order_and_go_on_from_their_cursor(
+    client: Client, settings: TaskSettings
+) -> None:
+    jobs = [train_job("gate"), train_job("after")]
+    for job in jobs:
+        await client.submit(job)
+    await at_step(client, jobs[0], 10)
+    open_gate(settings, jobs[0])
+    for job in jobs:
+        await client.wait(job.id, GUILD, 20)
+    heard = await _heard(client, "0-0", jobs[1].id)
+    cursors = [cursor for cursor, _ in heard]
+    middle = len(heard) // 2
+    assert await _heard(client, cursors[middle], jobs[1].id) == heard[middle + 1 :]
+
+
+async def test_a_guilds_own_persona_is_offered_there_only(client: Client, settings: TaskSettings) -> None:
+    own = settings.artifact_root / "guilds" / "3003" / "personas"
+    own.mkdir(parents=True)
+    shipped = Path(__file__).resolve().parents[2] / "data" / "personas" / "olga.md"
+    (own / "aunt.md").write_text(shipped.read_text())
+
+    async def offered() -> bool:
+        return "aunt" in (await client.catalog("3003")).personas
+
+    await until(offered, "the guild's catalog")
+    assert "aunt" not in (await client.catalog(GUILD)).personas
+
+
+async def _heard(client: Client, after: str, last_job: str) -> list[tuple[str, object]]:
+    heard = []
+    async with asyncio.timeout(20):
+        async for cursor, event in client.follow(after):
+            heard.append((cursor, event))
+            if event.job_id == last_job and event.state.ended:
+                return heard
+    raise AssertionError("the stream ended")
+
+
+async def test_the_fake_trainer_left_its_trace(settings: TaskSettings) -> None:
+    """Guards the fakes: a trace that nobody writes would prove nothing in test_faults."""
+    assert traced(settings.artifact_root)
