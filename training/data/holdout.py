@@ -1,0 +1,23 @@
+"""Which conversations a run, and the stand-in model, never learn from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from training.data.mix import split
+from training.schema import Conversation, EmptyDataset
+
+LEAST_ROWS = 12
+SPLIT_SEED = 1
+"""Not a run's own seed: runs that differ by seed stay comparable, and the stand-in has seen nobody's held-out rows."""
+
+
+def hold_out(conversations: Sequence[Conversation], name: str) -> tuple[list[Conversation], list[Conversation]]:
+    """(train, held out): a fifth is held out, at least 20 rows but never more than a third, and at most 200.
+
+    Raises EmptyDataset, which calls the data by `name`, where there are too few rows to learn and to check anything.
+    """
+    rows = len(conversations)
+    if rows < LEAST_ROWS:
+        raise EmptyDataset(name=name, count=rows, needed=LEAST_ROWS)
+    return split(conversations, min(max(20, rows // 5), rows // 3, 200), SPLIT_SEED)

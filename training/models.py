@@ -1,0 +1,268 @@
+"""Which base models may be used, how they are loaded, and how much memory they take."""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from huggingface_hub.errors import HfHubHTTPError
+
+from training import standin
+from training.chat import ChatFormat
+from training.places import SHIPPED
+from training.schema import BaseModelNotAllowed, BaseModelUnavailable, Noun, PathNotAllowed, Workspace
+
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig, PreTrainedModel
+
+CATALOG = SHIPPED / "catalog" / "models.toml"
+GIB = 2**30
+UNREACHABLE = (OSError, ValueError, KeyError, HfHubHTTPError)
+LIBRARIES = 400 * 2**20
+"""What Python, torch and transformers take by themselves."""
+BIG_MODEL = 1_000_000_000
+"""Parameters from which a model is kept in half precision on CPU and its activations are computed twice on CUDA."""
+
+
+class Base(Noun):
+    """A base model: a row of `catalog/models.toml`, or one that the operator named."""
+
+    id: str
+    license: str = "see the model's own page"
+    context: int = 4096
+    learning_rate: float = 2e-4
+    batch_size: int = 16
+    targets: str = "all-linear"
+    rehearsal: bool = False
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A base model in memory. `source` is the folder or hub name that it came from, for adapters to point at."""
+
+    base: Base
+    source: str
+    model: PreTrainedModel
+    format: ChatFormat
+    device: torch.device
+
+    @property
+    def context(self) -> int:
+        """Tokens that a prompt and its answer may take together."""
+        return min(self.base.context, self.model.config.max_position_embeddings)
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What a model's configuration says of its size. `linears` are (inputs, outputs) of every layer LoRA adapts."""
+
+    parameters: int
+    hidden: int
+    intermediate: int
+    layers: int
+    vocabulary: int
+    linears: tuple[tuple[int, int], ...]
+
+    def adapter_parameters(self, rank: int) -> int:
+        """How many numbers an adapter of this rank holds."""
+        return sum(rank * (inputs + outputs) for inputs, outputs in self.linears)
+
+
+@cache
+def catalog() -> dict[str, Base]:
+    """The rows of `catalog/models.toml` by id."""
+    table = tomllib.loads(CATALOG.read_text(encoding="utf-8"))
+    return {name: Base(id=name, **row) for name, row in table.items()}
+
+
+def choose(name: str | None, workspace: Workspace) -> Base:
+    """The base model that a run asked for by `name`; None is the operator's own choice.
+
+    The operator may name any hub model or folder; everybody else a catalog row, what the operator allowed, or a folder
+    under the artifact root or the warehouse. Raises BaseModelNotAllowed, PathNotAllowed or BaseModelUnavailable.
+    """
+    wanted = name or workspace.base_model
+    if wanted == "auto":
+        wanted = "deepseek-ai/deepseek-llm-7b-chat" if torch.cuda.is_available() else "standin"
+    rows = catalog()
+    if wanted in rows:
+        return rows[wanted]
+    if wanted in (workspace.base_model, *workspace.allowed_base_models):
+        return _unlisted(wanted)
+    if Path(wanted).is_absolute():
+        return _unlisted(_allowed_folder(wanted, workspace))
+    raise BaseModelNotAllowed(name=wanted, choices=", ".join([*rows, *workspace.allowed_base_models]))
+
+
+def _unlisted(name: str) -> Base:
+    """A model outside the catalog; a folder that holds a stand-in stays a rehearsal wherever it lies."""
+    if (Path(name) / standin.MARKER).is_file():
+        return catalog()[standin.ID].model_copy(update={"id": name})
+    return Base(id=name)
+
+
+def _allowed_folder(given: str, workspace: Workspace) -> str:
+    real = Path(os.path.realpath(given))
+    root, warehouse = (Path(os.path.realpath(p)) for p in (workspace.artifact_root, workspace.dataset_warehouse))
+    private = any(real.is_relative_to(root / folder) for folder in ("guilds", "runs"))
+    if private or not (real.is_relative_to(root) or real.is_relative_to(warehouse)):
+        raise PathNotAllowed(path=given)
+    if not (real / "config.json").is_file():
+        raise BaseModelUnavailable(name=given, reason="the folder holds no config.json")
+    return str(real)
+
+
+def device() -> torch.device:
+    """Where models run on this machine."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def device_name() -> str:
+    """The device as people know it."""
+    return torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
+
+
+def load_format(base: Base, workspace: Workspace) -> ChatFormat:
+    """The tokenizer and chat template alone; the stand-in's is made on the spot, before there is a model."""
+    from transformers import AutoTokenizer
+
+    if base.id == standin.ID:
+        return ChatFormat(standin.standin_tokenizer())
+    with _explained(base):
+        return ChatFormat(AutoTokenizer.from_pretrained(base.id, **_hub_arguments(workspace)))
+
+
+def load_config(base: Base, workspace: Workspace) -> PretrainedConfig:
+    """The model's configuration; no weights are read."""
+    from transformers import AutoConfig
+
+    if base.id == standin.ID:
+        return standin.standin_config()
+    with _explained(base):
+        return AutoConfig.from_pretrained(base.id, **_hub_arguments(workspace))
+
+
+def find_source(base: Base, workspace: Workspace, on_build: Callable[[float], None] = lambda done: None) -> str:
+    """The folder or hub name that the model is loaded from.
+
+    A stand-in is made first where there is none; `on_build` hears how much of it is done (0–1).
+    """
+    return str(standin.ensure_standin(workspace.cache_dir, on_build)) if base.id == standin.ID else base.id
+
+
+def base_at(source: str) -> Base:
+    """What is known of a model that an adapter was trained on, by the folder or hub name that it came from."""
+    if (Path(source) / standin.MARKER).is_file():
+        return catalog()[standin.ID]
+    return catalog().get(source) or Base(id=source)
+
+
+def load(base: Base, source: str, workspace: Workspace) -> Loaded:
+    """The base model in memory, frozen, ready for adapters.
+
+    On CUDA in bf16, or in 4 bits (nf4, double-quantised) where bf16 weights would take more than 60 % of what is
+    free; on CPU in fp32, from a billion parameters on in bf16. Safetensors only; no code from the hub is run.
+    Raises BaseModelUnavailable.
+    """
+    from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+
+    if Path(source).is_absolute() and not Path(source).is_dir():
+        raise BaseModelUnavailable(name=base.id, reason="its folder is gone; train the persona again")
+    where, hub = device(), _hub_arguments(workspace)
+    with _explained(base):
+        shape = measure(AutoConfig.from_pretrained(source, **hub))
+        tokenizer = AutoTokenizer.from_pretrained(source, **hub)
+        model = AutoModelForCausalLM.from_pretrained(
+            source, use_safetensors=True, device_map={"": where}, **_weights(shape), **hub
+        )
+    model.requires_grad_(False)
+    model.eval()
+    return Loaded(base, source, model, ChatFormat(tokenizer), where)
+
+
+def measure(config: PretrainedConfig) -> Shape:
+    """The sizes of a model, from its configuration alone."""
+    from transformers import AutoModelForCausalLM
+
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(config)
+    head = model.get_output_embeddings()
+    linears = [m for m in model.modules() if isinstance(m, torch.nn.Linear) and m is not head]
+    return Shape(
+        parameters=model.num_parameters(),
+        hidden=config.hidden_size,
+        intermediate=config.intermediate_size,
+        layers=config.num_hidden_layers,
+        vocabulary=config.vocab_size,
+        linears=tuple((m.in_features, m.out_features) for m in linears),
+    )
+
+
+def in_four_bits(shape: Shape) -> bool:
+    """Whether the model is loaded as nf4: bf16 weights would take more than 60 % of the card's free memory."""
+    return torch.cuda.is_available() and 2 * shape.parameters > 0.6 * torch.cuda.mem_get_info()[0]
+
+
+def free_bytes() -> int:
+    """Memory that a run could still take: the card's, or what the operating system would hand out."""
+    if torch.cuda.is_available():
+        return int(torch.cuda.mem_get_info()[0])
+    try:
+        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:"))
+    except FileNotFoundError:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def needed_bytes(shape: Shape, rank: int, tokens: int, labels: int) -> int:
+    """Peak memory of a run whose largest pass holds so many tokens and labels: an estimate, not a promise.
+
+    Weights as loaded; the adapter in fp32 with gradient, two AdamW moments and the best copy; activations of every
+    layer, or of one where they are computed twice; logits in fp32 with their gradient; the libraries themselves.
+    """
+    quantised = sum(inputs * outputs for inputs, outputs in shape.linears) if in_four_bits(shape) else 0
+    half = torch.cuda.is_available() or shape.parameters >= BIG_MODEL
+    weights = quantised * 0.56 + (shape.parameters - quantised) * (2 if half else 4)
+    adapter = shape.adapter_parameters(rank) * 4 * 5
+    width = 2 if half else 4
+    layer = tokens * width * (12 * shape.hidden + 4 * shape.intermediate)
+    twice = torch.cuda.is_available() and shape.parameters >= BIG_MODEL
+    activations = layer + shape.layers * tokens * width * shape.hidden if twice else shape.layers * layer
+    logits = labels * shape.vocabulary * 4 * 2
+    return int(weights + adapter + activations + logits + LIBRARIES)
+
+
+def _weights(shape: Shape) -> dict[str, Any]:
+    if not torch.cuda.is_available():
+        return {"dtype": torch.bfloat16 if shape.parameters >= BIG_MODEL else torch.float32}
+    bf16 = torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
+    if not in_four_bits(shape):
+        return {"dtype": bf16}
+    from transformers import BitsAndBytesConfig
+
+    nf4 = BitsAndBytesConfig(
+        load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=bf16
+    )
+    return {"dtype": bf16, "quantization_config": nf4}
+
+
+@contextmanager
+def _explained(base: Base) -> Iterator[None]:
+    """Says in one sentence why a model could not be read."""
+    try:
+        yield
+    except UNREACHABLE as error:
+        first = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
+        raise BaseModelUnavailable(name=base.id, reason=first) from error
+
+
+def _hub_arguments(workspace: Workspace) -> dict[str, Any]:
+    token = workspace.hf_token.get_secret_value() if workspace.hf_token else None
+    return {"trust_remote_code": False, "token": token}

@@ -1,0 +1,105 @@
+"""What a run would take, worked out from its real data before it starts."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+
+import torch
+
+from training import lessons as learning
+from training import models, standin
+from training.batches import MICRO_TOKENS, steps_per_epoch
+from training.checkpoints import KEPT
+from training.models import GIB, Base, Shape
+from training.runs import write_json
+from training.schema import Plan, TrainSpec, Workspace
+
+PACE_FILE = "pace.json"
+PROBE_SECONDS = 0.2
+USED = (0.1, 0.6)
+"""Share of the measured multiplication speed that training reaches: less with small models, more with large ones."""
+BUILD_SECONDS = (30.0, 150.0)
+AROUND_SECONDS = (10.0, 60.0)
+"""Making a stand-in; loading, asking and scoring around the training of one run."""
+
+
+def plan(spec: TrainSpec, *, workspace: Workspace) -> Plan:
+    """Count the run's tokens and steps, and estimate its time and memory; nothing is trained or written.
+
+    Seconds come from the last run of the same base model on this machine's device, else from a matrix multiplication
+    timed now. Raises what choosing data and base model raises; what does not fit is told by `fits`.
+    """
+    lessons = learning.gather(spec, workspace)
+    base = models.choose(spec.base_model, workspace)
+    shape = models.measure(models.load_config(base, workspace))
+    chat_format = models.load_format(base, workspace)
+    knobs = spec.hyperparameters
+    rows = learning.examples(lessons.train, chat_format, min(knobs.max_length, base.context))
+    tokens = sum(len(e.ids) for e in rows)
+    longest = max(MICRO_TOKENS, *(len(e.ids) for e in rows))
+    labels = round(longest * sum(e.labels for e in rows) / tokens)
+    needed, free = models.needed_bytes(shape, knobs.lora_rank, longest, labels), models.free_bytes()
+    adapter = shape.adapter_parameters(knobs.lora_rank) * 4
+    return Plan(
+        base_model=base.id,
+        rehearsal=base.rehearsal,
+        device=models.device_name(),
+        fits=needed <= free,
+        examples=len(lessons.train),
+        held_out=len(lessons.held_out),
+        tokens=tokens,
+        steps=steps_per_epoch(len(rows), knobs.batch_size or base.batch_size) * knobs.epochs,
+        seconds=_seconds(base, shape, tokens * knobs.epochs, workspace),
+        peak_gib=needed / GIB,
+        free_gib=free / GIB,
+        disk_gib=adapter * (2 + 4 * KEPT) / GIB,
+        warnings=learning.warnings(spec, lessons, rehearsal=base.rehearsal),
+    )
+
+
+def remember_pace(base: Base, tokens_per_second: float, seconds_around: float, workspace: Workspace) -> None:
+    """Keep how fast a finished run was, for the next plan."""
+    path = workspace.cache_dir / PACE_FILE
+    known = {_pace_key(base): {"tokens_per_second": tokens_per_second, "seconds_around": seconds_around}}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_json(path, _paces(path) | known)
+
+
+def _seconds(base: Base, shape: Shape, tokens: int, workspace: Workspace) -> tuple[float, float]:
+    """(least, most) seconds for so many tokens of training and all that goes around them."""
+    known = _paces(workspace.cache_dir / PACE_FILE).get(_pace_key(base))
+    if known:
+        likely = tokens / known["tokens_per_second"] + known["seconds_around"]
+        low, high = 0.7 * likely, 1.5 * likely
+    else:
+        # Forward, and backward through frozen weights: four operations a parameter and token.
+        work = 4 * shape.parameters * tokens / _multiplications_per_second()
+        low, high = work / USED[1] + AROUND_SECONDS[0], work / USED[0] + AROUND_SECONDS[1]
+    if base.id == standin.ID and not standin.standin_folder(workspace.cache_dir).is_dir():
+        low, high = low + BUILD_SECONDS[0], high + BUILD_SECONDS[1]
+    return round(low, 1), round(high, 1)
+
+
+def _multiplications_per_second() -> float:
+    """Floating-point operations a second of this device, timed on a matrix of 1024 × 1024 in bf16."""
+    where = models.device()
+    matrix = torch.randn(1024, 1024, device=where, dtype=torch.bfloat16)
+    done, begun = 0, time.perf_counter()
+    while time.perf_counter() - begun < PROBE_SECONDS:
+        # Reading one number waits for the device.
+        float((matrix @ matrix)[0, 0])
+        done += 1
+    return done * 2 * 1024**3 / (time.perf_counter() - begun)
+
+
+def _pace_key(base: Base) -> str:
+    return f"{base.id} on {models.device_name()}"
+
+
+def _paces(path: Path) -> dict[str, dict[str, float]]:
+    if not path.is_file():
+        return {}
+    paces: dict[str, dict[str, float]] = json.loads(path.read_text(encoding="utf-8"))
+    return paces

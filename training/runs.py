@@ -1,0 +1,65 @@
+"""The files of a run folder, written so that a crash leaves either the old or the new one."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+
+def sync(path: Path) -> None:
+    """Make a file's contents, or a folder's names, safe against a power cut."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Replace a file at once."""
+    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    with beside.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    beside.replace(path)
+    sync(path.parent)
+
+
+def write_json(path: Path, value: Mapping[str, Any]) -> None:
+    """Replace a JSON file at once."""
+    write_bytes(path, (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode())
+
+
+def publish(made: Path, target: Path) -> None:
+    """Give a finished folder its name, in place of an older one."""
+    for file in made.rglob("*"):
+        sync(file)
+    sync(made)
+    if target.exists():
+        shutil.rmtree(target)
+    made.rename(target)
+    sync(target.parent)
+
+
+def append_line(path: Path, value: Mapping[str, Any]) -> None:
+    """Add one JSON line."""
+    with path.open("a", encoding="utf-8") as file:
+        file.write(json.dumps(value) + "\n")
+
+
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    """The complete JSON lines of a file, none where there is no file; a line that a crash cut off is left out."""
+    if not path.exists():
+        return []
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n")[:-1]]
+
+
+def keep_lines(path: Path, last_step: int) -> None:
+    """Drop the metrics of steps after `last_step`, which a resumed run will take again."""
+    kept = [line for line in read_lines(path) if line["step"] <= last_step]
+    write_bytes(path, "".join(json.dumps(line) + "\n" for line in kept).encode())
