@@ -18,6 +18,7 @@ import discord
 from bot.app import Understudy
 from bot.errors import DiscordAway, IntentsRefused, SecondInstance, TokenRefused
 from bot.ledger import Ledger
+from bot.relay import ended
 from bot.settings import BotSettings
 from tasks.alive import keep_beating
 from tasks.client import Client
@@ -33,6 +34,8 @@ def main() -> int:
     """Run the bot until it is told to stop; 2 where it cannot start, after one plain sentence on stderr."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     logging.getLogger("discord").setLevel(logging.WARNING)
+    # At every start it warns that voice chat is not installed, which this bot has no use for.
+    discord.VoiceClient.warn_nacl = discord.VoiceClient.warn_dave = False
     try:
         asyncio.run(_until_stopped(*_settings()))
     except UnderstudyError as error:
@@ -58,16 +61,9 @@ def _settings() -> tuple[BotSettings, TaskSettings]:
 
 
 async def _until_stopped(settings: BotSettings, tasks: TaskSettings) -> None:
-    running = asyncio.create_task(_run(settings, tasks))
+    stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, running.cancel)
-    try:
-        await running
-    except asyncio.CancelledError:
-        logging.getLogger(__name__).info("Stopped.")
-
-
-async def _run(settings: BotSettings, tasks: TaskSettings) -> None:
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
     token = settings.discord_token.get_secret_value()
     with _only_instance(tasks.state_dir, token):
         queue = Client(tasks, tasks.state_dir / "bot-accepted.sqlite3")
@@ -75,13 +71,24 @@ async def _run(settings: BotSettings, tasks: TaskSettings) -> None:
         ledger = Ledger(tasks.state_dir / "bot-ledger.sqlite3")
         alive = keep_beating(tasks.state_dir, "bot")
         bot = Understudy(settings, queue, ledger)
+        address = settings.discord_sandbox or "https://discord.com"
+        speaking = asyncio.create_task(_speak(bot, token, address), name="discord")
+        stopping = asyncio.create_task(_heard(stop), name="stop")
         try:
-            await _speak(bot, token, settings.discord_sandbox or "https://discord.com")
+            await asyncio.wait({speaking, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            if speaking.done():
+                speaking.result()
         finally:
             await bot.close()
+            await ended(speaking, stopping)
             await queue.close()
             ledger.close()
             alive.set()
+
+
+async def _heard(stop: asyncio.Event) -> None:
+    await stop.wait()
+    logging.getLogger(__name__).info("Stopping.")
 
 
 async def _speak(bot: Understudy, token: str, address: str) -> None:

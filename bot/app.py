@@ -18,7 +18,7 @@ from bot.courier import Courier
 from bot.door import Ask, Door
 from bot.errors import explain
 from bot.ledger import Ledger
-from bot.relay import Relay
+from bot.relay import Relay, ended
 from bot.settings import BotSettings
 from tasks.client import Client
 
@@ -48,6 +48,8 @@ class Understudy(Door):
             allowed_mentions=discord.AllowedMentions.none(),
             connector=connector(settings),
             max_messages=None,
+            # Nothing here waits for a server's members, so its channels and roles are all that must have arrived.
+            guild_ready_timeout=1.0,
         )
         self._guild_ids = settings.discord_guild_ids
         self._ledger = ledger
@@ -73,8 +75,7 @@ class Understudy(Door):
     async def close(self) -> None:
         """Stop the relay first: a message cut off by the closing connection would be in doubt for no reason."""
         if self._relaying is not None:
-            self._relaying.cancel()
-            await asyncio.gather(self._relaying, return_exceptions=True)
+            await ended(self._relaying)
         await super().close()
 
     async def _relay_when_ready(self) -> None:

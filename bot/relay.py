@@ -36,6 +36,15 @@ def wanted(event: Event) -> Sequence[tuple[Kind, int]]:
     return ()
 
 
+async def ended(*tasks: asyncio.Task[None]) -> None:
+    """Cancel tasks and wait until they have ended; asks again, since a library may lose a cancellation."""
+    pending = set(tasks)
+    while pending:
+        for task in pending:
+            task.cancel()
+        _, pending = await asyncio.wait(pending, timeout=0.5)
+
+
 class Relay:
     """One reader of the stream and one sender for each channel, so that a closed channel holds up no other."""
 
@@ -45,29 +54,32 @@ class Relay:
         self._courier = courier
         self._card_seconds = card_seconds
         self._bells: dict[str, asyncio.Event] = {}
+        self._senders: list[asyncio.Task[None]] = []
 
     async def run(self) -> None:
         """Work until cancelled."""
-        async with asyncio.TaskGroup() as senders:
+        try:
             for channel_id in await asyncio.to_thread(self._ledger.channels):
-                self._ring(senders, channel_id)
+                self._ring(channel_id)
             while True:
                 try:
-                    await self._follow(senders)
+                    await self._follow()
                 except Exception:
                     logger.exception("Following the event stream failed; it is followed again from the last cursor.")
                     await asyncio.sleep(RETRY_SECONDS)
+        finally:
+            await ended(*self._senders)
 
-    async def _follow(self, senders: asyncio.TaskGroup) -> None:
+    async def _follow(self) -> None:
         async for cursor, event in self._queue.follow(await asyncio.to_thread(self._ledger.cursor)):
             rows = wanted(event)
             if await asyncio.to_thread(self._ledger.ingest, cursor, event, rows) and rows:
-                self._ring(senders, str(event.job.origin.channel_id))
+                self._ring(str(event.job.origin.channel_id))
 
-    def _ring(self, senders: asyncio.TaskGroup, channel_id: str) -> None:
+    def _ring(self, channel_id: str) -> None:
         if channel_id not in self._bells:
-            self._bells[channel_id] = asyncio.Event()
-            senders.create_task(self._serve(channel_id, self._bells[channel_id]), name=f"channel {channel_id}")
+            bell = self._bells[channel_id] = asyncio.Event()
+            self._senders.append(asyncio.create_task(self._serve(channel_id, bell), name=f"channel {channel_id}"))
         self._bells[channel_id].set()
 
     async def _serve(self, channel_id: str, bell: asyncio.Event) -> None:

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
+import redis.asyncio
 from pydantic import SecretStr
 
 from sandbox.people import GUILD_ID
@@ -197,8 +198,10 @@ class House:
 
 @asynccontextmanager
 async def housed(folder: Path, redis_url: SecretStr) -> AsyncIterator[House]:
-    """A house with its bot running."""
+    """A house with its bot running, and nothing left in Redis of an earlier one."""
     settings = settings_in(folder, redis_url)
+    async with redis.asyncio.Redis.from_url(redis_url.get_secret_value()) as connection:
+        await connection.flushall()
     async with Sandbox(data_dir=folder / "sandbox") as sandbox, ScriptedWorker(redis_url).working() as worker:
         env = environment(
             settings,

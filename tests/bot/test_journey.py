@@ -41,16 +41,16 @@ def on(name: str, *deeds: str) -> Callable[[Message], bool]:
     return lambda message: name in words(message) and labels(message) == list(deeds)
 
 
-async def planned(visitor: Any, name: str, **options: Any) -> Message:
+async def planned(visitor: Any, name: str, channel: str = "workshop", **options: Any) -> Message:
     """A plan card."""
-    await visitor.slash("workshop", "finetune", "start", **{"job_name": name, "persona": "glordon", **options})
+    await visitor.slash(channel, "finetune", "start", **{"job_name": name, "persona": "glordon", **options})
     card: Message = await visitor.until(on(name, "Start", "Discard"))
     return card
 
 
-async def started(visitor: Any, name: str, **options: Any) -> Message:
+async def started(visitor: Any, name: str, channel: str = "workshop", **options: Any) -> Message:
     """The progress card of a job that was started."""
-    await visitor.press(await planned(visitor, name, **options), "Start")
+    await visitor.press(await planned(visitor, name, channel, **options), "Start")
     card: Message = await visitor.until(on(name, "Cancel"))
     return card
 
@@ -114,7 +114,7 @@ async def test_a_second_version_is_made_live_by_its_button(house: House) -> None
     async with house.visitor("Mara") as mara, house.visitor("Nell") as nell:
         results = []
         for name in ("questa_one", "questa_two"):
-            await started(mara, name, persona="questa")
+            await started(mara, name, "tavern", persona="questa")
             held = await house.worker.claim()
             await house.worker.finish(held, report(job_id=held.job.id))
             job_id = held.job.id
@@ -253,7 +253,7 @@ async def test_only_the_starter_or_a_moderator_cancels(house: House) -> None:
 
 async def test_a_queued_job_is_cancelled_by_command(house: House) -> None:
     async with house.visitor("Tariq") as tariq:
-        card = await started(tariq, "by_command")
+        card = await started(tariq, "by_command", "tavern")
         offered = await tariq.autocomplete("workshop", "finetune", "cancel", focused="job", options={"job": "by_comm"})
         assert [choice["value"] for choice in offered] == [job_of(card)]
         await tariq.slash("workshop", "finetune", "cancel", job=offered[0]["value"])

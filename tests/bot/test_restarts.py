@@ -54,10 +54,7 @@ async def test_a_job_goes_on_with_the_same_card_and_one_result(house: House) -> 
         await house.worker.progress(held, progress(20, 40))
         await house.bot.start()
         await mara.until(lambda seen: seen["id"] == card["id"] and "Step 20 of 40" in words(seen))
-        await house.bot.kill()
-        await house.worker.progress(held, progress(40, 40))
         await house.worker.finish(held, report(job_id=held.job.id))
-        await house.bot.start()
         result = await mara.until(lambda seen: f"Result of job {held.job.id}" in words(seen))
         assert "· done" in words(mara.message(card["id"]))
         assert [seen["id"] for seen in about(mara, held.job.id)] == [card["id"], result["id"]]
@@ -67,18 +64,18 @@ async def test_plans_and_buttons_outlive_the_bot_and_commands_are_not_synced_aga
     syncs = len(house.requests("PUT", "/applications/{application_id}/guilds/{guild_id}/commands"))
     assert syncs == 1
     async with house.visitor("Tariq") as tariq:
+        card = await started(tariq, "impatient")
+        held = await house.worker.claim()
         plan_card = await planned(tariq, "patient")
         await house.bot.kill()
-        await house.bot.start()
-        await tariq.press(plan_card, "Start")
-        card = await tariq.until(lambda seen: "patient" in words(seen) and labels(seen) == ["Cancel"])
-        held = await house.worker.claim()
-        assert await house.bot.stop() == 0
         await house.bot.start()
         await tariq.press(card, "Cancel")
         await house.worker.until_cancelled(held)
         await tariq.until(lambda seen: f"Result of job {held.job.id}" in words(seen) and "cancelled" in words(seen))
         assert len(about(tariq, held.job.id)) == 2
+        await tariq.press(plan_card, "Start")
+        await tariq.until(lambda seen: "**patient**" in words(seen) and labels(seen) == ["Cancel"])
+        await house.worker.finish(await house.worker.claim(), None)
     assert len(house.requests("PUT", "/applications/{application_id}/guilds/{guild_id}/commands")) == syncs
 
 

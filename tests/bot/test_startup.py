@@ -2,22 +2,66 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+import pytest_asyncio
 from pydantic import SecretStr
 
 from sandbox.people import GUILD_ID
 from sandbox.server import Sandbox
-from tests.bot.house import BotProcess, ScriptedWorker, environment
+from tasks.embedded_redis import EmbeddedRedis
+from tests.bot.house import BotProcess, environment
 from tests.conftest import settings_in
 
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 
-@pytest.fixture
-async def sandbox(tmp_path: Path) -> AsyncIterator[Sandbox]:
-    async with Sandbox(data_dir=tmp_path / "sandbox") as running:
+WRONG = {
+    "DISCORD_TOKEN": "two words",
+    "DISCORD_GUILD_IDS": "12, here",
+    "DISCORD_CARD_SECONDS": "0",
+    "DISCORD_SANDBOX": "https://discord.example:443",
+    "REDIS_URL": "http://nowhere",
+}
+REFUSALS: dict[str, tuple[dict[str, str], tuple[str, ...]]] = {
+    "wrong token": (
+        {"DISCORD_TOKEN": "mistyped-token"},
+        ("Discord refused the token in DISCORD_TOKEN. Copy it again from the Developer Portal",),
+    ),
+    "redis down": (
+        {"REDIS_URL": "redis://:secret-word@127.0.0.1:1/0"},
+        ("Redis cannot be reached at 127.0.0.1:1. Start it, or correct REDIS_URL.",),
+    ),
+    "discord away": ({"DISCORD_SANDBOX": "https://127.0.0.1:1"}, ("https://127.0.0.1:1 could not be reached",)),
+    "every wrong setting at once": (WRONG, tuple(f"{name}: " for name in WRONG)),
+    "no certificate": (
+        {"DISCORD_SANDBOX_CA": "/nowhere/ca.pem"},
+        ("DISCORD_SANDBOX_CA: must be the certificate file",),
+    ),
+}
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def sandbox(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Sandbox]:
+    async with Sandbox(data_dir=tmp_path_factory.mktemp("sandbox")) as running:
         yield running
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def refusals(
+    sandbox: Sandbox, redis_server: EmbeddedRedis, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, tuple[int, str]]:
+    """The exit code and stderr of every bot that cannot start; all are started at once, since one waits for Redis."""
+
+    async def one(changes: dict[str, str]) -> tuple[int, str]:
+        bot = bot_of(tmp_path_factory.mktemp("bot"), redis_server.url, sandbox, **changes)
+        await bot.launch()
+        return await bot.ends()
+
+    ends = await asyncio.gather(*(one(changes) for changes, _ in REFUSALS.values()))
+    return dict(zip(REFUSALS, ends, strict=True))
 
 
 def bot_of(folder: Path, redis_url: SecretStr, sandbox: Sandbox, log: str = "bot.log", **changes: str) -> BotProcess:
@@ -34,55 +78,27 @@ def bot_of(folder: Path, redis_url: SecretStr, sandbox: Sandbox, log: str = "bot
     return BotProcess(env, folder / log)
 
 
-async def refused(bot: BotProcess) -> str:
-    await bot.launch()
-    code, said = await bot.ends()
+@pytest.mark.parametrize("name", REFUSALS)
+async def test_refused_in_plain_words(name: str, refusals: dict[str, tuple[int, str]]) -> None:
+    code, said = refusals[name]
     assert code == 2, said
-    assert "Traceback" not in said
-    return said
+    for part in REFUSALS[name][1]:
+        assert part in said
+    for secret in ("Traceback", "mistyped-token", "secret-word", "two words"):
+        assert secret not in said
 
 
-async def test_a_wrong_token(tmp_path: Path, redis_url: SecretStr, sandbox: Sandbox) -> None:
-    said = await refused(bot_of(tmp_path, redis_url, sandbox, DISCORD_TOKEN="mistyped-token"))
-    assert "Discord refused the token in DISCORD_TOKEN. Copy it again from the Developer Portal" in said
-    assert "mistyped-token" not in said
-
-
-async def test_redis_is_down(tmp_path: Path, sandbox: Sandbox) -> None:
-    said = await refused(bot_of(tmp_path, SecretStr("redis://:secret-word@127.0.0.1:1/0"), sandbox))
-    assert "Redis cannot be reached at 127.0.0.1:1. Start it, or correct REDIS_URL." in said
-    assert "secret-word" not in said
-
-
-async def test_discord_is_away(tmp_path: Path, redis_url: SecretStr, sandbox: Sandbox) -> None:
-    said = await refused(bot_of(tmp_path, redis_url, sandbox, DISCORD_SANDBOX="https://127.0.0.1:1"))
-    assert "https://127.0.0.1:1 could not be reached" in said
-
-
-async def test_every_wrong_setting_is_named_at_once(tmp_path: Path, redis_url: SecretStr, sandbox: Sandbox) -> None:
-    wrong = {
-        "DISCORD_TOKEN": "two words",
-        "DISCORD_GUILD_IDS": "12, here",
-        "DISCORD_CARD_SECONDS": "0",
-        "DISCORD_SANDBOX": "https://discord.example:443",
-        "REDIS_URL": "http://nowhere",
-    }
-    said = await refused(bot_of(tmp_path, redis_url, sandbox, **wrong))
-    for name in wrong:
-        assert name in said
-    assert "two words" not in said
-    no_ca = await refused(bot_of(tmp_path, redis_url, sandbox, log="ca.log", DISCORD_SANDBOX_CA="/nowhere/ca.pem"))
-    assert "DISCORD_SANDBOX_CA: must be the certificate file" in no_ca
-
-
-async def test_a_second_bot_with_the_same_token(tmp_path: Path, redis_url: SecretStr, sandbox: Sandbox) -> None:
-    async with ScriptedWorker(redis_url).working():
-        first = bot_of(tmp_path, redis_url, sandbox)
-        await first.start()
-        try:
-            said = await refused(bot_of(tmp_path, redis_url, sandbox, log="second.log"))
-            assert "A bot with this token is already running on this machine" in said
-            assert sandbox.token not in said
-        finally:
-            assert await first.stop() == 0
-        assert "Traceback" not in first.log.read_text()
+async def test_a_second_bot_with_the_same_token(tmp_path: Path, redis_server: EmbeddedRedis, sandbox: Sandbox) -> None:
+    first = bot_of(tmp_path, redis_server.url, sandbox)
+    await first.start()
+    try:
+        second = bot_of(tmp_path, redis_server.url, sandbox, log="second.log")
+        await second.launch()
+        code, said = await second.ends()
+        assert code == 2
+        assert "A bot with this token is already running on this machine" in said
+        assert "Traceback" not in said
+        assert sandbox.token not in said
+    finally:
+        assert await first.stop() == 0
+    assert "Traceback" not in first.log.read_text()
