@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import discord
 
 from bot.door import Ask
 from bot.errors import ChannelClosed, MayNotCancel, MayNotTrain, NotInAServer
 from tasks.jobs import Job, Origin
 
-TO_POST = {
+TO_TALK = {
     "view_channel": "View Channel",
     "send_messages": "Send Messages",
-    "embed_links": "Embed Links",
-    "attach_files": "Attach Files",
     "read_message_history": "Read Message History",
 }
+TO_REPORT = {**TO_TALK, "embed_links": "Embed Links", "attach_files": "Attach Files"}
 
 
 def origin_of(interaction: Ask) -> Origin:
@@ -44,13 +45,12 @@ def require_starter(interaction: Ask, job: Job) -> None:
         raise MayNotCancel
 
 
-def require_channel(interaction: Ask) -> None:
-    """Raise ChannelClosed unless the bot may post here what it will owe to this channel."""
+def require_channel(interaction: Ask, needed: Mapping[str, str]) -> None:
+    """Raise ChannelClosed unless the bot has these permissions (name to words) in the channel it will owe messages."""
     may = interaction.app_permissions
-    needed = dict(TO_POST)
     if isinstance(interaction.channel, discord.Thread):
-        del needed["send_messages"]
-        needed["send_messages_in_threads"] = "Send Messages in Threads"
+        needed = {**needed, "send_messages_in_threads": "Send Messages in Threads"}
+        needed.pop("send_messages")
     missing = [words for name, words in needed.items() if not (may.administrator or getattr(may, name))]
     if missing:
         raise ChannelClosed(missing=", ".join(missing))

@@ -14,9 +14,9 @@ from bot.buttons import Deed, buttons
 from bot.door import Ask
 from bot.errors import BadJobName, DatasetNeeded, NotForThisTask, PersonaNeeded
 from bot.limits import trim
-from bot.members import origin_of, require_channel, require_starter, require_trainer
-from tasks.errors import PlanRefused, RedisAway, WorkersAway
-from tasks.jobs import Catalog, new_job
+from bot.members import TO_REPORT, origin_of, require_channel, require_starter, require_trainer
+from tasks.errors import NoSuchJob, PlanRefused, RedisAway, WorkersAway
+from tasks.jobs import Catalog, JobView, new_job
 from training.schema import JOB_NAME_PATTERN, Hyperparameters, TaskType, TrainSpec
 
 # No default_member_permissions: Discord hides a command from everyone who lacks them, and the trainer role need not
@@ -53,7 +53,7 @@ async def start(
     """Show a plan, with Start and Discard, to the member alone."""
     require_trainer(interaction)
     origin = origin_of(interaction)
-    require_channel(interaction)
+    require_channel(interaction, TO_REPORT)
     _require_options(job_name, TaskType(task_type), persona, dataset)
     await interaction.response.defer(ephemeral=True)
     queue = interaction.client.queue
@@ -87,8 +87,8 @@ async def status(interaction: Ask, job: str) -> None:
     """Post a job's card, as it is now, for everyone."""
     guild_id = origin_of(interaction).guild_id
     await interaction.response.defer()
-    view = await interaction.client.queue.find(guild_id, job.strip())
-    embeds = cards.status_embeds(view, time.time(), await catalog_if_known(interaction, guild_id))
+    view = await _training_job(interaction, guild_id, job)
+    embeds = cards.status_embeds(view, time.time(), await _catalog_if_known(interaction, guild_id))
     await interaction.edit_original_response(
         embeds=embeds, view=None if view.state.ended else buttons(view.job.id, Deed.CANCEL)
     )
@@ -101,10 +101,9 @@ async def cancel(interaction: Ask, job: str) -> None:
     """Cancel a job for its starter or a moderator."""
     guild_id = origin_of(interaction).guild_id
     await interaction.response.defer(ephemeral=True)
-    queue = interaction.client.queue
-    view = await queue.find(guild_id, job.strip())
+    view = await _training_job(interaction, guild_id, job)
     require_starter(interaction, view.job)
-    stopped = await queue.cancel(view.job.id, guild_id)
+    stopped = await interaction.client.queue.cancel(view.job.id, guild_id)
     await interaction.edit_original_response(content=cards.cancelling(stopped))
 
 
@@ -117,7 +116,15 @@ async def list_jobs(interaction: Ask) -> None:
     await interaction.edit_original_response(embed=cards.job_list(views))
 
 
-async def catalog_if_known(interaction: Ask, guild_id: str) -> Catalog | None:
+async def _training_job(interaction: Ask, guild_id: str, named: str) -> JobView:
+    wanted = trim(named, 80)
+    view = await interaction.client.queue.find(guild_id, wanted)
+    if view.job.kind != "train":
+        raise NoSuchJob(name=wanted)
+    return view
+
+
+async def _catalog_if_known(interaction: Ask, guild_id: str) -> Catalog | None:
     """The server's catalog, for what a card says of the house model; a card does without it."""
     try:
         return await interaction.client.queue.catalog(guild_id)

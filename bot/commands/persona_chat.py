@@ -8,7 +8,7 @@ from discord.app_commands import Range
 from bot import cards, choices
 from bot.door import Ask
 from bot.errors import NothingSaid
-from bot.members import origin_of, require_channel
+from bot.members import TO_TALK, origin_of, require_channel
 from tasks.jobs import new_job
 from training.schema import ChatSpec, Message
 
@@ -22,7 +22,7 @@ LONGEST_MESSAGE = 1500
 async def persona_chat(interaction: Ask, persona: str, message: Range[str, 1, LONGEST_MESSAGE]) -> None:
     """Show the question to the channel once the queue has it for sure."""
     origin = origin_of(interaction)
-    require_channel(interaction)
+    require_channel(interaction, TO_TALK)
     text = message.strip()
     if not text:
         raise NothingSaid

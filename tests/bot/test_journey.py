@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 from collections.abc import AsyncIterator, Callable
 from itertools import pairwise
 from typing import Any
@@ -12,7 +13,7 @@ import pytest_asyncio
 
 from bot.limits import CONTENT
 from sandbox.people import Overwrite, Permission
-from sandbox.visitor import Refused
+from sandbox.visitor import NoAnswer, Refused
 from tasks.embedded_redis import EmbeddedRedis
 from tasks.jobs import JobState
 from tests.bot.house import CATALOG, PATIENCE, House, Message, housed, is_private, job_of, labels, words
@@ -332,6 +333,54 @@ async def test_a_name_that_webhooks_refuse_is_spoken_by_the_bot(house: House) ->
         answer = await nell.until(lambda seen: "-# Clyde" in words(seen))
         assert answer["author"]["username"] == "Understudy"
         assert answer["content"] == "**Clyde:** Hi.\n-# Clyde · v2 · rehearsal model"
+
+
+async def test_where_webhooks_are_not_allowed_the_bot_speaks(house: House) -> None:
+    own = house.sandbox.world.guild.bot.id
+    house.sandbox.world.set_overwrite("tavern", own, Overwrite(deny=Permission.MANAGE_WEBHOOKS))
+    try:
+        async with house.visitor("Nell") as nell:
+            house.worker.answers.append(reply("By another mouth."))
+            await nell.slash("tavern", "persona-chat", persona="glordon", message="Who speaks?")
+            answer = await nell.until(lambda seen: "By another mouth." in words(seen))
+            assert answer["author"]["username"] == "Understudy"
+            assert answer["content"].startswith("**Glordon:** By another mouth.")
+    finally:
+        house.sandbox.world.set_overwrite("tavern", own, Overwrite())
+
+
+async def test_a_webhook_that_was_deleted_is_made_again(house: House) -> None:
+    async with house.visitor("Nell") as nell:
+        speakers = []
+        for number in range(3):
+            house.worker.answers.append(reply(f"Take {number}."))
+            await nell.slash("tavern", "persona-chat", persona="glordon", message="Again?")
+            answer = await nell.until(lambda seen, number=number: f"Take {number}." in words(seen))
+            speakers.append(answer["author"]["username"])
+            if number == 0:
+                house.sandbox.world.webhooks.clear()
+        assert speakers == ["Glordon", "Understudy", "Glordon"]
+
+
+async def test_an_interaction_that_is_seen_too_late_is_let_go(house: House) -> None:
+    assert house.bot.process
+    async with house.visitor("Nell") as nell:
+        house.bot.process.send_signal(signal.SIGSTOP)
+        try:
+            asked = asyncio.create_task(nell.slash("workshop", "finetune", "list"))
+            seen = len(house.sandbox.requests)
+            async with asyncio.timeout(PATIENCE):
+                while not house.sandbox.interactions.waiting:
+                    await asyncio.sleep(0.01)
+            house.sandbox.clock.advance(4)
+            with pytest.raises(NoAnswer):
+                await asked
+        finally:
+            house.bot.process.send_signal(signal.SIGCONT)
+        await nell.slash("workshop", "finetune", "list")
+        await told(nell, "Jobs here")
+    assert [request.code for request in house.sandbox.requests[seen:] if request.code] == [10062]
+    assert "was answered too late" in house.bot.log.read_text()
 
 
 async def test_talk_that_fails_says_so(house: House) -> None:

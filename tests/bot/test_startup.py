@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import pytest_asyncio
@@ -12,8 +13,12 @@ from pydantic import SecretStr
 
 from sandbox.people import GUILD_ID
 from sandbox.server import Sandbox
+from sandbox.visitor import Visitor
+from tasks import store
 from tasks.embedded_redis import EmbeddedRedis
-from tests.bot.house import BotProcess, environment
+from tasks.jobs import Catalog
+from tasks.store import AsyncStore
+from tests.bot.house import BotProcess, environment, is_private
 from tests.conftest import settings_in
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -88,17 +93,55 @@ async def test_refused_in_plain_words(name: str, refusals: dict[str, tuple[int, 
         assert secret not in said
 
 
-async def test_a_second_bot_with_the_same_token(tmp_path: Path, redis_server: EmbeddedRedis, sandbox: Sandbox) -> None:
-    first = bot_of(tmp_path, redis_server.url, sandbox)
-    await first.start()
-    try:
-        second = bot_of(tmp_path, redis_server.url, sandbox, log="second.log")
-        await second.launch()
-        code, said = await second.ends()
-        assert code == 2
-        assert "A bot with this token is already running on this machine" in said
-        assert "Traceback" not in said
-        assert sandbox.token not in said
-    finally:
-        assert await first.stop() == 0
-    assert "Traceback" not in first.log.read_text()
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def first(
+    sandbox: Sandbox, redis_server: EmbeddedRedis, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[BotProcess]:
+    """A bot that runs."""
+    bot = bot_of(tmp_path_factory.mktemp("first"), redis_server.url, sandbox)
+    await bot.start()
+    yield bot
+    assert await bot.stop() == 0
+
+
+async def test_a_second_bot_with_the_same_token(first: BotProcess, sandbox: Sandbox) -> None:
+    second = BotProcess(first.env, first.log.with_name("second.log"))
+    await second.launch()
+    code, said = await second.ends()
+    assert code == 2
+    assert "A bot with this token is already running on this machine" in said
+    assert "Traceback" not in said
+    assert sandbox.token not in said
+
+
+async def test_what_nobody_foresaw_gets_a_reference(
+    first: BotProcess, sandbox: Sandbox, redis_server: EmbeddedRedis
+) -> None:
+    no_slug = Catalog(personas={"No Slug": "Nobody"}, datasets=(), base_model="standin", rehearsal=True)
+    publisher = AsyncStore(redis_server.url)
+    await publisher.do(store.publish(store.SHIPPED, no_slug))
+    await publisher.close()
+    async with Visitor.connect(sandbox.page_url, "Mara") as mara:
+        await mara.slash("workshop", "finetune", "start", job_name="odd", persona="Nobody")
+        answer = await mara.until(lambda seen: "Something went wrong" in seen["content"])
+    assert is_private(answer)
+    reference = answer["content"].split()[-1]
+    log = first.log.read_text()
+    assert f"/finetune start failed; reference {reference}" in log
+    assert "ValidationError" in log.split(reference)[1]
+
+
+async def test_commands_leave_the_servers_that_are_no_longer_named(first: BotProcess, sandbox: Sandbox) -> None:
+    assert await first.stop() == 0
+    assert "/finetune" in {f"/{command['name']}" for command in synced(sandbox, "guilds/{guild_id}/")[-1]}
+    everywhere = BotProcess({**first.env, "DISCORD_GUILD_IDS": ""}, first.log.with_name("everywhere.log"))
+    await everywhere.start()
+    assert await everywhere.stop() == 0
+    assert {command["name"] for command in synced(sandbox, "")[-1]} == {"finetune", "persona-chat"}
+    assert synced(sandbox, "guilds/{guild_id}/")[-1] == []
+
+
+def synced(sandbox: Sandbox, scope: str) -> list[Any]:
+    """The command sets that the bot sent for a scope, in order."""
+    template = f"/applications/{{application_id}}/{scope}commands"
+    return [seen.body for seen in sandbox.requests if (seen.method, seen.template) == ("PUT", template)]
