@@ -134,14 +134,14 @@ async def history(client: Client, job: Job) -> list[Event]:
     return events
 
 
-async def at_step(client: Client, job: Job, step: int) -> JobView:
+async def at_step(client: Client, job: Job, step: int, timeout: float = 20) -> JobView:
     """The job once it has told of that step."""
 
     async def look() -> JobView | None:
         view = await client.show(job.id, job.guild_id)
         return view if view.progress and view.progress.step >= step else None
 
-    return await until(look, f"step {step} of {job.id}")
+    return await until(look, f"step {step} of {job.id}", timeout)
 
 
 def open_gate(settings: TaskSettings, job: Job) -> None:

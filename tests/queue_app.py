@@ -15,7 +15,7 @@ from tasks.timings import Timings
 from tasks.worker import Supervisor
 from tests import fakes
 
-TIMINGS = Timings(lease=2.0, heartbeat=0.1, tend=0.3, progress=0.05)
+TIMINGS = Timings(lease=3.0, heartbeat=0.1, tend=0.3, progress=0.05)
 TRAINER = (sys.executable, "-m", "tests.fakes")
 
 settings = load_settings(TaskSettings)

@@ -85,7 +85,7 @@ async def test_drafts_outlive_the_door_until_they_are_started_or_discarded(task_
 
 
 async def test_unknown_versions_are_told_with_the_choices(client: Client) -> None:
-    with pytest.raises(NoSuchVersion, match="olga has no version 3 here.*none is trained yet"):
+    with pytest.raises(NoSuchVersion, match=r"olga has no version 3 here\. .*none is trained yet"):
         await client.make_live(GUILD, "olga", 3)
 
 

@@ -131,7 +131,7 @@ async def test_a_running_job_is_cancelled_even_if_it_does_not_listen(
     await client.submit(following)
     await at_step(client, job, 10)
     assert (await client.cancel(job.id, GUILD)).state is JobState.CANCELLING
-    view = await client.wait(job.id, GUILD, 3)
+    view = await client.wait(job.id, GUILD, 10)
     assert view.state is JobState.CANCELLED
     assert not (settings.run_dir(job.id) / "checkpoints").exists()
     # The GPU is free again: the next job runs.
