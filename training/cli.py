@@ -11,6 +11,7 @@ import secrets
 import signal
 import sys
 import threading
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -172,6 +173,7 @@ def plan(
 def _run(spec: TrainSpec, job_id: str, workspace: Workspace) -> None:
     from training import pipeline
 
+    _hush()
     run_dir = workspace.artifact_root / "runs" / job_id
     typer.echo(f"Run {job_id} in {run_dir}", err=True)
     try:
@@ -223,8 +225,19 @@ def _progress_bar() -> Iterator[Callable[[Progress], None]]:
 def _move(bars: Bars, task: Any, progress: Progress) -> None:
     losses = {"loss": progress.train_loss, "held out": progress.eval_loss}
     figures = " · ".join(f"{name} {loss:.2f}" for name, loss in losses.items() if loss is not None)
-    total = progress.total_steps or None
-    bars.update(task, description=progress.phase.value, completed=progress.step, total=total, figures=figures)
+    bars.update(task, description=progress.phase.value)
+    # Phases that count nothing leave the bar where the last one brought it.
+    if progress.total_steps:
+        bars.update(task, completed=progress.step, total=progress.total_steps, figures=figures)
+
+
+def _hush() -> None:
+    """Keep the libraries' own bars and deprecation notices out of a person's terminal."""
+    from transformers.utils import logging
+
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    warnings.filterwarnings("ignore", category=FutureWarning)
 
 
 def _print_plan(spec: TrainSpec, found: Plan) -> None:
@@ -298,6 +311,7 @@ def chat(
     # Only now: a mistyped name is answered before torch has loaded.
     from training.inference import Engine
 
+    _hush()
     engine = Engine(workspace)
     if sys.stdin.isatty():
         typer.echo(f"{who.name}: {who.greeting}")

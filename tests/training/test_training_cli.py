@@ -1,7 +1,10 @@
 """The command line of training, driven as a person would."""
 
+import os
+import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -10,9 +13,18 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from training.cli import build
-from training.schema import Hyperparameters, UnderstudyError, Workspace
+from training.schema import Hyperparameters, Plan, Report, TrainSpec, UnderstudyError, Workspace
+from training.standin import Recipe, ensure_standin
 
 Run = Callable[..., Result]
+
+TINY = Recipe(hidden=48, intermediate=96, layers=1, heads=2, epochs=1)
+
+
+@pytest.fixture(scope="module")
+def tiny_base() -> Path:
+    """Kept between runs of the suite; its name changes with the data and the recipe it is made from."""
+    return ensure_standin(Path.home() / ".cache" / "understudy", recipe=TINY)
 
 
 @pytest.fixture
@@ -25,27 +37,37 @@ def workspace(tmp_path: Path) -> Workspace:
     )
 
 
-@pytest.fixture
-def run(workspace: Workspace) -> Run:
+def runner(workspace: Workspace) -> Run:
     app = build(lambda: workspace)
 
-    def run(*arguments: str, **given: str) -> Result:
-        return CliRunner(env={"COLUMNS": "200"}).invoke(app, list(arguments), **given)
+    def run(*arguments: str, typed: str = "") -> Result:
+        return CliRunner(env={"COLUMNS": "200"}).invoke(app, list(arguments), input=typed)
 
     return run
+
+
+@pytest.fixture
+def run(workspace: Workspace) -> Run:
+    return runner(workspace)
 
 
 def test_help_is_quick_and_imports_nothing_heavy() -> None:
     code = (
         "import sys, training.cli\n"
-        "from typer.testing import CliRunner\n"
-        "result = CliRunner().invoke(training.cli.build(lambda: 1 / 0), ['--help'])\n"
-        "assert result.exit_code == 0, result.output\n"
-        "assert not {'torch', 'transformers', 'sklearn', 'matplotlib', 'numpy'} & set(sys.modules)\n"
+        "try:\n"
+        "    training.cli.build(lambda: 1 / 0)(['--help'])\n"
+        "finally:\n"
+        "    assert not {'torch', 'transformers', 'sklearn', 'matplotlib', 'numpy'} & set(sys.modules)\n"
     )
-    began = time.process_time()
-    subprocess.run([sys.executable, "-c", code], check=True, timeout=30)
-    assert time.process_time() - began < 0.5
+    seconds = []
+    for _ in range(3):
+        before = os.times()
+        done = subprocess.run([sys.executable, "-c", code], check=True, timeout=30, capture_output=True, text=True)
+        after = os.times()
+        seconds.append(after.children_user + after.children_system - before.children_user - before.children_system)
+        assert "train" in done.stdout
+    # The best of three, and CPU time: other processes on the machine are not what is tested.
+    assert min(seconds) < 0.5
 
 
 @pytest.mark.parametrize("command", ["train", "plan"])
@@ -113,3 +135,51 @@ def test_a_file_is_validated(run: Run, tmp_path: Path) -> None:
     assert "line 2, field id: Field required" in str(run("data", "validate", str(file)).exception)
     file.write_text("")
     assert "holds 0 usable conversations" in str(run("data", "validate", str(file)).exception)
+
+
+def press_ctrl_c_in_training(artifacts: Path) -> None:
+    """As soon as a first training step is written down."""
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline:
+        if any(path.stat().st_size for path in artifacts.glob("runs/*/metrics.jsonl")):
+            os.kill(os.getpid(), signal.SIGINT)
+            return
+        time.sleep(0.01)
+
+
+def test_a_run_is_planned_stopped_resumed_and_talked_to(workspace: Workspace, tiny_base: Path) -> None:
+    run = runner(workspace.model_copy(update={"base_model": str(tiny_base)}))
+    job = ["--persona", "glordon", "--epochs", "4"]
+    planned = Plan.model_validate_json(run("plan", *job, "--json").stdout)
+    assert planned.rehearsal
+    assert f"{planned.tokens:,}" in run("plan", *job).stdout
+
+    presser = threading.Thread(target=press_ctrl_c_in_training, args=(workspace.artifact_root,))
+    presser.start()
+    stopped = run("train", *job)
+    presser.join()
+    assert stopped.exit_code == 130, stopped.output
+    (folder,) = (workspace.artifact_root / "runs").iterdir()
+    assert f"Go on with: understudy resume {folder.name}" in stopped.stderr
+    assert not (folder / "report.json").exists()
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+    resumed = run("resume", folder.name)
+    assert resumed.exit_code == 0, resumed.output
+    report = Report.model_validate_json((folder / "report.json").read_bytes())
+    assert report.steps == planned.steps
+    assert f"{report.eval_loss_before:.2f} → {report.eval_loss_after:.2f}" in resumed.stdout
+    assert report.samples[0].question in resumed.stdout
+
+    talk = ["chat", "glordon", "--adapter", str(folder / "adapter"), "--seed", "1"]
+    said = run(*talk, typed="Hello!\n\nHow are you?\n").stdout
+    assert said.count("Glordon:") == 2
+    assert run(*talk, typed="Hello!\n\nHow are you?\n").stdout == said
+
+
+def test_a_guilds_run_is_its_workers_business(run: Run, workspace: Workspace) -> None:
+    folder = workspace.artifact_root / "runs/abcdefghijkl"
+    folder.mkdir(parents=True)
+    spec = TrainSpec(job_name="theirs", guild_id="123", persona="glordon")
+    (folder / "spec.json").write_text(spec.model_dump_json())
+    assert "There is no run abcdefghijkl of this terminal's" in str(run("resume", "abcdefghijkl").exception)
