@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,20 +12,25 @@ import pytest
 from tasks.embedded_redis import EmbeddedRedis
 from tasks.jobs import JobState
 from tasks.settings import TaskSettings
-from tests.house import GUILD, WorkerProcess, at_step, door, history, settings_in, train_job
+from tests.house import GUILD, ROOT, WorkerProcess, at_step, door, history, settings_in, train_job
 
-pytest.importorskip("torch")
-SMALL = {"hidden": 64, "intermediate": 128, "layers": 2, "heads": 2, "epochs": 1}
+MAKE_BASE = """
+import sys
+from pathlib import Path
+from training.standin import Recipe, ensure_standin
+print(ensure_standin(Path(sys.argv[1]), recipe=Recipe(hidden=64, intermediate=128, layers=2, heads=2, epochs=1)))
+"""
 
 
 @pytest.fixture
 def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[TaskSettings]:
-    from training.standin import Recipe, ensure_standin
-
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")  # for the workers: threads only get in each other's way on a small model
-    base = ensure_standin(tmp_path / "cache", recipe=Recipe(**SMALL))
+    # Threads only get in each other's way on so small a model.
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    made = subprocess.run(
+        [sys.executable, "-c", MAKE_BASE, str(tmp_path / "cache")], cwd=ROOT, capture_output=True, text=True, check=True
+    )
     with EmbeddedRedis(tmp_path / "redis") as server:
-        yield settings_in(tmp_path, server.url).model_copy(update={"base_model": str(base)})
+        yield settings_in(tmp_path, server.url).model_copy(update={"base_model": made.stdout.strip()})
 
 
 async def test_a_real_job_survives_its_worker(settings: TaskSettings) -> None:
