@@ -5,11 +5,10 @@ Text that people or models wrote is escaped and cut to Discord's limits here; nu
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import discord
-from discord.utils import escape_markdown, escape_mentions
+from discord.utils import escape_mentions
 
 from bot.limits import (
     CHOICE_NAME,
@@ -24,6 +23,7 @@ from bot.limits import (
     trim,
     width,
 )
+from bot.phrases import bar, big, count, duration, harmless, nats, percent, span, trend
 from tasks.jobs import Catalog, Event, EventKind, Job, JobState, JobView
 from training.schema import (
     ChatReply,
@@ -39,11 +39,10 @@ from training.schema import (
     Warned,
 )
 
-BAR_CELLS = 20
 LISTED_JOBS = 15
 FAR_AWAY = 30 * 24 * 3600
 CHART_FILE = "loss.png"
-REHEARSAL = "Rehearsal model: a tiny stand-in learnt here, good for trying the way, not for talk."
+REHEARSAL = "Rehearsal model: a tiny stand-in made on this machine. It shows how a job goes, not how good talk gets."
 
 START, DISCARD, CANCEL, MAKE_LIVE = "Start", "Discard", "Cancel", "Make live"
 
@@ -92,11 +91,11 @@ def plan_card(job: Job, spec: TrainSpec, plan: Plan) -> discord.Embed:
     low, high = plan.seconds
     lines = [
         _asked(spec),
-        f"Base model {_said(plan.base_model, 120)} on {_said(plan.device, 60)}",
-        f"{_count(plan.examples, 'training conversation')} · {plan.held_out:,} held out · "
-        f"{_count(plan.tokens, 'token')} · {_count(plan.steps, 'step')}",
+        f"Base model {harmless(plan.base_model, 120)} on {harmless(plan.device, 60)}",
+        f"{count(plan.examples, 'training conversation')} · {plan.held_out:,} held out · "
+        f"{count(plan.tokens, 'token')} · {count(plan.steps, 'step')}",
         f"Memory {plan.peak_gib:.1f} of {plan.free_gib:.1f} GiB {'✅ fits' if plan.fits else '❌ does not fit'} · "
-        f"time {_span(low, high)} · disk {plan.disk_gib:.1f} GiB",
+        f"time {span(low, high)} · disk {plan.disk_gib:.1f} GiB",
     ]
     if not plan.fits:
         lines.append("Nothing was started. Choose a smaller base model, or ask for a GPU with more memory.")
@@ -108,9 +107,9 @@ def plan_card(job: Job, spec: TrainSpec, plan: Plan) -> discord.Embed:
 
 def refused_card(spec: TrainSpec, problem: Problem) -> discord.Embed:
     """Why a job cannot be planned."""
-    lines = [_asked(spec), "", _said(problem.sentence, 2000), "", "Nothing was started."]
+    lines = [_asked(spec), "", harmless(problem.sentence, 2000), "", "Nothing was started."]
     card = _embed(f"🔴 **{_name(spec)}** · cannot start", lines, _STATES[JobState.FAILED][2])
-    card.set_footer(text=_said(problem.code, 80))
+    card.set_footer(text=harmless(problem.code, 80))
     return card
 
 
@@ -169,7 +168,7 @@ def _where_it_stands(job: Event | JobView, now: float) -> list[str]:
         case JobState.CANCELLED:
             return _reached(job.progress) or ["Cancelled before it began."]
         case JobState.SUCCEEDED:
-            return ["Done; the result is a message of its own."]
+            return ["Done. The result is a message of its own."]
 
 
 def _progress(progress: Progress, now: float) -> list[str]:
@@ -185,8 +184,8 @@ def _progress(progress: Progress, now: float) -> list[str]:
     losses = []
     if progress.train_loss is not None:
         start = progress.first_train_loss
-        trend = f" {_trend(start, progress.train_loss)} (start {start:.2f})" if start is not None else ""
-        losses.append(f"Train loss {progress.train_loss:.2f}{trend}")
+        since = f" {trend(start, progress.train_loss)} (start {start:.2f})" if start is not None else ""
+        losses.append(f"Train loss {progress.train_loss:.2f}{since}")
     if progress.eval_loss is not None:
         best = f", best at step {progress.best_step:,}" if progress.best_step is not None else ""
         losses.append(f"held-out loss {progress.eval_loss:.2f}{best}")
@@ -205,15 +204,10 @@ def _reached(progress: Progress | None) -> list[str]:
 
 def _problem(problem: Problem | None) -> str:
     return (
-        _said(problem.sentence, 2000) if problem else "It ended without saying why. The worker's log has the details."
+        harmless(problem.sentence, 2000)
+        if problem
+        else "It ended without saying why. The worker's log has the details."
     )
-
-
-def bar(share: float) -> str:
-    """Twenty cells and a percentage."""
-    share = min(1.0, max(0.0, share))
-    full = int(share * BAR_CELLS)
-    return f"{'▰' * full}{'▱' * (BAR_CELLS - full)} {share:.0%}".replace("%", " %")
 
 
 # --- results -------------------------------------------------------------------------------------------------------
@@ -228,13 +222,13 @@ def result_text(job: Event | JobView, live: bool) -> str:
         return f"{mention}**{_name(spec)}** {_STATES[job.state][1]}."
     if spec.persona is None or job.version is None:
         return f"{mention}**{_name(spec)}** is done."
-    voice = f"{mention}**{_said(spec.persona, 80)} v{job.version}** is trained"
+    voice = f"{mention}**{harmless(spec.persona, 80)} v{job.version}** is trained"
     return f"{voice} and live: try /persona-chat." if live else f"{voice}, and not live yet."
 
 
 def made_live(persona: str, version: int) -> str:
     """What a channel reads when a version was made live."""
-    return f"🎙️ **{_said(persona, 80)}** now speaks with v{version}: try /persona-chat."
+    return f"🎙️ **{harmless(persona, 80)}** now speaks with v{version}: try /persona-chat."
 
 
 def result_embeds(job: Event | JobView, chart: bool) -> list[discord.Embed]:
@@ -273,22 +267,22 @@ def _without_report(job: Event | JobView, spec: TrainSpec) -> discord.Embed:
     emoji, word, colour = _STATES[job.state]
     lines = [_asked(spec), *_where_it_stands(job, job.job.created_at)]
     card = _embed(f"{emoji} **{_name(spec)}** · {word}", lines, colour)
-    code = f" · {_said(job.problem.code, 80)}" if job.problem else ""
+    code = f" · {harmless(job.problem.code, 80)}" if job.problem else ""
     card.set_footer(text=result_marker(job.job.id) + code)
     return card
 
 
 def _found(report: Report) -> list[str]:
-    fit = f"Held-out loss {report.eval_loss_before:.2f} → **{report.eval_loss_after:.2f}**"
-    perplexity = f"perplexity {_big(report.perplexity_before)} → {_big(report.perplexity_after)}"
-    trend = _trend(report.eval_loss_before, report.eval_loss_after)
+    fell = trend(report.eval_loss_before, report.eval_loss_after)
+    fit = f"Held-out loss {report.eval_loss_before:.2f} → **{report.eval_loss_after:.2f}** {fell}"
+    perplexity = f"perplexity {big(report.perplexity_before)} → {big(report.perplexity_after)}"
     peak = f" · peak {report.peak_gib:.1f} GiB" if report.peak_gib else ""
     return [
-        f"{fit} {trend} · {perplexity} · best step {report.best_step:,} of {report.steps:,}",
-        f"{_count(report.examples, 'training conversation')} · {report.held_out:,} held out · "
-        f"{_count(report.tokens, 'token')}",
-        f"{_said(report.base_model, 120)} on {_said(report.device, 60)}{peak} · "
-        f"seed {report.spec.hyperparameters.seed} · data {_said(report.data_digest[:8], 8)}",
+        f"{fit} · {perplexity} · best step {report.best_step:,} of {report.steps:,}",
+        f"{count(report.examples, 'training conversation')} · {report.held_out:,} held out · "
+        f"{count(report.tokens, 'token')}",
+        f"{harmless(report.base_model, 120)} on {harmless(report.device, 60)}{peak} · "
+        f"seed {report.spec.hyperparameters.seed} · data {harmless(report.data_digest[:8], 8)}",
     ]
 
 
@@ -298,10 +292,10 @@ def _scorecard(lines: Sequence[ScoreLine]) -> str:
 
 
 def _score(line: ScoreLine) -> str:
-    said = _said(line.explanation, 160)
+    said = harmless(line.explanation, 160)
     if line.value is None:
         return said
-    shown = _nats if line.id == "held_out_fit" else _percent
+    shown = nats if line.id == "held_out_fit" else percent
     span = f" ({shown(line.low)} to {shown(line.high)})" if line.low is not None and line.high is not None else ""
     reference = f", human lines {shown(line.reference)}" if line.reference is not None else ""
     return f"{shown(line.value)}{span}{reference} · {said}".removesuffix(" · ")
@@ -312,7 +306,7 @@ def _samples(samples: Sequence[Sample], version: int | None, room: int) -> disco
     embed = discord.Embed(title="Before and after", colour=_STATES[JobState.SUCCEEDED][2])
     room -= width("Before and after")
     for sample in samples:
-        question = trim(f"“{_said(sample.question, 200)}”", EMBED_FIELD_NAME)
+        question = trim(f"“{harmless(sample.question, 200)}”", EMBED_FIELD_NAME)
         answers = f"**base** {_quoted(sample.base)}\n**{own}** {_quoted(sample.adapter)}"
         room -= width(question) + width(answers)
         if room < 0 or len(embed.fields) == 5:
@@ -322,7 +316,7 @@ def _samples(samples: Sequence[Sample], version: int | None, room: int) -> disco
 
 
 def _quoted(text: str) -> str:
-    said = _said(" ".join(text.split()), 460)
+    said = harmless(" ".join(text.split()), 460)
     return f"“{said}”" if said else "(said nothing)"
 
 
@@ -355,8 +349,8 @@ def _listed(view: JobView) -> str:
     version = f" · v{view.version}" if view.version else ""
     share = ""
     if view.state is JobState.RUNNING and view.progress and view.progress.total_steps:
-        share = f" · {view.progress.step / view.progress.total_steps:.0%}".replace("%", " %")
-    subject = _said(spec.persona or spec.dataset or "", 60)
+        share = f" · {percent(view.progress.step / view.progress.total_steps)}"
+    subject = harmless(spec.persona or spec.dataset or "", 60)
     return f"{emoji} **{_name(spec)}** · {word}{share} · {subject}{version} · <t:{int(view.job.created_at)}:R>"
 
 
@@ -373,7 +367,7 @@ def cancelling(view: JobView) -> str:
 
 def question(asker: str, persona: str, text: str) -> str:
     """What a channel sees of a /persona-chat: who asked whom, and what."""
-    head = f"-# {_said(asker, 80)} to {_said(persona, 80)}"
+    head = f"-# {harmless(asker, 80)} to {harmless(persona, 80)}"
     quoted = "\n".join(f"> {line}" for line in escape_mentions(text).strip().splitlines())
     return f"{head}\n{trim(quoted, CONTENT - width(head) - 1)}"
 
@@ -383,7 +377,7 @@ def reply_parts(event: Event, as_persona: bool) -> tuple[str, ...]:
     if event.reply is None:
         return (clip(f"{_STATES[event.state][0]} {_problem(event.problem)}", CONTENT),)
     reply = event.reply
-    head = f"**{_said(reply.name, 80)}:** "
+    head = f"**{harmless(reply.name, 80)}:** "
     small = f"\n-# {_voice(reply)}"
     # An open fence would swallow the line below it. The head is always allowed for, so that the number of parts is
     # known before it is known who may speak.
@@ -396,53 +390,15 @@ def reply_parts(event: Event, as_persona: bool) -> tuple[str, ...]:
 def _voice(reply: ChatReply) -> str:
     version = f"v{reply.version}" if reply.version else "untrained: the base model with the character sheet"
     rehearsal = " · rehearsal model" if reply.rehearsal else ""
-    return f"{_said(reply.name, 80)} · {version}{rehearsal}"
+    return f"{harmless(reply.name, 80)} · {version}{rehearsal}"
 
 
-# --- numbers and names ---------------------------------------------------------------------------------------------
-
-
-def duration(seconds: float) -> str:
-    """A time span in its two largest units."""
-    if not math.isfinite(seconds):
-        return "an unknown time"
-    whole = max(0, round(seconds))
-    if whole < 60:
-        return f"{whole} s"
-    minutes, rest = divmod(whole, 60)
-    if minutes < 60:
-        return f"{minutes} min {rest} s" if rest else f"{minutes} min"
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours:,} h {minutes} min" if minutes else f"{hours:,} h"
-
-
-def _span(low: float, high: float) -> str:
-    return f"about {duration(high)}" if duration(low) == duration(high) else f"{duration(low)} to {duration(high)}"
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
-
-
-def _big(number: float) -> str:
-    return f"{number:.2g}" if number >= 100_000 else f"{number:,.1f}"
-
-
-def _nats(value: float | None) -> str:
-    return f"{value or 0:+.2f}"
-
-
-def _percent(value: float | None) -> str:
-    return f"{value or 0:.0%}".replace("%", " %")
-
-
-def _trend(before: float, after: float) -> str:
-    return "▼" if after < before else "▲" if after > before else "▬"
+# --- names ---------------------------------------------------------------------------------------------------------
 
 
 def _asked(spec: TrainSpec) -> str:
     epochs = spec.hyperparameters.epochs
-    parts = [_said(spec.persona or "", 80), _said(spec.dataset or "", 200), f"{spec.task_type.value} fine-tuning"]
+    parts = [harmless(spec.persona or "", 80), harmless(spec.dataset or "", 200), f"{spec.task_type.value} fine-tuning"]
     parts.append(f"{epochs} epoch{'' if epochs == 1 else 's'}")
     return " · ".join(part for part in parts if part)
 
@@ -450,11 +406,6 @@ def _asked(spec: TrainSpec) -> str:
 def _name(spec: TrainSpec) -> str:
     # The pattern of job names leaves one thing that Discord would read as a mark: two underscores underline.
     return spec.job_name.replace("__", "\\_\\_")
-
-
-def _said(text: str, limit: int) -> str:
-    """Text that someone wrote, made harmless: no markdown, no mention, no more than `limit`."""
-    return trim(escape_mentions(escape_markdown(text.strip(), ignore_links=False)), limit)
 
 
 def _train_spec(job: Job) -> TrainSpec:

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
+import pytest
 import redis.asyncio
 from pydantic import SecretStr
 
@@ -143,7 +144,9 @@ class BotProcess:
         assert self.process
         assert self.process.stdout
         line = await asyncio.wait_for(self.process.stdout.readline(), PATIENCE)
-        assert line == b'READY {"process":"bot"}\n', self.log.read_text()
+        if line != b'READY {"process":"bot"}\n':
+            await self.stop()
+            pytest.fail(f"the bot is not ready: {line!r}\n{self.log.read_text()}")
 
     async def kill(self) -> None:
         """kill -9."""
@@ -161,7 +164,11 @@ class BotProcess:
     async def ends(self) -> tuple[int, str]:
         """The exit code and what stderr says, of a bot that cannot start."""
         assert self.process
-        code = await asyncio.wait_for(self.process.wait(), PATIENCE)
+        try:
+            code = await asyncio.wait_for(self.process.wait(), PATIENCE)
+        except TimeoutError:
+            await self.kill()
+            raise
         return code, self.log.read_text()
 
 

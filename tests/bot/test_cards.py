@@ -7,7 +7,7 @@ from itertools import product
 import discord
 import pytest
 
-from bot import cards
+from bot import cards, phrases
 from bot.limits import (
     CHOICE_NAME,
     CONTENT,
@@ -129,7 +129,7 @@ def test_only_the_house_model_is_called_a_rehearsal() -> None:
     [(-1, 0, "0 %"), (0.049, 0, "5 %"), (0.5, 10, "50 %"), (1, 20, "100 %"), (7, 20, "100 %")],
 )
 def test_bar(share: float, filled: int, percent: str) -> None:
-    assert cards.bar(share) == f"{'▰' * filled}{'▱' * (20 - filled)} {percent}"
+    assert phrases.bar(share) == f"{'▰' * filled}{'▱' * (20 - filled)} {percent}"
 
 
 @pytest.mark.parametrize(
@@ -138,7 +138,7 @@ def test_bar(share: float, filled: int, percent: str) -> None:
      (float("inf"), "an unknown time"), (float("nan"), "an unknown time")],
 )  # fmt: skip
 def test_duration(seconds: float, words: str) -> None:
-    assert cards.duration(seconds) == words
+    assert phrases.duration(seconds) == words
 
 
 def test_plan_card_tells_what_it_takes() -> None:
