@@ -54,24 +54,29 @@ async def play(page_url: str, *, epochs: int, seconds: float, say: Callable[[str
         await mara.press(plan, "Start")
         card = await until("progress card", lambda m: JOB in words(m) and "Cancel" in labels(m))
         await until("moving progress", lambda m: m["id"] == card["id"] and words(m) != words(card))
-        result = await until("result", lambda m: bool(m["attachments"]) and job_id in words(m))
-        if not any(user["username"] == "Mara" for user in result["mentions"]):
+        result = await until("result", lambda m: bool(pictures(m)) and job_id in words(m))
+        if not any(user["id"] == mara.me["id"] for user in result["mentions"]):
             raise JourneyFailed("result: it does not mention the one who started the job")
         say("Mara asks Glordon")
         await mara.slash("workshop", "persona-chat", persona=PERSONA, message=QUESTION)
-        await until("persona's answer", lambda m: int(m["id"]) > int(result["id"]) and "Glordon" in words(m))
+        await until("persona's answer", lambda m: m["author"]["username"] == "Glordon")
         messages = mara.messages("workshop")
     return Journey(job_id, time.monotonic() - began, messages)
+
+
+def pictures(message: Message) -> list[str]:
+    """The addresses of the pictures that its embeds show."""
+    return [embed["image"]["url"] for embed in message["embeds"] if "image" in embed]
 
 
 def words(message: Message) -> str:
     """Everything a person reads in a message: author, content, embeds and attachments."""
     parts = [message["author"]["username"], message["content"]]
     for embed in message["embeds"]:
-        parts += [embed.get("title", ""), embed.get("description", ""), embed.get("footer", {}).get("text", "")]
-        parts += [embed.get("author", {}).get("name", "")]
+        parts += [embed.get("author", {}).get("name", ""), embed.get("title", ""), embed.get("description", "")]
         parts += [f"{field['name']}: {field['value']}" for field in embed.get("fields", [])]
-    parts += [f"[{attachment['filename']}]" for attachment in message["attachments"]]
+        parts += [embed.get("footer", {}).get("text", "")]
+    parts += [f"[{url.rsplit('/', 1)[-1]}]" for url in pictures(message)]
     return "\n".join(part for part in parts if part)
 
 
@@ -88,7 +93,7 @@ def labels(message: Message) -> list[str]:
 
 def custom_id(message: Message, label: str) -> str:
     """The custom id of the button with this label."""
-    return next(button["custom_id"] for button in buttons(message) if button.get("label") == label)
+    return str(next(button["custom_id"] for button in buttons(message) if button.get("label") == label))
 
 
 def transcript(messages: list[Message]) -> str:

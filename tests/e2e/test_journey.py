@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from sandbox.journey import custom_id, labels, play, words
+from sandbox.journey import custom_id, labels, pictures, play, words
 from sandbox.visitor import Visitor
 from tests.e2e.conftest import House
 from tests.sandbox.openapi import violations
@@ -28,7 +28,7 @@ async def started(mara: Visitor, job: str, persona: str, epochs: int) -> tuple[s
 
 
 def results(mara: Visitor, job_id: str) -> list[dict]:
-    return [m for m in mara.messages("workshop") if m["attachments"] and job_id in words(m)]
+    return [m for m in mara.messages("workshop") if pictures(m) and job_id in words(m)]
 
 
 async def test_first_journey(house: House) -> None:
@@ -46,7 +46,7 @@ async def test_killed_train_worker_goes_on_and_posts_one_result(house: House) ->
         job_id, card = await started(mara, "killed_worker", "olga", epochs=10)
         await house.kill("train")
         await house.start_again("train")
-        await mara.until(lambda m: bool(m["attachments"]) and job_id in words(m), timeout=SECONDS)
+        await mara.until(lambda m: bool(pictures(m)) and job_id in words(m), timeout=SECONDS)
         await settled(mara, card)
         assert len(results(mara, job_id)) == 1
     steps = [json.loads(line)["step"] for line in metrics(house, job_id)]
@@ -58,7 +58,7 @@ async def test_killed_bot_moves_the_same_card_and_posts_one_result(house: House)
         job_id, card = await started(mara, "killed_bot", "caleb", epochs=10)
         await house.kill("bot")
         await house.start_again("bot")
-        await mara.until(lambda m: bool(m["attachments"]) and job_id in words(m), timeout=SECONDS)
+        await mara.until(lambda m: bool(pictures(m)) and job_id in words(m), timeout=SECONDS)
         await settled(mara, card)
         assert len(results(mara, job_id)) == 1
         cards = [m for m in mara.messages("workshop") if "killed_bot" in words(m) and m["id"] == card["id"]]
