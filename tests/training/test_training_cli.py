@@ -14,17 +14,8 @@ from typer.testing import CliRunner, Result
 
 from training.cli import build
 from training.schema import Hyperparameters, Plan, Report, TrainSpec, UnderstudyError, Workspace
-from training.standin import Recipe, ensure_standin
 
 Run = Callable[..., Result]
-
-TINY = Recipe(hidden=48, intermediate=96, layers=1, heads=2, epochs=1)
-
-
-@pytest.fixture(scope="module")
-def tiny_base() -> Path:
-    """Kept between runs of the suite; its name changes with the data and the recipe it is made from."""
-    return ensure_standin(Path.home() / ".cache" / "understudy", recipe=TINY)
 
 
 @pytest.fixture
@@ -147,19 +138,19 @@ def press_ctrl_c_in_training(artifacts: Path) -> None:
         time.sleep(0.01)
 
 
-def test_a_run_is_planned_stopped_resumed_and_talked_to(workspace: Workspace, tiny_base: Path) -> None:
-    run = runner(workspace.model_copy(update={"base_model": str(tiny_base)}))
+def test_a_run_is_planned_stopped_resumed_and_talked_to(tiny_workspace: Workspace) -> None:
+    run = runner(tiny_workspace)
     job = ["--persona", "glordon", "--epochs", "4"]
     planned = Plan.model_validate_json(run("plan", *job, "--json").stdout)
     assert planned.rehearsal
     assert f"{planned.tokens:,}" in run("plan", *job).stdout
 
-    presser = threading.Thread(target=press_ctrl_c_in_training, args=(workspace.artifact_root,))
+    presser = threading.Thread(target=press_ctrl_c_in_training, args=(tiny_workspace.artifact_root,))
     presser.start()
     stopped = run("train", *job)
     presser.join()
     assert stopped.exit_code == 130, stopped.output
-    (folder,) = (workspace.artifact_root / "runs").iterdir()
+    (folder,) = (tiny_workspace.artifact_root / "runs").iterdir()
     assert f"Go on with: understudy resume {folder.name}" in stopped.stderr
     assert not (folder / "report.json").exists()
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
