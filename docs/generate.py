@@ -27,16 +27,15 @@ HEAD = """\
 CONTAINERS = """
 # --- docker-compose.yml only ---
 
-# Password of the compose file's Redis; it sets REDIS_URL itself. Required there.
+# Password of the compose file's Redis, letters and digits; REDIS_URL is made from it. Required there.
 #REDIS_PASSWORD=
 """
 
 
 def env_example() -> str:
     """One commented line a setting, from the two settings classes."""
-    return (
-        "\n".join([HEAD, *_section("Discord", BotSettings), *_section("Queue, workers and doors", TaskSettings)]) + "\n"
-    )
+    sections = [*_section("Discord", BotSettings), *_section("Queue, workers and doors", TaskSettings)]
+    return "\n".join([HEAD, *sections, CONTAINERS])
 
 
 def _section(title: str, settings: type[BaseSettings]) -> Iterator[str]:

@@ -13,6 +13,9 @@ import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from bot.settings import BotSettings
+from tasks.settings import TaskSettings
+
 ROOT = Path(__file__).resolve().parents[1]
 
 
@@ -87,11 +90,27 @@ def test_profiles_hold_whole_installations() -> None:
     services = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]
     for profile in ("cpu", "gpu"):
         chosen = {name.removesuffix("-cpu") for name, service in services.items() if profile in service["profiles"]}
-        assert chosen == {"redis", "bot", "api", "worker-train", "worker-chat", "worker-prepare"}
+        assert chosen == {"redis", "bot", "worker-train", "worker-chat", "worker-prepare"}
     for name in ("worker-train", "worker-chat"):
         devices = services[name]["deploy"]["resources"]["reservations"]["devices"]
         assert devices[0]["capabilities"] == ["gpu"]
     assert all("healthcheck" in service for service in services.values())
+
+
+def test_each_service_is_given_only_its_own_secrets() -> None:
+    services = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]
+    holders = {"DISCORD_TOKEN": {"bot"}, "API_KEY": {"api"}}
+    for secret, holder in holders.items():
+        assert {name for name, service in services.items() if secret in service.get("environment", {})} == holder
+    assert not any("env_file" in service for service in services.values())
+
+
+def test_services_are_told_settings_that_exist() -> None:
+    services = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]
+    known = {*BotSettings.model_fields, *TaskSettings.model_fields, "hf_home"}
+    for name, service in services.items():
+        told = {variable.lower() for variable in service.get("environment", {})}
+        assert name == "redis" or told <= known, name
 
 
 def test_generated_texts_are_up_to_date() -> None:
