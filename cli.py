@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import secrets
 import signal
 import sys
 import tempfile
@@ -26,7 +25,7 @@ if TYPE_CHECKING:
 
 DEMO_EPOCHS = 4
 JOURNEY_SECONDS = 300.0
-RESTART_AFTER = 2.0
+INTERRUPTED = 130
 
 
 class Worker(StrEnum):
@@ -63,7 +62,7 @@ def demo(
     require_free_port(page_port, "--port")
     _prepare_standin()
     with (
-        _stoppable(),
+        _stoppable(INTERRUPTED if headless else 0),
         tempfile.TemporaryDirectory(prefix="understudy-demo-") as name,
         EmbeddedRedis(Path(name) / "state" / "redis") as redis,
         Group(Path(name) / "logs") as group,
@@ -73,7 +72,7 @@ def demo(
             _play(sandbox.said["page"])
         else:
             typer.echo(f"\nOpen {sandbox.said['page']} and type /finetune start. Ctrl-C stops everything.")
-            group.watch(restart_after=None)
+            group.watch()
 
 
 def _prepare_standin() -> None:
@@ -89,8 +88,7 @@ def _start_demo(group: Group, folder: Path, redis: EmbeddedRedis, page_port: int
     """Start the sandbox, the workers and the bot, all in `folder`; returns the sandbox."""
     from sandbox.people import GUILD_ID
 
-    token = f"sandbox-{secrets.token_hex(16)}"
-    argv = [sys.executable, "-m", "sandbox", "--page-port", str(page_port), "--data", str(folder), "--token", token]
+    argv = [sys.executable, "-m", "sandbox", "--page-port", str(page_port), "--data", str(folder)]
     sandbox = group.start("sandbox", argv, {})
     sandbox.wait_ready(30)
     env = {
@@ -98,7 +96,7 @@ def _start_demo(group: Group, folder: Path, redis: EmbeddedRedis, page_port: int
         "ARTIFACT_ROOT": str(folder / "artifacts"),
         "STATE_DIR": str(folder / "state"),
         "BASE_MODEL": "standin",
-        "DISCORD_TOKEN": token,
+        "DISCORD_TOKEN": sandbox.said["token"],
         "DISCORD_GUILD_IDS": GUILD_ID,
         "DISCORD_TRAINER_ROLE": "Trainer",
         "DISCORD_SANDBOX": sandbox.said["discord"],
@@ -151,12 +149,12 @@ def up() -> None:
         for process in group.processes:
             process.wait_ready(300)
             typer.echo(f"{process.name} is ready")
-        group.watch(restart_after=RESTART_AFTER, tend=redis.revive if redis else None)
+        group.watch(restart=True, tend=redis.revive if redis else None)
 
 
 @contextmanager
-def _stoppable() -> Iterator[None]:
-    """Let SIGTERM stop what is inside as Ctrl-C does, and both without a traceback."""
+def _stoppable(code: int = 0) -> Iterator[None]:
+    """Let SIGTERM stop what is inside as Ctrl-C does, and both without a traceback; then exit with `code`."""
 
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
@@ -166,6 +164,7 @@ def _stoppable() -> Iterator[None]:
         yield
     except KeyboardInterrupt:
         typer.echo("\nStopped.")
+        raise typer.Exit(code) from None
     finally:
         signal.signal(signal.SIGTERM, before)
 
@@ -223,7 +222,7 @@ def api() -> None:
 def doctor(
     alive: Annotated[str | None, typer.Option(help="Only ask whether this process gave a sign of life.")] = None,
 ) -> None:
-    """Check settings, folders, Redis, workers, base model and Discord; each ✗ comes with its fix."""
+    """Check settings, folders, Redis, workers, the card and Discord; each ✗ comes with its fix."""
     import asyncio
 
     import bot.doctor

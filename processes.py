@@ -22,6 +22,12 @@ from training.schema import UnderstudyError
 
 READY = "READY "
 POLL_SECONDS = 0.1
+REFUSED = 2
+FIRST_PAUSE_SECONDS = 2.0
+LONGEST_PAUSE_SECONDS = 60.0
+# A worker that is told to stop writes a checkpoint first.
+GRACE_SECONDS = 75.0
+LOG_BYTES = 16 * 2**20
 
 
 class ProcessFailed(UnderstudyError):
@@ -47,10 +53,16 @@ class Process:
     said: dict[str, Any] = field(default_factory=dict)
     _child: subprocess.Popen[bytes] | None = None
     _ready: threading.Event = field(default_factory=threading.Event)
+    _started_at: float = 0.0
+    _ended_at: float | None = None
+    _pause: float = FIRST_PAUSE_SECONDS / 2
 
     def start(self) -> None:
         """Start the child in a session of its own, so that Ctrl-C reaches only the parent, which stops it in order."""
         self._ready.clear()
+        self._started_at, self._ended_at = time.monotonic(), None
+        if self.log.exists() and self.log.stat().st_size > LOG_BYTES:
+            self.log.replace(self.log.with_suffix(".old.log"))
         self._child = subprocess.Popen(
             self.argv,
             env={**os.environ, **self.env},
@@ -83,6 +95,22 @@ class Process:
         """Whether the child is alive."""
         return self._child is not None and self._child.poll() is None
 
+    @property
+    def exit_code(self) -> int | None:
+        """The child's exit code, once it has ended."""
+        return None if self._child is None else self._child.poll()
+
+    def start_after_pause(self) -> None:
+        """Start the ended child again once its pause is over; the pause doubles while the child ends young."""
+        now = time.monotonic()
+        if self._ended_at is None:
+            young = now - self._started_at < LONGEST_PAUSE_SECONDS
+            self._pause = min(self._pause * 2, LONGEST_PAUSE_SECONDS) if young else FIRST_PAUSE_SECONDS
+            self._ended_at = now
+            print(f"{self.name} ended; it is started again in {self._pause:.0f} s", file=sys.stderr)
+        elif now - self._ended_at >= self._pause:
+            self.start()
+
     def wait_ready(self, seconds: float) -> None:
         """Return once the child has said READY; raises ProcessFailed or ProcessSlow."""
         deadline = time.monotonic() + seconds
@@ -114,7 +142,7 @@ class Process:
 class Group:
     """Processes that live and stop together; a context manager that leaves none behind."""
 
-    def __init__(self, log_dir: Path, grace: float = 20) -> None:
+    def __init__(self, log_dir: Path, grace: float = GRACE_SECONDS) -> None:
         self.log_dir = log_dir
         self.grace = grace
         self.processes: list[Process] = []
@@ -134,10 +162,11 @@ class Group:
         process.start()
         return process
 
-    def watch(self, restart_after: float | None, tend: Callable[[], None] | None = None) -> None:
+    def watch(self, *, restart: bool = False, tend: Callable[[], None] | None = None) -> None:
         """Block until interrupted, calling `tend` often.
 
-        A process that ends is started again after `restart_after` seconds; with None it raises ProcessFailed.
+        With `restart`, a process that ends is started again, after longer and longer pauses. Without it, or where it
+        says by its exit code that it cannot start as it is set up, ProcessFailed is raised.
         """
         while True:
             time.sleep(POLL_SECONDS)
@@ -146,11 +175,9 @@ class Group:
             for process in self.processes:
                 if process.running:
                     continue
-                if restart_after is None:
+                if not restart or process.exit_code == REFUSED:
                     raise ProcessFailed(name=process.name, reason=process.last_line(), log=process.log)
-                print(f"{process.name} ended; starting it again in {restart_after:.0f} s", file=sys.stderr)
-                time.sleep(restart_after)
-                process.start()
+                process.start_after_pause()
 
 
 def require_free_port(port: int, option: str) -> None:

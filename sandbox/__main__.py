@@ -7,12 +7,13 @@ import asyncio
 import errno
 import json
 import logging
+import secrets
 import signal
 import sys
 from pathlib import Path
 
 from sandbox.gateway import PRIVILEGED, Intent
-from sandbox.server import DEFAULT_TOKEN, Sandbox
+from sandbox.server import Sandbox
 
 
 def arguments(given: list[str] | None = None) -> argparse.Namespace:
@@ -20,7 +21,7 @@ def arguments(given: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m sandbox", description="A small Discord on loopback.")
     parser.add_argument("--page-port", type=int, default=0, help="port of the page; 0 takes a free one")
     parser.add_argument("--discord-port", type=int, default=0, help="port for the bot; 0 takes a free one")
-    parser.add_argument("--token", default=DEFAULT_TOKEN, help=f"the one bot token it knows (default {DEFAULT_TOKEN})")
+    parser.add_argument("--token", help="the one bot token it knows; a new one is made and printed if none is given")
     parser.add_argument("--data", type=Path, default=Path(".sandbox"), help="folder for the certificate (ca.pem)")
     parser.add_argument(
         "--intent",
@@ -39,7 +40,7 @@ async def serve(options: argparse.Namespace) -> None:
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     privileged = Intent(sum(Intent[name.upper()] for name in options.intent))
     async with Sandbox(
-        token=options.token,
+        token=options.token or secrets.token_hex(16),
         data_dir=options.data,
         page_port=options.page_port,
         discord_port=options.discord_port,
@@ -48,6 +49,7 @@ async def serve(options: argparse.Namespace) -> None:
         ready = {
             "process": "sandbox",
             "page": sandbox.page_url,
+            "token": sandbox.token,
             "discord": sandbox.discord_url,
             "ca": str(sandbox.ca_path.resolve()),
         }

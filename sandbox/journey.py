@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from sandbox.visitor import Visitor
+import aiohttp
+
+from sandbox.visitor import NoAnswer, Refused, Visitor
 
 JOB = "glordon_v1"
 PERSONA = "glordon"
 QUESTION = "What do you think about the Communiverse?"
+FAILED = "🔴"
+# One look may take as long as the journey; its own limit ends both.
+LONGEST_SECONDS = 86_400.0
 
 Message = dict[str, Any]
 
@@ -30,38 +36,74 @@ class Journey:
 
 
 async def play(page_url: str, *, epochs: int, seconds: float, say: Callable[[str], None]) -> Journey:
-    """Play the journey as the moderator Mara; raises JourneyFailed naming the step that failed within `seconds`."""
+    """Play the journey as the moderator Mara within `seconds`; raises JourneyFailed, naming the step that failed."""
     began = time.monotonic()
-    async with Visitor.connect(page_url, as_user="Mara") as mara:
-
-        async def until(step: str, wanted: Callable[[Message], bool]) -> Message:
-            left = seconds - (time.monotonic() - began)
-            try:
-                return await mara.until(wanted, timeout=max(left, 1))
-            except TimeoutError:
-                raise JourneyFailed(f"{step}: not seen within {seconds:.0f} s") from None
-
-        say(f"Mara types /finetune start job_name:{JOB} persona:{PERSONA} epochs:{epochs}")
-        choices = await mara.autocomplete(
-            "workshop", "finetune", "start", options={"persona": PERSONA[:3]}, focused="persona"
-        )
-        if PERSONA not in [choice["value"] for choice in choices]:
-            raise JourneyFailed(f"autocomplete: {PERSONA} is not among the {len(choices)} personas offered")
-        await mara.slash("workshop", "finetune", "start", job_name=JOB, persona=PERSONA, epochs=epochs)
-        plan = await until("plan card", lambda m: JOB in words(m) and "Start" in labels(m))
-        job_id = custom_id(plan, "Start").rsplit(":", 1)[-1]
-        say("Mara presses Start")
-        await mara.press(plan, "Start")
-        card = await until("progress card", lambda m: JOB in words(m) and "Cancel" in labels(m))
-        await until("moving progress", lambda m: m["id"] == card["id"] and words(m) != words(card))
-        result = await until("result", lambda m: bool(pictures(m)) and job_id in words(m))
-        if not any(user["id"] == mara.me["id"] for user in result["mentions"]):
-            raise JourneyFailed("result: it does not mention the one who started the job")
-        say("Mara asks Glordon")
-        await mara.slash("workshop", "persona-chat", persona=PERSONA, message=QUESTION)
-        await until("persona's answer", lambda m: m["author"]["username"] == "Glordon")
-        messages = mara.messages("workshop")
+    steps = _Steps(epochs, say)
+    try:
+        async with asyncio.timeout(seconds), Visitor.connect(page_url, as_user="Mara") as mara:
+            job_id = await steps.play(mara)
+            messages = mara.messages("workshop")
+    except TimeoutError:
+        raise JourneyFailed(f"{steps.now}: not seen within {seconds:.0f} s") from None
+    except (Refused, NoAnswer, OSError, aiohttp.ClientError) as error:
+        raise JourneyFailed(f"{steps.now}: {error}") from error
     return Journey(job_id, time.monotonic() - began, messages)
+
+
+class _Steps:
+    """The steps in order; `now` is the one that is being played."""
+
+    def __init__(self, epochs: int, say: Callable[[str], None]) -> None:
+        self.now = "opening the page"
+        self._epochs = epochs
+        self._say = say
+
+    async def play(self, mara: Visitor) -> str:
+        """Play all of them; returns the job's id."""
+        await self._choose(mara)
+        job_id = await self._start(mara)
+        await self._watch(mara, job_id)
+        await self._talk(mara)
+        return job_id
+
+    async def _choose(self, mara: Visitor) -> None:
+        self.now = "the personas that are offered"
+        asked = {"persona": PERSONA[:3]}
+        choices = await mara.autocomplete("workshop", "finetune", "start", options=asked, focused="persona")
+        if PERSONA not in [choice["value"] for choice in choices]:
+            raise JourneyFailed(f"{self.now}: {PERSONA} is not among them")
+
+    async def _start(self, mara: Visitor) -> str:
+        self._say(f"Mara types /finetune start job_name:{JOB} persona:{PERSONA} epochs:{self._epochs}")
+        self.now = "the plan card"
+        await mara.slash("workshop", "finetune", "start", job_name=JOB, persona=PERSONA, epochs=self._epochs)
+        plan = await self._seen(mara, lambda m: JOB in words(m) and "Start" in labels(m))
+        self._say("Mara presses Start")
+        await mara.press(plan, "Start")
+        return custom_id(plan, "Start").rsplit(":", 1)[-1]
+
+    async def _watch(self, mara: Visitor, job_id: str) -> None:
+        self.now = "the progress card"
+        card = dict(await self._seen(mara, lambda m: JOB in words(m) and "Cancel" in labels(m)))
+        self.now = "progress on the card"
+        await self._seen(mara, lambda m: m["id"] == card["id"] and words(m) != words(card))
+        self.now = "the result"
+        result = await self._seen(mara, lambda m: bool(pictures(m)) and job_id in words(m))
+        if mara.me["id"] not in [user["id"] for user in result["mentions"]]:
+            raise JourneyFailed(f"{self.now}: it does not mention the one who started the job")
+
+    async def _talk(self, mara: Visitor) -> None:
+        self._say(f"Mara asks {PERSONA}: {QUESTION}")
+        self.now = "the persona's answer"
+        await mara.slash("workshop", "persona-chat", persona=PERSONA, message=QUESTION)
+        await self._seen(mara, lambda m: m["author"]["username"].lower() == PERSONA)
+
+    async def _seen(self, mara: Visitor, wanted: Callable[[Message], bool]) -> Message:
+        """The first message that is wanted; a failed job ends the wait at once."""
+        found = await mara.until(lambda m: wanted(m) or FAILED in words(m), timeout=LONGEST_SECONDS)
+        if not wanted(found):
+            raise JourneyFailed(f"{self.now}: {words(found)}")
+        return found
 
 
 def pictures(message: Message) -> list[str]:

@@ -114,12 +114,16 @@ def uses(path: Path, attribute: str) -> bool:
         ("apply_chat_template", {"training/chat.py"}),
         ("environ", set()),
         ("getenv", set()),
-        ("xadd", {"tasks/store.py"}),
     ],
 )
 def test_said_once(attribute: str, home: set[str]) -> None:
     elsewhere = {name(path) for path in sources("bot", "tasks", "training") if uses(path, attribute)} - home
     assert not elsewhere
+
+
+def test_redis_keys_are_spelled_in_the_store_only() -> None:
+    spelled = {name(path) for path in sources(*STOREYS) if "understudy:" in path.read_text(encoding="utf-8")}
+    assert spelled == {"tasks/store.py"}
 
 
 def test_files_stay_calm() -> None:
