@@ -188,8 +188,7 @@ class Door:
     async def plan(self, spec: TrainSpec, origin: Origin) -> Plan | None:
         """The job's plan, or None while no worker can make one; raises PlanRefused or DoesNotFit."""
         try:
-            if not any(worker.startswith(f"{Queue.PREPARE}/") for worker in await self.client.workers()):
-                return None
+            await self.client.require_worker(Queue.PREPARE)
             plan = await self.client.plan(spec, origin, timeout=PLAN_SECONDS)
         except (RedisAway, WorkersAway):
             return None

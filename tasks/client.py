@@ -146,6 +146,11 @@ class Client:
         """The workers that were there a moment ago, as queue/node."""
         return await self._store.do(store.workers())
 
+    async def require_worker(self, queue: Queue) -> None:
+        """Raise WorkersAway unless a worker of this queue was there a moment ago."""
+        if not any(worker.startswith(f"{queue}/") for worker in await self.workers()):
+            raise WorkersAway(queue=queue, seconds=store.AWAY_SECONDS)
+
     def follow(self, after: str) -> AsyncIterator[tuple[str, Event]]:
         """All events after the cursor ("0-0" is the start), in order, for ever, each with its own cursor."""
         return Follower(self._store).events(after)

@@ -38,11 +38,12 @@ Ending = Report | Plan | ChatReply | Problem | None
 EVENTS = "understudy:events"
 SHIPPED = "*"
 """Stands for a guild where a catalog holds what every guild may choose."""
+AWAY_SECONDS = 10.0
+"""For so long a worker counts as there after it said so."""
 
 _LUA = Path(__file__).with_name("lua")
 _GUILDS = "understudy:guilds"
 _WORKERS = "understudy:workers"
-_AWAY_SECONDS = 10.0
 # Records of training stay; chats and plans are only needed until their door has heard of the end.
 _KEEP_SECONDS = {"train": 0, "chat": 7 * 86_400, "plan": 86_400}
 
@@ -180,7 +181,7 @@ def catalog(guild_id: str) -> Call[Catalog | None]:
 
 def workers() -> Call[list[str]]:
     """The workers that were there a moment ago, as queue/node."""
-    return Call("workers", (EVENTS, _WORKERS), (_us(_AWAY_SECONDS),), list)
+    return Call("workers", (EVENTS, _WORKERS), (_us(AWAY_SECONDS),), list)
 
 
 # --- calls of the workers -------------------------------------------------------------------------------------------
@@ -243,7 +244,7 @@ def ring_due(queue: Queue, pause: float) -> Call[bool]:
 
 def attend(queue: Queue, node: str) -> Call[int]:
     """Say that a worker is there."""
-    return Call("attend", (EVENTS, _WORKERS), (f"{queue}/{node}", _us(_AWAY_SECONDS)), int)
+    return Call("attend", (EVENTS, _WORKERS), (f"{queue}/{node}", _us(AWAY_SECONDS)), int)
 
 
 def publish(guild_id: str, choices: Catalog) -> Call[bool]:

@@ -9,7 +9,7 @@ from bot import cards, choices
 from bot.door import Ask
 from bot.errors import NothingSaid
 from bot.members import TO_TALK, origin_of, require_channel
-from tasks.jobs import new_job
+from tasks.jobs import Queue, new_job
 from training.schema import ChatSpec, Message
 
 LONGEST_MESSAGE = 1500
@@ -30,6 +30,8 @@ async def persona_chat(interaction: Ask, persona: str, message: Range[str, 1, LO
     queue = interaction.client.queue
     catalog = await queue.catalog(origin.guild_id)
     slug = choices.known_persona(catalog, persona)
+    # A job may wait for its worker for days; whoever says something wants an answer now.
+    await queue.require_worker(Queue.CHAT)
     spec = ChatSpec(guild_id=origin.guild_id, persona=slug, messages=(Message(role="user", content=text),))
     await queue.submit(new_job("chat", spec, origin))
     asked = cards.question(interaction.user.display_name, catalog.personas[slug], text)

@@ -68,7 +68,9 @@ class ScriptedWorker:
     async def working(self) -> AsyncIterator[ScriptedWorker]:
         """Publish the catalog and serve plans and chats."""
         await self._store.do(store.publish(store.SHIPPED, CATALOG))
+        await self._attend()
         self._serving = [
+            asyncio.create_task(self._attend_for_ever()),
             asyncio.create_task(self._serve(Queue.PREPARE, self._plan)),
             asyncio.create_task(self._serve(Queue.CHAT, self._answer)),
         ]
@@ -104,6 +106,15 @@ class ScriptedWorker:
 
         await until(wished)
         await self.finish(held, None)
+
+    async def _attend(self) -> None:
+        for queue in Queue:
+            await self._store.do(store.attend(queue, "test"))
+
+    async def _attend_for_ever(self) -> None:
+        while True:
+            await asyncio.sleep(store.AWAY_SECONDS / 5)
+            await self._attend()
 
     async def _claim(self, queue: Queue) -> Claim | None:
         return await self._store.do(store.claim(queue, node=f"{queue}@test", boot="1", lease=LEASE_SECONDS))

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
+import redis.asyncio
 from pydantic import SecretStr
 
 from sandbox.people import GUILD_ID
@@ -16,7 +17,7 @@ from sandbox.server import Sandbox
 from sandbox.visitor import Visitor
 from tasks import store
 from tasks.embedded_redis import EmbeddedRedis
-from tasks.jobs import Catalog
+from tasks.jobs import Catalog, Queue
 from tasks.store import AsyncStore
 from tests.bot.house import BotProcess, environment, is_private
 from tests.conftest import settings_in
@@ -97,7 +98,9 @@ async def test_refused_in_plain_words(name: str, refusals: dict[str, tuple[int, 
 async def first(
     sandbox: Sandbox, redis_server: EmbeddedRedis, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[BotProcess]:
-    """A bot that runs."""
+    """A bot that runs, and no worker at all."""
+    async with redis.asyncio.Redis.from_url(redis_server.url.get_secret_value()) as connection:
+        await connection.flushall()
     bot = bot_of(tmp_path_factory.mktemp("first"), redis_server.url, sandbox)
     await bot.start()
     yield bot
@@ -129,6 +132,21 @@ async def test_what_nobody_foresaw_gets_a_reference(
     log = first.log.read_text()
     assert f"/finetune start failed; reference {reference}" in log
     assert "ValidationError" in log.split(reference)[1]
+
+
+async def test_talk_with_no_worker_to_answer_is_refused_at_once(
+    first: BotProcess, sandbox: Sandbox, redis_server: EmbeddedRedis
+) -> None:
+    queue = AsyncStore(redis_server.url)
+    cast = Catalog(personas={"glordon": "Glordon"}, datasets=(), base_model="standin", rehearsal=True)
+    await queue.do(store.publish(store.SHIPPED, cast))
+    async with Visitor.connect(sandbox.page_url, "Nell") as nell:
+        await nell.slash("tavern", "persona-chat", persona="glordon", message="Is anybody there?")
+        answer = await nell.until(lambda seen: "No chat worker" in seen["content"])
+        assert is_private(answer)
+        assert not any("Is anybody there?" in seen["content"] for seen in nell.messages("tavern"))
+    assert await queue.do(store.claim(Queue.CHAT, node="late@test", boot="1", lease=9)) is None
+    await queue.close()
 
 
 async def test_commands_leave_the_servers_that_are_no_longer_named(first: BotProcess, sandbox: Sandbox) -> None:
