@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from training.schema import Workspace
 
 DEMO_EPOCHS = 4
+DEMO_LOGS = Path(".understudy/demo-logs").absolute()
 JOURNEY_SECONDS = 300.0
 INTERRUPTED = 130
 
@@ -65,7 +66,8 @@ def demo(
         _stoppable(INTERRUPTED if headless else 0),
         tempfile.TemporaryDirectory(prefix="understudy-demo-") as name,
         EmbeddedRedis(Path(name) / "state" / "redis") as redis,
-        Group(Path(name) / "logs") as group,
+        # Not in the folder that goes with the demo: whoever wants to know why it failed needs them.
+        Group(DEMO_LOGS) as group,
     ):
         sandbox = _start_demo(group, Path(name), redis, page_port)
         if headless:
