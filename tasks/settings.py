@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Annotated, Literal, TypeVar
+from urllib.parse import parse_qs, urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError, field_validator
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from redis.connection import parse_url
 
-from tasks.errors import SettingsWrong
+from tasks.errors import FolderUnusable, SettingsWrong
 from training.schema import GuildId, Workspace
 
 SettingsT = TypeVar("SettingsT", bound=BaseSettings)
@@ -31,7 +34,12 @@ class TaskSettings(BaseSettings):
     """Everything the queue's house is told from outside; training gets its share as arguments."""
 
     model_config = SettingsConfigDict(
-        env_file=".env", env_file_encoding="utf-8", env_ignore_empty=True, extra="ignore", frozen=True
+        env_file=".env",
+        env_file_encoding="utf-8",
+        env_ignore_empty=True,
+        extra="ignore",
+        frozen=True,
+        hide_input_in_errors=True,
     )
 
     redis_url: SecretStr | None = Field(
@@ -73,6 +81,10 @@ class TaskSettings(BaseSettings):
     def _is_redis(cls, value: SecretStr | None) -> SecretStr | None:
         if value and not value.get_secret_value().startswith(("redis://", "rediss://")):
             raise ValueError("must start with redis:// or rediss://")
+        if value and not _is_redis_address(value.get_secret_value()):
+            raise ValueError(
+                "must look like redis://:password@host:6379/0, with special characters of the password in % notation"
+            )
         return value
 
     @field_validator("llm_base_url")
@@ -80,6 +92,8 @@ class TaskSettings(BaseSettings):
     def _is_http(cls, value: str | None) -> str | None:
         if value and not value.startswith(("http://", "https://")):
             raise ValueError("must start with http:// or https://")
+        if value and not _has_host(value):
+            raise ValueError("must look like http://host:8000/v1")
         return value
 
     @field_validator("api_key")
@@ -93,6 +107,16 @@ class TaskSettings(BaseSettings):
     def redis_dir(self) -> Path:
         """The embedded Redis' folder."""
         return self.state_dir / "redis"
+
+    def made(self, setting: Literal["STATE_DIR", "ARTIFACT_ROOT"]) -> Path:
+        """One of the folders, made where it was missing and tried by writing to it; raises FolderUnusable."""
+        folder: Path = getattr(self, setting.lower())
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=folder):
+                return folder
+        except OSError as error:
+            raise FolderUnusable(folder=folder, setting=setting, reason=error.strerror or error) from None
 
     def run_dir(self, job_id: str) -> Path:
         """The run folder of one training job."""
@@ -108,6 +132,28 @@ class TaskSettings(BaseSettings):
             allowed_base_models=self.allowed_base_models,
             hf_token=self.hf_token,
         )
+
+
+def _has_host(url: str) -> bool:
+    """Whether an address has a host, and a port that can be one if it has any."""
+    try:
+        parts = urlsplit(url)
+        return bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
+
+
+def _is_redis_address(url: str) -> bool:
+    """Whether redis-py and Celery can both read the address; redis-py alone would take any database for number 0."""
+    try:
+        parse_url(url)
+    except ValueError:
+        return False
+    parts = urlsplit(url)
+    database = parts.path.removeprefix("/")
+    numbered = not database or (database.isascii() and database.isdigit())
+    options = {name.partition("_")[0] for name in parse_qs(parts.query)}  # Celery knows those of TLS only
+    return _has_host(url) and numbered and not parts.fragment and options <= {"ssl"}
 
 
 def load_settings(cls: type[SettingsT]) -> SettingsT:

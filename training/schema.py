@@ -24,7 +24,8 @@ GuildId = Annotated[str, Field(pattern=GUILD_PATTERN)]
 class Noun(BaseModel):
     """A frozen value that crosses a border; unknown keys are refused."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    # What was given may hold a secret, such as the hub's token on its way to a child, and errors end up in logs.
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
 
 # --- what is learnt from -------------------------------------------------------------------------------------------

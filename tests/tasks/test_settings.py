@@ -5,10 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from tasks.errors import SettingsWrong
+from tasks.bell import make_celery
+from tasks.child import Assignment
+from tasks.embedded_redis import EmbeddedRedis, redis_url
+from tasks.errors import FolderUnusable, SettingsWrong
 from tasks.settings import TaskSettings, load_settings
 
 
@@ -42,6 +45,65 @@ def test_every_problem_is_listed_at_once(monkeypatch: pytest.MonkeyPatch) -> Non
     assert "LLM_BASE_URL: must start with http:// or https://." in said
     assert "hunter2" not in said
     assert caught.value.__cause__ is None
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "redis://localhost:abc/0",
+        "redis://[bad",
+        "redis://localhost:0/0",
+        "redis://localhost:70000/0",
+        "redis://localhost:6379/zero",
+        "redis://localhost/0?socket_timeout=soon",
+        "redis://localhost/0?protocol=3",
+        "redis://",
+        "redis://:unquoted#secret@localhost/0",
+    ],
+)
+def test_an_address_that_redis_or_celery_stumbles_over_is_told(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REDIS_URL", address)
+    with pytest.raises(SettingsWrong, match="REDIS_URL: must look like redis://:password@host:6379/0") as caught:
+        load_settings(TaskSettings)
+    assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "redis://redis:6379",
+        "redis://localhost",
+        "rediss://u:%23p@10.0.0.1:6380/3",
+        "rediss://[::1]:6379/0?ssl_cert_reqs=none",
+    ],
+)
+def test_addresses_that_serve_are_taken(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REDIS_URL", address)
+    settings = load_settings(TaskSettings)
+    assert settings.redis_url
+    make_celery(settings.redis_url).connection_for_read()
+
+
+def test_a_folder_that_cannot_be_made_is_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ARTIFACT_ROOT", str(tmp_path / "made" / "on" / "the" / "way"))
+    assert load_settings(TaskSettings).made("ARTIFACT_ROOT").is_dir()
+    (tmp_path / "file").touch()
+    for folder in (Path("/proc/nope"), tmp_path / "file"):
+        monkeypatch.setenv("STATE_DIR", str(folder))
+        settings = load_settings(TaskSettings)
+        with pytest.raises(FolderUnusable, match=f"{folder} cannot be used: .*set STATE_DIR to another folder"):
+            settings.made("STATE_DIR")
+    with pytest.raises(FolderUnusable):
+        redis_url(settings)
+    with pytest.raises(FolderUnusable):
+        EmbeddedRedis(settings.redis_dir).start()
+
+
+def test_an_assignment_that_cannot_be_read_keeps_its_token(tmp_path: Path) -> None:
+    told = {"workspace": {"artifact_root": 7, "hf_token": "hf-tell-no-one"}, "job_id": "x"}
+    with pytest.raises(ValidationError) as caught:
+        Assignment.model_validate(told)
+    assert "tell-no-one" not in str(caught.value)
 
 
 def test_the_env_file_is_read_and_empty_values_are_unset(tmp_path: Path) -> None:
