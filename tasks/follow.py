@@ -29,7 +29,7 @@ class Follower:
         while True:
             try:
                 entries = await self._store.read(after)
-                await self._look_up([record_key(fields["guild"], fields["id"]) for _, fields in entries])
+                await self._look_up([_record(fields) for _, fields in entries])
             except RedisAway as error:
                 if not away:
                     log.warning("%s Following goes on when it is back.", error)
@@ -39,25 +39,40 @@ class Follower:
             away = False
             for cursor, fields in entries:
                 after = cursor
-                job = self._jobs.get(record_key(fields["guild"], fields["id"]))
-                if job is None:
-                    log.warning(
-                        "Event %s is of job %s, whose record has expired; it is passed over.", cursor, fields["id"]
-                    )
-                else:
-                    yield cursor, _event(job, fields)
+                event = self._event(cursor, fields)
+                if event is not None:
+                    yield cursor, event
+
+    def _event(self, cursor: str, fields: dict[str, str]) -> Event | None:
+        """The event of an entry; None, and a line in the log, where it cannot be told."""
+        job = self._jobs.get(_record(fields))
+        if job is None:
+            log.warning("Event %s has no readable record of its job any more; it is passed over.", cursor)
+            return None
+        try:
+            return _event(job, fields)
+        except (ValueError, KeyError):  # one entry that no one can read must not hold up all that come after it
+            log.exception("Event %s cannot be read; it is passed over.", cursor)
+            return None
 
     async def _look_up(self, records: list[str]) -> None:
         unknown = [record for record in dict.fromkeys(records) if record not in self._jobs]
         if unknown:
             for record, raw in zip(unknown, await self._store.recorded(unknown), strict=True):
-                if raw is not None:
-                    self._jobs[record] = Job.model_validate_json(raw)
+                try:
+                    if raw is not None:
+                        self._jobs[record] = Job.model_validate_json(raw)
+                except ValueError:
+                    log.exception("The job of %s cannot be read.", record)
         for record in records:
             if record in self._jobs:
                 self._jobs.move_to_end(record)
         while len(self._jobs) > max(JOBS_REMEMBERED, len(records)):
             self._jobs.popitem(last=False)
+
+
+def _record(fields: dict[str, str]) -> str:
+    return record_key(fields.get("guild", ""), fields.get("id", ""))
 
 
 def _event(job: Job, fields: dict[str, str]) -> Event:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+import redis
 from pydantic import SecretStr
 
+from tasks import store
 from tasks.client import Client
 from tasks.embedded_redis import EmbeddedRedis
 from tasks.errors import JobEnded, NoSuchJob, NoSuchVersion, RedisAway, RedisNotStarted, WorkersAway
-from tasks.jobs import EventKind, JobState, Queue
+from tasks.jobs import Event, EventKind, JobState, Queue
 from tasks.settings import TaskSettings
 from tests.house import GUILD, ORIGIN, door, history, settings_in, train_job, until
 from training.schema import TrainSpec
@@ -82,6 +85,31 @@ async def test_drafts_outlive_the_door_until_they_are_started_or_discarded(task_
         await client.discard(discarded.id, GUILD)
         assert await client.drafted(started.id, GUILD) is None
         assert await client.drafted(discarded.id, GUILD) is None
+
+
+async def test_an_entry_that_no_one_can_read_holds_up_nobody(client: Client, redis_url: SecretStr) -> None:
+    job = train_job("a")
+    with redis.Redis.from_url(redis_url.get_secret_value()) as connection:
+        for fields in ({"guild": GUILD}, {"nothing": "known"}):
+            connection.xadd("understudy:events", fields)
+        await client.submit(job)
+        await client.cancel(job.id, GUILD)
+        broken = {**connection.xrange("understudy:events")[-1][1], b"kind": b"never heard of"}
+        connection.xadd("understudy:events", broken)
+        connection.hset(store.record_key(GUILD, "other"), "job", "{}")
+        connection.xadd("understudy:events", {"guild": GUILD, "id": "other", "kind": "queued"})
+        after = train_job("after")
+        await client.submit(after)
+        async with asyncio.timeout(10):
+            heard = [event.job_id async for _, event in until_heard(client, after.id)]
+    assert heard == [job.id, job.id, after.id]
+
+
+async def until_heard(client: Client, job_id: str) -> AsyncIterator[tuple[str, Event]]:
+    async for cursor, event in client.follow("0-0"):
+        yield cursor, event
+        if event.job_id == job_id:
+            return
 
 
 async def test_unknown_versions_are_told_with_the_choices(client: Client) -> None:
