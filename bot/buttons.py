@@ -14,7 +14,7 @@ from bot.door import Ask
 from bot.errors import NotYourPlan, PlanGone, explain
 from bot.members import origin_of, require_starter, require_trainer
 from tasks.errors import NoSuchJob
-from tasks.jobs import Job
+from tasks.jobs import Job, JobState
 from training.schema import TrainSpec
 
 
@@ -59,6 +59,11 @@ def buttons(job_id: str, *deeds: Deed) -> discord.ui.View:
     return view
 
 
+def card_buttons(job_id: str, state: JobState) -> discord.ui.View | None:
+    """What may be pressed under a job's card, wherever it is shown: nothing once its end is certain."""
+    return None if state.ended or state is JobState.CANCELLING else buttons(job_id, Deed.CANCEL)
+
+
 async def _start(interaction: Ask, job_id: str) -> None:
     require_trainer(interaction)
     await interaction.response.defer()
@@ -93,8 +98,9 @@ async def _make_live(interaction: Ask, job_id: str) -> None:
     if spec.persona is None or view.version is None:
         raise NoSuchJob(name=job_id)
     await queue.make_live(guild_id, spec.persona, view.version)
-    await interaction.edit_original_response(content=cards.result_text(view, live=True), view=None)
-    await interaction.followup.send(cards.made_live(spec.persona, view.version))
+    catalog = await interaction.client.known_catalog(guild_id)
+    await interaction.edit_original_response(content=cards.result_text(view, True, catalog), view=None)
+    await interaction.followup.send(cards.made_live(spec.persona, view.version, catalog))
 
 
 async def _own_draft(interaction: Ask, job_id: str) -> Job:

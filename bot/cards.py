@@ -8,25 +8,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import discord
-from discord.utils import escape_mentions
 
 from bot.limits import (
     CHOICE_NAME,
-    CONTENT,
     EMBED_DESCRIPTION,
     EMBED_FIELD_NAME,
     EMBED_FIELD_VALUE,
     EMBED_TITLE,
     EMBEDS_IN_ALL,
-    clip,
-    split,
     trim,
     width,
 )
-from bot.phrases import bar, big, count, duration, harmless, nats, percent, span, trend
+from bot.phrases import REHEARSAL, bar, big, count, duration, harmless, nats, percent, span, trend
 from tasks.jobs import Catalog, Event, EventKind, Job, JobState, JobView
 from training.schema import (
-    ChatReply,
     Phase,
     Plan,
     Problem,
@@ -42,8 +37,6 @@ from training.schema import (
 LISTED_JOBS = 15
 FAR_AWAY = 30 * 24 * 3600
 CHART_FILE = "loss.png"
-REHEARSAL = "Rehearsal model: a tiny stand-in made on this machine. It shows how a job goes, not how good talk gets."
-
 START, DISCARD, CANCEL, MAKE_LIVE = "Start", "Discard", "Cancel", "Make live"
 
 _STATES: dict[JobState, tuple[str, str, int]] = {
@@ -77,20 +70,26 @@ _VERDICTS: dict[Verdict, tuple[str, str]] = {
     Verdict.NOT_APPLICABLE: ("➖", "not judged"),
 }
 _WARNINGS: dict[Warned, str] = {
-    Warned.REHEARSAL_MODEL: REHEARSAL,
     Warned.FEW_LINES: "Few lines to learn from: expect an uneven voice.",
     Warned.MANY_EPOCHS: "Many epochs for this little data: it may learn lines by heart.",
 }
 
+
+def sign(state: JobState) -> str:
+    """The coloured sign of a state."""
+    return _STATES[state][0]
+
+
 # --- plans ---------------------------------------------------------------------------------------------------------
 
 
-def plan_card(job: Job, spec: TrainSpec, plan: Plan) -> discord.Embed:
+def plan_card(job: Job, spec: TrainSpec, plan: Plan, catalog: Catalog | None) -> discord.Embed:
     """What a job would take, before it starts; says why where it cannot."""
     title = f"📋 **{_name(spec)}** · plan" if plan.fits else f"🔴 **{_name(spec)}** · does not fit"
     low, high = plan.seconds
     lines = [
-        _asked(spec),
+        _asked(spec, catalog),
+        *_rehearsed(plan.rehearsal),
         f"Base model {harmless(plan.base_model, 120)} on {harmless(plan.device, 60)}",
         f"{count(plan.examples, 'training conversation')} · {plan.held_out:,} held out · "
         f"{count(plan.tokens, 'token')} · {count(plan.steps, 'step')}",
@@ -100,14 +99,14 @@ def plan_card(job: Job, spec: TrainSpec, plan: Plan) -> discord.Embed:
     if not plan.fits:
         lines.append("Nothing was started. Choose a smaller base model, or ask for a GPU with more memory.")
     card = _embed(title, lines, _STATES[JobState.QUEUED if plan.fits else JobState.FAILED][2])
-    _add_warnings(card, plan.warnings, plan.rehearsal)
+    _add_warnings(card, plan.warnings)
     card.set_footer(text=f"Job {job.id}")
     return card
 
 
-def refused_card(spec: TrainSpec, problem: Problem) -> discord.Embed:
+def refused_card(spec: TrainSpec, problem: Problem, catalog: Catalog | None) -> discord.Embed:
     """Why a job cannot be planned."""
-    lines = [_asked(spec), "", harmless(problem.sentence, 2000), "", "Nothing was started."]
+    lines = [_asked(spec, catalog), "", harmless(problem.sentence, 2000), "", "Nothing was started."]
     card = _embed(f"🔴 **{_name(spec)}** · cannot start", lines, _STATES[JobState.FAILED][2])
     card.set_footer(text=harmless(problem.code, 80))
     return card
@@ -132,10 +131,7 @@ def job_card(job: Event | JobView, now: float, catalog: Catalog | None) -> disco
     emoji, word, colour = _STATES[job.state]
     if job.state is JobState.RUNNING and job.progress:
         word = _PHASES[job.progress.phase]
-    lines = [_asked(spec)]
-    if _rehearses(job, spec, catalog):
-        lines.append("Rehearsal model")
-    lines += _where_it_stands(job, now)
+    lines = [_asked(spec, catalog), *_rehearsed(_rehearses(job, spec, catalog)), *_where_it_stands(job, now)]
     card = _embed(f"{emoji} **{_name(spec)}** · {word}", lines, colour)
     card.set_footer(text=card_marker(job.job.id))
     return card
@@ -164,7 +160,7 @@ def _where_it_stands(job: Event | JobView, now: float) -> list[str]:
         case JobState.CANCELLING:
             return ["Stopping at the next step."]
         case JobState.FAILED:
-            return [*_reached(job.progress), _problem(job.problem)]
+            return [*_reached(job.progress), problem_text(job.problem)]
         case JobState.CANCELLED:
             return _reached(job.progress) or ["Cancelled before it began."]
         case JobState.SUCCEEDED:
@@ -185,12 +181,12 @@ def _progress(progress: Progress, now: float) -> list[str]:
     if progress.train_loss is not None:
         start = progress.first_train_loss
         since = f" {trend(start, progress.train_loss)} (start {start:.2f})" if start is not None else ""
-        losses.append(f"Train loss {progress.train_loss:.2f}{since}")
+        losses.append(f"train {progress.train_loss:.2f}{since}")
     if progress.eval_loss is not None:
         best = f", best at step {progress.best_step:,}" if progress.best_step is not None else ""
-        losses.append(f"held-out loss {progress.eval_loss:.2f}{best}")
+        losses.append(f"held-out {progress.eval_loss:.2f}{best}")
     if losses:
-        lines.append(" · ".join(losses))
+        lines.append(f"Loss in nats per token: {' · '.join(losses)}")
     if progress.tokens_per_second:
         lines.append(f"{progress.tokens_per_second:,.0f} tokens/s")
     return lines
@@ -202,7 +198,8 @@ def _reached(progress: Progress | None) -> list[str]:
     return [f"Stopped at step {progress.step:,} of {progress.total_steps:,}."]
 
 
-def _problem(problem: Problem | None) -> str:
+def problem_text(problem: Problem | None) -> str:
+    """Why a job ended badly."""
     return (
         harmless(problem.sentence, 2000)
         if problem
@@ -213,7 +210,7 @@ def _problem(problem: Problem | None) -> str:
 # --- results -------------------------------------------------------------------------------------------------------
 
 
-def result_text(job: Event | JobView, live: bool) -> str:
+def result_text(job: Event | JobView, live: bool, catalog: Catalog | None) -> str:
     """The line above a result, which mentions the starter."""
     spec = _train_spec(job.job)
     user = job.job.origin.user_id
@@ -222,26 +219,26 @@ def result_text(job: Event | JobView, live: bool) -> str:
         return f"{mention}**{_name(spec)}** {_STATES[job.state][1]}."
     if spec.persona is None or job.version is None:
         return f"{mention}**{_name(spec)}** is done."
-    voice = f"{mention}**{harmless(spec.persona, 80)} v{job.version}** is trained"
+    voice = f"{mention}**{persona_name(spec.persona, catalog)} v{job.version}** is trained"
     return f"{voice} and live: try /persona-chat." if live else f"{voice}, and not live yet."
 
 
-def made_live(persona: str, version: int) -> str:
+def made_live(persona: str, version: int, catalog: Catalog | None) -> str:
     """What a channel reads when a version was made live."""
-    return f"🎙️ **{harmless(persona, 80)}** now speaks with v{version}: try /persona-chat."
+    return f"🎙️ **{persona_name(persona, catalog)}** now speaks with v{version}: try /persona-chat."
 
 
-def result_embeds(job: Event | JobView, chart: bool) -> list[discord.Embed]:
+def result_embeds(job: Event | JobView, catalog: Catalog | None, chart: bool) -> list[discord.Embed]:
     """A job's end: what it found, or why it found nothing; `chart`: it is attached as `loss.png`."""
     spec = _train_spec(job.job)
     if job.report is None:
-        return [_without_report(job, spec)]
+        return [_without_report(job, spec, catalog)]
     report = job.report
     emoji, _, colour = _STATES[job.state]
     title = f"{emoji} **{_name(spec)}** · finished in {duration(report.seconds)}"
-    summary = _embed(title, _found(report), colour)
+    summary = _embed(title, [*_rehearsed(report.rehearsal), *_found(report)], colour)
     summary.add_field(name=f"Scorecard: {_VERDICTS[report.verdict][1]}", value=_scorecard(report.lines), inline=False)
-    _add_warnings(summary, report.warnings, report.rehearsal)
+    _add_warnings(summary, report.warnings)
     if chart:
         summary.set_image(url=f"attachment://{CHART_FILE}")
     summary.set_footer(text=result_marker(job.job.id))
@@ -253,7 +250,7 @@ def result_embeds(job: Event | JobView, chart: bool) -> list[discord.Embed]:
 
 def status_embeds(view: JobView, now: float, catalog: Catalog | None) -> list[discord.Embed]:
     """What /finetune status answers."""
-    return [job_card(view, now, catalog)] if view.report is None else result_embeds(view, chart=False)
+    return [job_card(view, now, catalog)] if view.report is None else result_embeds(view, catalog, chart=False)
 
 
 def len_of(embed: discord.Embed) -> int:
@@ -263,9 +260,9 @@ def len_of(embed: discord.Embed) -> int:
     return sum(map(width, texts))
 
 
-def _without_report(job: Event | JobView, spec: TrainSpec) -> discord.Embed:
+def _without_report(job: Event | JobView, spec: TrainSpec, catalog: Catalog | None) -> discord.Embed:
     emoji, word, colour = _STATES[job.state]
-    lines = [_asked(spec), *_where_it_stands(job, job.job.created_at)]
+    lines = [_asked(spec, catalog), *_where_it_stands(job, job.job.created_at)]
     card = _embed(f"{emoji} **{_name(spec)}** · {word}", lines, colour)
     code = f" · {harmless(job.problem.code, 80)}" if job.problem else ""
     card.set_footer(text=result_marker(job.job.id) + code)
@@ -274,7 +271,7 @@ def _without_report(job: Event | JobView, spec: TrainSpec) -> discord.Embed:
 
 def _found(report: Report) -> list[str]:
     fell = trend(report.eval_loss_before, report.eval_loss_after)
-    fit = f"Held-out loss {report.eval_loss_before:.2f} → **{report.eval_loss_after:.2f}** {fell}"
+    fit = f"Held-out loss {report.eval_loss_before:.2f} → **{report.eval_loss_after:.2f}** {fell} nats per token"
     perplexity = f"perplexity {big(report.perplexity_before)} → {big(report.perplexity_after)}"
     peak = f" · peak {report.peak_gib:.1f} GiB" if report.peak_gib else ""
     return [
@@ -295,10 +292,10 @@ def _score(line: ScoreLine) -> str:
     said = harmless(line.explanation, 160)
     if line.value is None:
         return said
-    shown = nats if line.id == "held_out_fit" else percent
+    shown, unit = (nats, " nats") if line.id == "held_out_fit" else (percent, "")
     span = f" ({shown(line.low)} to {shown(line.high)})" if line.low is not None and line.high is not None else ""
     reference = f", human lines {shown(line.reference)}" if line.reference is not None else ""
-    return f"{shown(line.value)}{span}{reference} · {said}".removesuffix(" · ")
+    return f"{shown(line.value)}{unit}{span}{reference} · {said}".removesuffix(" · ")
 
 
 def _samples(samples: Sequence[Sample], version: int | None, room: int) -> discord.Embed:
@@ -320,10 +317,14 @@ def _quoted(text: str) -> str:
     return f"“{said}”" if said else "(said nothing)"
 
 
-def _add_warnings(card: discord.Embed, warnings: Sequence[Warned], rehearsal: bool) -> None:
-    told = dict.fromkeys([*([Warned.REHEARSAL_MODEL] if rehearsal else []), *warnings])
+def _rehearsed(rehearsal: bool) -> list[str]:
+    return [f"{REHEARSAL} It shows how a job goes, not how good talk gets."] if rehearsal else []
+
+
+def _add_warnings(card: discord.Embed, warnings: Sequence[Warned]) -> None:
+    told = [_WARNINGS[warning] for warning in dict.fromkeys(warnings) if warning in _WARNINGS]
     if told:
-        card.add_field(name="Mind", value="\n".join(_WARNINGS[warning] for warning in told), inline=False)
+        card.add_field(name="Mind", value="\n".join(told), inline=False)
 
 
 # --- lists and sentences -------------------------------------------------------------------------------------------
@@ -335,22 +336,22 @@ def job_choice(view: JobView) -> str:
     return trim(f"{emoji} {_train_spec(view.job).job_name} · {word} · {view.job.id}", CHOICE_NAME)
 
 
-def job_list(views: Sequence[JobView]) -> discord.Embed:
+def job_list(views: Sequence[JobView], catalog: Catalog | None) -> discord.Embed:
     """The newest jobs of a server."""
-    lines = [_listed(view) for view in views[:LISTED_JOBS]]
+    lines = [_listed(view, catalog) for view in views[:LISTED_JOBS]]
     if len(views) > LISTED_JOBS:
         lines.append(f"… and {len(views) - LISTED_JOBS} older ones.")
     return _embed("Jobs here", lines or ["None yet. Begin with /finetune start."], _STATES[JobState.RUNNING][2])
 
 
-def _listed(view: JobView) -> str:
+def _listed(view: JobView, catalog: Catalog | None) -> str:
     spec = _train_spec(view.job)
     emoji, word, _ = _STATES[view.state]
     version = f" · v{view.version}" if view.version else ""
     share = ""
     if view.state is JobState.RUNNING and view.progress and view.progress.total_steps:
         share = f" · {percent(view.progress.step / view.progress.total_steps)}"
-    subject = harmless(spec.persona or spec.dataset or "", 60)
+    subject = persona_name(spec.persona, catalog) if spec.persona else harmless(spec.dataset or "", 60)
     return f"{emoji} **{_name(spec)}** · {word}{share} · {subject}{version} · <t:{int(view.job.created_at)}:R>"
 
 
@@ -362,44 +363,19 @@ def cancelling(view: JobView) -> str:
     return f"⚪ **{name}** is being cancelled; its card will say when it has stopped."
 
 
-# --- talk ----------------------------------------------------------------------------------------------------------
-
-
-def question(asker: str, persona: str, text: str) -> str:
-    """What a channel sees of a /persona-chat: who asked whom, and what."""
-    head = f"-# {harmless(asker, 80)} to {harmless(persona, 80)}"
-    quoted = "\n".join(f"> {line}" for line in escape_mentions(text).strip().splitlines())
-    return f"{head}\n{trim(quoted, CONTENT - width(head) - 1)}"
-
-
-def reply_parts(event: Event, as_persona: bool) -> tuple[str, ...]:
-    """The messages that a /persona-chat's end becomes; `as_persona`: they are sent under the persona's own name."""
-    if event.reply is None:
-        return (clip(f"{_STATES[event.state][0]} {_problem(event.problem)}", CONTENT),)
-    reply = event.reply
-    head = f"**{harmless(reply.name, 80)}:** "
-    small = f"\n-# {_voice(reply)}"
-    # An open fence would swallow the line below it. The head is always allowed for, so that the number of parts is
-    # known before it is known who may speak.
-    text = reply.text.strip() + ("\n```" if reply.text.count("```") % 2 else "")
-    parts = split(text or "…", CONTENT - width(head) - width(small))
-    first, last = "" if as_persona else head, len(parts) - 1
-    return tuple(f"{first if i == 0 else ''}{part}{small if i == last else ''}" for i, part in enumerate(parts))
-
-
-def _voice(reply: ChatReply) -> str:
-    version = f"v{reply.version}" if reply.version else "untrained: the base model with the character sheet"
-    rehearsal = " · rehearsal model" if reply.rehearsal else ""
-    return f"{harmless(reply.name, 80)} · {version}{rehearsal}"
-
-
 # --- names ---------------------------------------------------------------------------------------------------------
 
 
-def _asked(spec: TrainSpec) -> str:
-    epochs = spec.hyperparameters.epochs
-    parts = [harmless(spec.persona or "", 80), harmless(spec.dataset or "", 200), f"{spec.task_type.value} fine-tuning"]
-    parts.append(f"{epochs} epoch{'' if epochs == 1 else 's'}")
+def persona_name(slug: str, catalog: Catalog | None) -> str:
+    """A persona's name as people read it: the catalog's, else one made of its slug."""
+    known = catalog.personas.get(slug) if catalog else None
+    return harmless(known or slug.replace("-", " ").replace("_", " ").title(), 80)
+
+
+def _asked(spec: TrainSpec, catalog: Catalog | None) -> str:
+    persona = persona_name(spec.persona, catalog) if spec.persona else ""
+    learns_from = harmless(spec.dataset or "", 200)
+    parts = (persona, learns_from, f"{spec.task_type} fine-tuning", count(spec.hyperparameters.epochs, "epoch"))
     return " · ".join(part for part in parts if part)
 
 

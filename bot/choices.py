@@ -5,6 +5,7 @@ Discord does not hold members to what was offered.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable
 
 from discord.app_commands import Choice
@@ -12,12 +13,12 @@ from discord.app_commands import Choice
 from bot import cards
 from bot.door import Ask
 from bot.limits import CHOICE_NAME, CHOICES, trim, width
-from tasks.errors import RedisAway, WorkersAway
+from tasks.errors import RedisAway
 from tasks.jobs import Catalog, JobView
 from training.schema import UnknownDataset, UnknownPersona
 
-# Redis keeps a member who is typing waiting for no more than this; an empty list says that nothing is known yet.
-_AWAY = (RedisAway, WorkersAway)
+# Discord drops choices that come after 3 s; an empty list in time says that nothing is known yet.
+PATIENCE_SECONDS = 2.0
 _PATH_SIGNS = ("/", "~")
 
 
@@ -73,14 +74,16 @@ def _matching(typed: str, offers: Iterable[tuple[str, str]]) -> list[Choice[str]
 
 async def _catalog(interaction: Ask) -> Catalog | None:
     try:
-        return await interaction.client.queue.catalog(str(interaction.guild_id))
-    except _AWAY:
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            return await interaction.client.known_catalog(str(interaction.guild_id))
+    except TimeoutError:
         return None
 
 
 async def _jobs(interaction: Ask) -> list[JobView]:
     try:
-        views = await interaction.client.queue.jobs(str(interaction.guild_id))
-    except _AWAY:
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            views = await interaction.client.queue.jobs(str(interaction.guild_id))
+    except (RedisAway, TimeoutError):
         return []
     return [view for view in views if view.job.kind == "train"]

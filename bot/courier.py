@@ -13,14 +13,13 @@ from io import BytesIO
 import discord
 from discord.utils import time_snowflake
 
-from bot import cards
-from bot.buttons import Deed, buttons
+from bot import cards, talk
+from bot.buttons import Deed, buttons, card_buttons
 from bot.door import Door
 from bot.ledger import Kind, Ledger, Row
 from bot.limits import NONCE
 from bot.voices import Voices
-from tasks.errors import RedisAway, WorkersAway
-from tasks.jobs import Catalog, Event, JobState
+from tasks.jobs import Event
 from training.charts import loss_chart
 from training.schema import TrainSpec
 
@@ -38,20 +37,24 @@ class Courier:
         self._ledger = ledger
         self._voices = Voices(door)
 
-    async def post(self, row: Row) -> str:
-        """Send a row's message; its id. Raises discord.HTTPException, OSError or aiohttp.ClientError."""
+    async def post(self, row: Row, plain: bool) -> str:
+        """Send a row's message; its id. Raises discord.HTTPException, OSError or aiohttp.ClientError.
+
+        plain: as one line of text, without embeds, files or a name of its own, where Discord refused the message.
+        """
         match row.kind:
             case Kind.CARD:
-                return await self._post_card(row)
+                return await self._post_card(row, plain)
             case Kind.RESULT:
-                return await self._post_result(row)
+                return await self._post_result(row, plain)
             case Kind.REPLY:
-                return await self._post_reply(row)
+                return await self._post_reply(row, plain)
 
-    async def edit(self, row: Row, message_id: str) -> None:
+    async def edit(self, row: Row, message_id: str, plain: bool) -> None:
         """Let a card show its newest state."""
         message = self._channel(row).get_partial_message(int(message_id))
-        await message.edit(embed=await self._card(row.event), view=_card_buttons(row.event))
+        text, embed = await self._card(row.event, plain)
+        await message.edit(content=text, embed=embed, view=card_buttons(row.job_id, row.event.state))
 
     async def find(self, row: Row) -> str | None:
         """The id of the message that an interrupted `post` of this row left in the channel, if it got that far."""
@@ -62,27 +65,31 @@ class Courier:
 
     # --- sending ---------------------------------------------------------------------------------------------------
 
-    async def _post_card(self, row: Row) -> str:
+    async def _post_card(self, row: Row, plain: bool) -> str:
+        text, embed = await self._card(row.event, plain)
         sent = await self._channel(row).send(
-            embed=await self._card(row.event),
-            view=_card_buttons(row.event) or discord.utils.MISSING,
+            text,
+            embed=embed or discord.utils.MISSING,
+            view=card_buttons(row.job_id, row.event.state) or discord.utils.MISSING,
             nonce=nonce(row),
         )
         return str(sent.id)
 
-    async def _post_result(self, row: Row) -> str:
+    async def _post_result(self, row: Row, plain: bool) -> str:
         event = row.event
         live = await self._is_live(event)
+        catalog = await self._door.known_catalog(event.job.guild_id)
+        text = cards.result_text(event, live, catalog)
         files = []
-        if event.report is not None and event.report.curve:
+        if not plain and event.report is not None and event.report.curve:
             title = f"{event.report.spec.job_name}: loss"
             picture = await asyncio.to_thread(loss_chart, event.report.curve, title=title)
             files.append(discord.File(BytesIO(picture), cards.CHART_FILE))
         starter = event.job.origin.user_id
         offered = event.version is not None and not live
         sent = await self._channel(row).send(
-            cards.result_text(event, live),
-            embeds=cards.result_embeds(event, chart=bool(files)),
+            f"{text}\n-# {cards.result_marker(row.job_id)}" if plain else text,
+            embeds=[] if plain else cards.result_embeds(event, catalog, chart=bool(files)),
             files=files,
             view=buttons(event.job_id, Deed.LIVE) if offered else discord.utils.MISSING,
             nonce=nonce(row),
@@ -93,13 +100,13 @@ class Courier:
         )
         return str(sent.id)
 
-    async def _post_reply(self, row: Row) -> str:
+    async def _post_reply(self, row: Row, plain: bool) -> str:
         name = row.event.reply.name if row.event.reply else ""
-        webhook = await self._voices.of(int(row.channel_id), name)
+        webhook = None if plain else await self._voices.of(int(row.channel_id), name)
         if webhook is not None:
             try:
                 said = await webhook.send(
-                    cards.reply_parts(row.event, as_persona=True)[row.part],
+                    talk.reply_parts(row.event, as_persona=True)[row.part],
                     username=name,
                     allowed_mentions=discord.AllowedMentions.none(),
                     wait=True,
@@ -109,7 +116,7 @@ class Courier:
                 if error.code != UNKNOWN_WEBHOOK:
                     raise
                 self._voices.forget(int(row.channel_id))
-        sent = await self._channel(row).send(cards.reply_parts(row.event, as_persona=False)[row.part], nonce=nonce(row))
+        sent = await self._channel(row).send(talk.reply_parts(row.event, as_persona=False)[row.part], nonce=nonce(row))
         return str(sent.id)
 
     # --- finding ---------------------------------------------------------------------------------------------------
@@ -126,9 +133,10 @@ class Courier:
     async def _shows(self, message: discord.Message, row: Row) -> bool:
         if row.kind is not Kind.REPLY:
             marker = cards.card_marker(row.job_id) if row.kind is Kind.CARD else cards.result_marker(row.job_id)
-            return any((embed.footer.text or "").split(" · ")[0] == marker for embed in message.embeds)
+            signed = [(embed.footer.text or "").split(" · ")[0] for embed in message.embeds]
+            return marker in [*signed, message.content.rpartition("\n-# ")[2]]
         as_persona = message.webhook_id is not None
-        wanted = cards.reply_parts(row.event, as_persona)[row.part].strip()
+        wanted = talk.reply_parts(row.event, as_persona)[row.part].strip()
         return wanted == (message.content or await self._webhook_content(message, row)).strip()
 
     async def _webhook_content(self, message: discord.Message, row: Row) -> str:
@@ -143,14 +151,10 @@ class Courier:
     def _channel(self, row: Row) -> discord.PartialMessageable:
         return self._door.get_partial_messageable(int(row.channel_id), guild_id=int(row.event.job.guild_id))
 
-    async def _card(self, event: Event) -> discord.Embed:
-        return cards.job_card(event, event.at, await self._catalog(event))
-
-    async def _catalog(self, event: Event) -> Catalog | None:
-        try:
-            return await self._door.queue.catalog(event.job.guild_id)
-        except (RedisAway, WorkersAway):
-            return None
+    async def _card(self, event: Event, plain: bool) -> tuple[str | None, discord.Embed | None]:
+        catalog = await self._door.known_catalog(event.job.guild_id)
+        embed = cards.job_card(event, event.at, catalog)
+        return (f"{embed.title}\n-# {cards.card_marker(event.job_id)}", None) if plain else (None, embed)
 
     async def _is_live(self, event: Event) -> bool:
         if event.version is None or not isinstance(event.job.spec, TrainSpec) or not event.job.spec.persona:
@@ -165,9 +169,3 @@ def nonce(row: Row) -> str:
     if len(made) > NONCE:
         raise ValueError(f"nonce {made!r} is longer than {NONCE}")
     return made
-
-
-def _card_buttons(event: Event) -> discord.ui.View | None:
-    if event.state.ended or event.state is JobState.CANCELLING:
-        return None
-    return buttons(event.job_id, Deed.CANCEL)

@@ -7,6 +7,8 @@ from typing import Any, TypeAlias
 import discord
 
 from tasks.client import Client
+from tasks.errors import RedisAway, WorkersAway
+from tasks.jobs import Catalog
 
 
 class Door(discord.Client):
@@ -16,6 +18,13 @@ class Door(discord.Client):
         super().__init__(intents=intents, **options)
         self.queue = queue
         self.trainer_role = trainer_role
+
+    async def known_catalog(self, guild_id: str) -> Catalog | None:
+        """The server's catalog, for what does without it while nothing is known."""
+        try:
+            return await self.queue.catalog(guild_id)
+        except (RedisAway, WorkersAway):
+            return None
 
 
 Ask: TypeAlias = discord.Interaction[Door]

@@ -7,6 +7,7 @@ exactly once, whatever kills the bot. A row is marked before its message is sent
 
 from __future__ import annotations
 
+import logging
 import sqlite3
 import threading
 import time
@@ -16,7 +17,11 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
+from pydantic import ValidationError
+
 from tasks.jobs import Event
+
+logger = logging.getLogger(__name__)
 
 KEPT_SECONDS = 30 * 24 * 3600
 # A new ledger belongs to a new installation: what older events called for was posted by another, or by nobody.
@@ -74,6 +79,7 @@ class Row:
     message_id: str | None
     attempts: int
     created_at: float
+    refused: bool = False
 
 
 class Ledger:
@@ -122,7 +128,7 @@ class Ledger:
 
     def _want(self, db: sqlite3.Connection, event: Event, kind: Kind, part: int) -> None:
         key = (event.job_id, kind, part)
-        row = db.execute("SELECT event, final FROM outbox WHERE job_id = ? AND kind = ? AND part = ?", key).fetchone()
+        row = db.execute("SELECT * FROM outbox WHERE job_id = ? AND kind = ? AND part = ?", key).fetchone()
         if row is None:
             db.execute(
                 "INSERT INTO outbox (job_id, kind, part, channel_id, event, final, created_at) "
@@ -132,8 +138,8 @@ class Ledger:
             return
         if row["final"]:
             return
-        before = Event.model_validate_json(row["event"])
-        newest = event if event.progress else event.model_copy(update={"progress": before.progress})
+        before = _event(row)
+        newest = event if event.progress or not before else event.model_copy(update={"progress": before.progress})
         # The last state is worth an edit at once; any other waits for the card's slow clock.
         db.execute(
             "UPDATE outbox SET event = ?, final = ?, revision = revision + 1, "
@@ -152,21 +158,19 @@ class Ledger:
     def next(self, channel_id: str, now: float) -> Row | float | None:
         """What the channel is owed next: a row that is due, else the Unix time when one will be, else None.
 
-        Messages are sent in order, so only the first unsent one counts; edits of sent cards may pass it.
+        Messages are sent in order; edits of sent cards may pass, and so may another job's messages where one was
+        refused. A row that this version cannot read is parked.
         """
         with self._transaction() as db:
             rows = db.execute("SELECT * FROM owed WHERE channel_id = ? ORDER BY id", (channel_id,))
-            candidates = []
-            unsent = False
-            for row in rows.fetchall():
-                if row["state"] != "sent":
-                    if unsent:
-                        continue
-                    unsent = True
-                candidates.append(row)
-        for row in candidates:
-            if row["due_at"] <= now:
-                return _row(row)
+            candidates = _may_go(rows.fetchall())
+            for row in candidates:
+                if row["due_at"] > now:
+                    continue
+                event = _event(row)
+                if event is not None:
+                    return _row(row, event)
+                db.execute("UPDATE outbox SET state = 'parked', reason = 'unreadable' WHERE id = ?", (row["id"],))
         return min((float(row["due_at"]) for row in candidates), default=None)
 
     def begin(self, row: Row) -> None:
@@ -181,16 +185,21 @@ class Ledger:
         """
         with self._transaction() as db:
             db.execute(
-                "UPDATE outbox SET state = 'sent', attempts = 0, message_id = :message, shown = :revision, "
+                "UPDATE outbox SET state = 'sent', attempts = 0, reason = NULL, message_id = :message, "
+                "shown = :revision, "
                 "due_at = CASE WHEN final THEN 0 ELSE :not_before END, "
                 "event = CASE WHEN final AND revision = :revision THEN NULL ELSE event END WHERE id = :id",
                 {"message": message_id, "revision": row.revision, "not_before": not_before, "id": row.id},
             )
 
-    def put_off(self, row: Row, until: float) -> None:
-        """Try again later."""
+    def put_off(self, row: Row, until: float, refusal: str | None = None) -> None:
+        """Try again later; `refusal`: why Discord does not take it, where that is what it waits for."""
+        attempts = row.attempts + 1 if row.refused == (refusal is not None) else 1
         with self._transaction() as db:
-            db.execute("UPDATE outbox SET attempts = attempts + 1, due_at = ? WHERE id = ?", (until, row.id))
+            db.execute(
+                "UPDATE outbox SET attempts = ?, due_at = ?, reason = ? WHERE id = ?",
+                (attempts, until, refusal, row.id),
+            )
 
     def park(self, row: Row, reason: str) -> None:
         """Give a row up; the channel's other rows go on."""
@@ -235,17 +244,43 @@ def _position(cursor: str) -> tuple[int, int]:
     return int(milliseconds), int(count or 0)
 
 
-def _row(row: sqlite3.Row) -> Row:
+def _may_go(rows: Sequence[sqlite3.Row]) -> list[sqlite3.Row]:
+    """The rows, of those that one channel is owed, that no earlier one holds up."""
+    going: list[sqlite3.Row] = []
+    refused: set[str] = set()
+    unsent = False
+    for row in rows:
+        if row["state"] != "sent":
+            if unsent or row["job_id"] in refused:
+                continue
+            if row["reason"] is None:
+                unsent = True
+            else:
+                refused.add(row["job_id"])
+        going.append(row)
+    return going
+
+
+def _event(row: sqlite3.Row) -> Event | None:
+    try:
+        return Event.model_validate_json(row["event"])
+    except ValidationError:
+        logger.exception("The ledger's row %s of job %s cannot be read.", row["id"], row["job_id"])
+        return None
+
+
+def _row(row: sqlite3.Row, event: Event) -> Row:
     return Row(
         id=row["id"],
         job_id=row["job_id"],
         kind=Kind(row["kind"]),
         part=row["part"],
         channel_id=row["channel_id"],
-        event=Event.model_validate_json(row["event"]),
+        event=event,
         in_doubt=row["state"] == "sending",
         revision=row["revision"],
         message_id=row["message_id"],
         attempts=row["attempts"],
         created_at=row["created_at"],
+        refused=row["reason"] is not None,
     )

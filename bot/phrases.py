@@ -9,6 +9,8 @@ from discord.utils import escape_markdown, escape_mentions
 from bot.limits import trim
 
 BAR_CELLS = 20
+# Said wherever a model that only rehearses shows: plan, card, result and every answer.
+REHEARSAL = "🎭 **Rehearsal model**: a tiny stand-in made on this machine."
 
 
 def bar(share: float) -> str:
@@ -48,7 +50,7 @@ def big(number: float) -> str:
 
 
 def nats(value: float | None) -> str:
-    """A difference in nats, with its sign."""
+    """A difference in loss, with its sign."""
     return f"{value or 0:+.2f}"
 
 

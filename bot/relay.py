@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import sqlite3
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -11,7 +12,7 @@ from dataclasses import replace
 import aiohttp
 import discord
 
-from bot import cards
+from bot import talk
 from bot.courier import Courier
 from bot.ledger import Kind, Ledger, Row
 from tasks.client import Client
@@ -22,7 +23,13 @@ logger = logging.getLogger(__name__)
 
 RETRY_SECONDS = 1.0
 LONGEST_RETRY_SECONDS = 60.0
+TRIES = 3
+# A channel may be closed for a minute or overnight: 2 s, 4 s, … and then every half hour, for about a day.
+FIRST_REFUSED_SECONDS = 2.0
+LONGEST_REFUSED_SECONDS = 1800.0
+MOST_REFUSALS = 56
 TOO_MANY_OLD_EDITS = 30046
+UNKNOWN_MESSAGE = 10008
 
 
 def wanted(event: Event) -> Sequence[tuple[Kind, int]]:
@@ -32,7 +39,7 @@ def wanted(event: Event) -> Sequence[tuple[Kind, int]]:
     if event.job.kind == "train":
         return [(Kind.CARD, 0), (Kind.RESULT, 0)] if event.state.ended else [(Kind.CARD, 0)]
     if event.job.kind == "chat" and event.state.ended:
-        return [(Kind.REPLY, part) for part in range(len(cards.reply_parts(event, as_persona=True)))]
+        return [(Kind.REPLY, part) for part in range(len(talk.reply_parts(event, as_persona=True)))]
     return ()
 
 
@@ -72,9 +79,26 @@ class Relay:
 
     async def _follow(self) -> None:
         async for cursor, event in self._queue.follow(await asyncio.to_thread(self._ledger.cursor)):
-            rows = wanted(event)
-            if await asyncio.to_thread(self._ledger.ingest, cursor, event, rows) and rows:
+            if await self._take(cursor, event):
                 self._ring(str(event.job.origin.channel_id))
+
+    async def _take(self, cursor: str, event: Event) -> bool:
+        """Take in an event, or pass over it after a few tries; whether its channel is owed something now."""
+        for count in range(1, TRIES + 1):
+            try:
+                rows = wanted(event)
+                return await asyncio.to_thread(self._ledger.ingest, cursor, event, rows) and bool(rows)
+            except sqlite3.OperationalError:
+                # The disk is at fault, not the event: it is read again when the ledger can be written.
+                raise
+            except Exception:
+                logger.exception(
+                    "Event %s of job %s cannot be taken in (try %d of %d).", cursor, event.job_id, count, TRIES
+                )
+                await asyncio.sleep(RETRY_SECONDS)
+        logger.error("Event %s of job %s is passed over.", cursor, event.job_id)
+        await asyncio.to_thread(self._ledger.ingest, cursor, event, ())
+        return False
 
     def _ring(self, channel_id: str) -> None:
         if channel_id not in self._bells:
@@ -98,20 +122,20 @@ class Relay:
             except TimeoutError:
                 continue
 
-    async def _deliver(self, row: Row) -> None:
+    async def _deliver(self, row: Row, plain: bool = False) -> None:
         try:
-            await self._settle(row)
+            await self._settle(row, plain)
         except discord.HTTPException as error:
-            await self._refused(row, error)
+            await self._refused(row, error, plain)
         except (RedisAway, aiohttp.ClientError, TimeoutError, OSError) as error:
             await self._put_off(row, error)
         except Exception as error:
-            logger.exception("%s of job %s cannot be shown; it is given up.", row.kind, row.job_id)
-            await asyncio.to_thread(self._ledger.park, row, repr(error))
+            logger.exception("The %s of job %s cannot be shown.", row.kind, row.job_id)
+            await self._give_in(row, error, plain)
 
-    async def _settle(self, row: Row) -> None:
+    async def _settle(self, row: Row, plain: bool) -> None:
         if row.message_id is not None:
-            await self._courier.edit(row, row.message_id)
+            await self._courier.edit(row, row.message_id, plain)
             await self._shown(row, row.message_id)
             return
         found = await self._courier.find(row) if row.in_doubt else None
@@ -120,20 +144,39 @@ class Relay:
             await self._shown(replace(row, revision=0) if row.kind is Kind.CARD else row, found)
             return
         await asyncio.to_thread(self._ledger.begin, row)
-        await self._shown(row, await self._courier.post(row))
+        await self._shown(row, await self._courier.post(row, plain))
 
     async def _shown(self, row: Row, message_id: str) -> None:
         await asyncio.to_thread(self._ledger.shown, row, message_id, time.time() + self._card_seconds)
 
-    async def _refused(self, row: Row, error: discord.HTTPException) -> None:
+    async def _refused(self, row: Row, error: discord.HTTPException, plain: bool) -> None:
+        refusals = row.attempts if row.refused else 0
         if error.status >= 500 or error.status in (401, 429) or error.code == TOO_MANY_OLD_EDITS:
             await self._put_off(row, error)
-            return
-        log = logger.warning if error.status in (403, 404) else logger.error
-        log("Discord refuses the %s of job %s in channel %s: %s", row.kind, row.job_id, row.channel_id, error)
-        await asyncio.to_thread(self._ledger.park, row, str(error))
+        elif error.status in (403, 404) and error.code != UNKNOWN_MESSAGE and refusals < MOST_REFUSALS:
+            pause = _growing(FIRST_REFUSED_SECONDS, refusals, LONGEST_REFUSED_SECONDS)
+            logger.warning(
+                "Channel %s is closed to the %s of job %s (%s); it is tried again in %.0f s.",
+                row.channel_id, row.kind, row.job_id, error, pause,
+            )  # fmt: skip
+            await asyncio.to_thread(self._ledger.put_off, row, time.time() + pause, str(error))
+        else:
+            logger.error("Discord refuses the %s of job %s in %s: %s", row.kind, row.job_id, row.channel_id, error)
+            await self._give_in(row, error, plain or error.status in (403, 404))
+
+    async def _give_in(self, row: Row, error: Exception, last: bool) -> None:
+        """Say it as plainly as can be, or give the row up if that was its last try."""
+        if last:
+            logger.error("The %s of job %s is given up.", row.kind, row.job_id)
+            await asyncio.to_thread(self._ledger.park, row, repr(error))
+        else:
+            await self._deliver(row, plain=True)
 
     async def _put_off(self, row: Row, error: BaseException) -> None:
-        pause = min(LONGEST_RETRY_SECONDS, RETRY_SECONDS * 2**row.attempts)
+        pause = _growing(RETRY_SECONDS, 0 if row.refused else row.attempts, LONGEST_RETRY_SECONDS)
         logger.warning("The %s of job %s waits %.0f s: %s", row.kind, row.job_id, pause, error or type(error).__name__)
         await asyncio.to_thread(self._ledger.put_off, row, time.time() + pause)
+
+
+def _growing(first: float, tries: int, longest: float) -> float:
+    return min(longest, first * 2.0 ** min(tries, 32))

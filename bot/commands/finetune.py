@@ -10,13 +10,13 @@ from discord import app_commands
 from discord.app_commands import Choice, Range
 
 from bot import cards, choices
-from bot.buttons import Deed, buttons
+from bot.buttons import Deed, buttons, card_buttons
 from bot.door import Ask
 from bot.errors import BadJobName, DatasetNeeded, NotForThisTask, PersonaNeeded
 from bot.limits import trim
 from bot.members import TO_REPORT, origin_of, require_channel, require_starter, require_trainer
-from tasks.errors import NoSuchJob, PlanRefused, RedisAway, WorkersAway
-from tasks.jobs import Catalog, JobView, new_job
+from tasks.errors import NoSuchJob, PlanRefused
+from tasks.jobs import JobView, new_job
 from training.schema import JOB_NAME_PATTERN, Hyperparameters, TaskType, TrainSpec
 
 # No default_member_permissions: Discord hides a command from everyone who lacks them, and the trainer role need not
@@ -69,10 +69,10 @@ async def start(
     try:
         plan = await queue.plan(spec, origin)
     except PlanRefused as refused:
-        await interaction.edit_original_response(embed=cards.refused_card(spec, refused.problem))
+        await interaction.edit_original_response(embed=cards.refused_card(spec, refused.problem, catalog))
         return
     job = new_job("train", spec, origin)
-    card = cards.plan_card(job, spec, plan)
+    card = cards.plan_card(job, spec, plan, catalog)
     if not plan.fits:
         await interaction.edit_original_response(embed=card)
         return
@@ -88,10 +88,8 @@ async def status(interaction: Ask, job: str) -> None:
     guild_id = origin_of(interaction).guild_id
     await interaction.response.defer()
     view = await _training_job(interaction, guild_id, job)
-    embeds = cards.status_embeds(view, time.time(), await _catalog_if_known(interaction, guild_id))
-    await interaction.edit_original_response(
-        embeds=embeds, view=None if view.state.ended else buttons(view.job.id, Deed.CANCEL)
-    )
+    embeds = cards.status_embeds(view, time.time(), await interaction.client.known_catalog(guild_id))
+    await interaction.edit_original_response(embeds=embeds, view=card_buttons(view.job.id, view.state))
 
 
 @finetune.command(name="cancel", description="Stop a job; what it has saved is kept.")
@@ -113,7 +111,8 @@ async def list_jobs(interaction: Ask) -> None:
     guild_id = origin_of(interaction).guild_id
     await interaction.response.defer(ephemeral=True)
     views = [view for view in await interaction.client.queue.jobs(guild_id) if view.job.kind == "train"]
-    await interaction.edit_original_response(embed=cards.job_list(views))
+    catalog = await interaction.client.known_catalog(guild_id)
+    await interaction.edit_original_response(embed=cards.job_list(views, catalog))
 
 
 async def _training_job(interaction: Ask, guild_id: str, named: str) -> JobView:
@@ -122,14 +121,6 @@ async def _training_job(interaction: Ask, guild_id: str, named: str) -> JobView:
     if view.job.kind != "train":
         raise NoSuchJob(name=wanted)
     return view
-
-
-async def _catalog_if_known(interaction: Ask, guild_id: str) -> Catalog | None:
-    """The server's catalog, for what a card says of the house model; a card does without it."""
-    try:
-        return await interaction.client.queue.catalog(guild_id)
-    except (RedisAway, WorkersAway):
-        return None
 
 
 def _require_options(job_name: str, task_type: TaskType, persona: str | None, dataset: str | None) -> None:

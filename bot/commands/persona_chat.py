@@ -5,7 +5,7 @@ from __future__ import annotations
 from discord import app_commands
 from discord.app_commands import Range
 
-from bot import cards, choices
+from bot import choices, talk
 from bot.door import Ask
 from bot.errors import NothingSaid
 from bot.members import TO_TALK, origin_of, require_channel
@@ -34,5 +34,5 @@ async def persona_chat(interaction: Ask, persona: str, message: Range[str, 1, LO
     await queue.require_worker(Queue.CHAT)
     spec = ChatSpec(guild_id=origin.guild_id, persona=slug, messages=(Message(role="user", content=text),))
     await queue.submit(new_job("chat", spec, origin))
-    asked = cards.question(interaction.user.display_name, catalog.personas[slug], text)
+    asked = talk.question(interaction.user.display_name, catalog.personas[slug], text)
     await interaction.edit_original_response(content=asked)

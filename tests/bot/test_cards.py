@@ -7,7 +7,8 @@ from itertools import product
 import discord
 import pytest
 
-from bot import cards, phrases
+from bot import cards, phrases, talk
+from bot.buttons import card_buttons
 from bot.limits import (
     CHOICE_NAME,
     CONTENT,
@@ -73,11 +74,11 @@ def test_running_card_says_where_it_is() -> None:
     card = cards.job_card(event(progress=progress()), 1_800_000_000.5, CATALOG)
     assert card.title == "🔵 **glordon_v1** · training"
     assert (card.description or "").splitlines() == [
-        "glordon · persona fine-tuning · 3 epochs",
-        "Rehearsal model",
+        "Glordon · persona fine-tuning · 3 epochs",
+        f"{phrases.REHEARSAL} It shows how a job goes, not how good talk gets.",
         "▰▰▰▰▰▰▰▰▰▰▱▱▱▱▱▱▱▱▱▱ 50 %",
         "Step 120 of 240 · epoch 1.50 of 3 · ends <t:1800000051:R>",
-        "Train loss 1.41 ▼ (start 2.31) · held-out loss 1.52, best at step 100",
+        "Loss in nats per token: train 1.41 ▼ (start 2.31) · held-out 1.52, best at step 100",
         "1,480 tokens/s",
     ]
     assert card.footer.text == f"Job {JOB_ID}"
@@ -120,7 +121,7 @@ def test_every_phase_has_words(phase: Phase) -> None:
 
 def test_only_the_house_model_is_called_a_rehearsal() -> None:
     for spec, expected in ((train_job(), True), (train_job(base_model="some/model"), False)):
-        assert ("Rehearsal model" in text_of(cards.job_card(event(spec), 0, CATALOG))) is expected
+        assert (phrases.REHEARSAL in text_of(cards.job_card(event(spec), 0, CATALOG))) is expected
     assert "Rehearsal" not in text_of(cards.job_card(event(), 0, None))
 
 
@@ -142,58 +143,85 @@ def test_duration(seconds: float, words: str) -> None:
 
 
 def test_plan_card_tells_what_it_takes() -> None:
-    card = cards.plan_card(train_job(), train_spec(), plan())
+    card = cards.plan_card(train_job(), train_spec(), plan(), CATALOG)
     told = text_of(card)
     for part in ("48 training conversations", "12 held out", "7,212 tokens", "36 steps", "0.4 of 7.5 GiB ✅ fits",
-                 "20 s to 40 s", "Rehearsal model", "standin on cpu"):  # fmt: skip
+                 "20 s to 40 s", phrases.REHEARSAL, "standin on cpu"):  # fmt: skip
         assert part in told
-    refused = cards.plan_card(train_job(), train_spec(), plan(fits=False, peak_gib=17.4))
+    refused = cards.plan_card(train_job(), train_spec(), plan(fits=False, peak_gib=17.4), None)
     assert "does not fit" in (refused.title or "")
     assert "Nothing was started." in text_of(refused)
 
 
 def test_refused_card_gives_the_reason() -> None:
     told = text_of(
-        cards.refused_card(train_spec(), Problem(code="EmptyDataset", sentence="It holds 0 rows. Add some."))
+        cards.refused_card(train_spec(), Problem(code="EmptyDataset", sentence="It holds 0 rows. Add some."), None)
     )
     assert "It holds 0 rows. Add some." in told
     assert "EmptyDataset" in told
 
 
 def test_result_holds_numbers_scorecard_and_samples() -> None:
-    embeds = cards.result_embeds(event(state=JobState.SUCCEEDED, report=report(), version=2), chart=True)
+    embeds = cards.result_embeds(event(state=JobState.SUCCEEDED, report=report(), version=2), None, chart=True)
     told = text_of(*embeds)
     for part in ("finished in 1 min 46 s",
-                 "2.28 → **1.47** ▼", "9.8 → 4.3", "best step 30 of 36", "seed 42", "9f3c77aa",
-                 "Scorecard: passed with a warning", "✅ **Held-out fit** +0.81 (+0.70 to +0.92) · Fits better.",
+                 "2.28 → **1.47** ▼ nats per token", "9.8 → 4.3", "best step 30 of 36", "seed 42", "9f3c77aa",
+                 "Scorecard: passed with a warning", "✅ **Held-out fit** +0.81 nats (+0.70 to +0.92) · Fits better.",
                  "⚠️ **Own voice** 75 % (50 % to 90 %), human lines 88 %", "➖ **Broken replies** Nothing to judge.",
-                 "“Are you an AI?”", "**base** “As a”", "**v2** “Honk.”", cards.REHEARSAL):  # fmt: skip
+                 "“Are you an AI?”", "**base** “As a”", "**v2** “Honk.”", phrases.REHEARSAL):  # fmt: skip
         assert part in told
     assert embeds[0].image.url == "attachment://loss.png"
     assert embeds[0].footer.text == f"Result of job {JOB_ID}"
-    assert told.count(cards.REHEARSAL) == 1
+    assert told.count(phrases.REHEARSAL) == 1
 
 
 @pytest.mark.parametrize(("state", "word"), [(JobState.FAILED, "failed"), (JobState.CANCELLED, "cancelled")])
 def test_ends_without_report(state: JobState, word: str) -> None:
     ended = event(state=state, progress=progress(), problem=Problem(code="X", sentence="Why."))
-    assert cards.result_text(ended, live=False) == f"<@{USER}> **glordon_v1** {word}."
-    (card,) = cards.result_embeds(ended, chart=False)
+    assert cards.result_text(ended, False, CATALOG) == f"<@{USER}> **glordon_v1** {word}."
+    (card,) = cards.result_embeds(ended, CATALOG, chart=False)
     assert "Stopped at step 120 of 240." in text_of(card)
     assert (card.footer.text or "").split(" · ")[0] == cards.result_marker(JOB_ID)
 
 
 def test_result_text_mentions_the_starter_and_says_who_is_live() -> None:
     done = event(state=JobState.SUCCEEDED, report=report(), version=2)
-    assert cards.result_text(done, live=True) == f"<@{USER}> **glordon v2** is trained and live: try /persona-chat."
-    assert cards.result_text(done, live=False).endswith("not live yet.")
-    assert cards.result_text(done.model_copy(update={"version": None}), live=False).endswith("**glordon_v1** is done.")
+    assert cards.result_text(done, True, CATALOG) == f"<@{USER}> **Glordon v2** is trained and live: try /persona-chat."
+    assert cards.result_text(done, False, CATALOG).endswith("not live yet.")
+    nameless = done.model_copy(update={"version": None})
+    assert cards.result_text(nameless, False, CATALOG).endswith("**glordon_v1** is done.")
+
+
+@pytest.mark.parametrize(
+    ("slug", "catalog", "name"),
+    [("glordon", CATALOG, "Glordon"), ("lord-grigon", CATALOG, "Lord Grigon"), ("o_g", None, "O G")],
+)
+def test_personas_go_by_their_names(slug: str, catalog: Catalog | None, name: str) -> None:
+    job = train_job(persona=slug)
+    done = event(job, JobState.SUCCEEDED, report=report(), version=2)
+    assert cards.made_live(slug, 2, catalog) == f"🎙️ **{name}** now speaks with v2: try /persona-chat."
+    assert f"**{name} v2** is trained" in cards.result_text(done, True, catalog)
+    problem = Problem(code="X", sentence="Why.")
+    for card in (
+        cards.plan_card(job, train_spec(persona=slug), plan(), catalog),
+        cards.refused_card(train_spec(persona=slug), problem, catalog),
+        cards.job_card(event(job), 0, catalog),
+        *cards.result_embeds(event(job, JobState.FAILED, problem=problem), catalog, chart=False),
+        cards.job_list([view(job)], catalog),
+    ):
+        assert name in (card.description or "")
+
+
+@pytest.mark.parametrize("state", JobState)
+def test_cancel_is_offered_while_a_job_can_still_be_cancelled(state: JobState) -> None:
+    offered = card_buttons(JOB_ID, state) is not None
+    assert offered is (state in (JobState.QUEUED, JobState.RUNNING, JobState.PAUSED))
 
 
 @pytest.mark.parametrize("text", NASTY, ids=range(len(NASTY)))
 def test_no_input_breaks_a_result(text: str) -> None:
     embeds = cards.result_embeds(
-        event(state=JobState.SUCCEEDED, report=extreme_report(text), version=10**6), chart=True
+        event(state=JobState.SUCCEEDED, report=extreme_report(text), version=10**6), CATALOG, chart=True
     )
     assert_fits(*embeds)
     assert_harmless(text_of(*embeds))
@@ -219,24 +247,24 @@ def test_no_input_breaks_a_plan_a_list_or_a_question(text: str) -> None:
     spec = train_spec(dataset="d" * 400, task_type="mixed")
     strange = plan(base_model=text, device=text, tokens=10**15, seconds=(0, float("inf")), warnings=tuple(Warned))
     shown = (
-        cards.plan_card(train_job(), spec, strange),
-        cards.refused_card(spec, Problem(code=text, sentence=text)),
-        cards.job_list([view(train_job(job_name="J" * 40, dataset="d" * 400, task_type="mixed"))] * 25),
+        cards.plan_card(train_job(), spec, strange, CATALOG),
+        cards.refused_card(spec, Problem(code=text, sentence=text), CATALOG),
+        cards.job_list([view(train_job(job_name="J" * 40, dataset="d" * 400, task_type="mixed"))] * 25, CATALOG),
     )
     for card in shown:
         assert_fits(card)
         assert_harmless(text_of(card))
-    asked = cards.question(text, text, text)
+    asked = talk.question(text, text, text)
     assert width(asked) <= CONTENT
     assert_harmless(asked)
 
 
 def test_job_list() -> None:
-    told = text_of(cards.job_list([view(progress=progress()), view(state=JobState.SUCCEEDED, version=3)]))
-    assert "🔵 **glordon_v1** · running · 50 % · glordon · <t:" in told
-    assert "🟢 **glordon_v1** · done · glordon · v3" in told
-    assert "None yet" in text_of(cards.job_list([]))
-    assert "and 5 older ones" in text_of(cards.job_list([view()] * 20))
+    told = text_of(cards.job_list([view(progress=progress()), view(state=JobState.SUCCEEDED, version=3)], CATALOG))
+    assert "🔵 **glordon_v1** · running · 50 % · Glordon · <t:" in told
+    assert "🟢 **glordon_v1** · done · Glordon · v3" in told
+    assert "None yet" in text_of(cards.job_list([], None))
+    assert "and 5 older ones" in text_of(cards.job_list([view()] * 20, None))
     assert width(cards.job_choice(view(train_job(job_name="J" * 40)))) <= CHOICE_NAME
 
 
@@ -247,30 +275,30 @@ def test_job_names_keep_their_letters() -> None:
 
 def test_replies_say_who_speaks() -> None:
     said = event(chat_job(), JobState.SUCCEEDED, reply=reply())
-    assert cards.reply_parts(said, as_persona=True) == ("Honk.\n-# Glordon · v2 · rehearsal model",)
-    assert cards.reply_parts(said, as_persona=False) == ("**Glordon:** Honk.\n-# Glordon · v2 · rehearsal model",)
+    assert talk.reply_parts(said, as_persona=True) == (f"Honk.\n-# Glordon · v2 · {phrases.REHEARSAL}",)
+    assert talk.reply_parts(said, as_persona=False) == (f"**Glordon:** Honk.\n-# Glordon · v2 · {phrases.REHEARSAL}",)
     untrained = event(chat_job(), JobState.SUCCEEDED, reply=reply(version=None, rehearsal=False))
-    assert cards.reply_parts(untrained, as_persona=True)[0].endswith(
+    assert talk.reply_parts(untrained, as_persona=True)[0].endswith(
         "untrained: the base model with the character sheet"
     )
     failed = event(chat_job(), JobState.FAILED, problem=Problem(code="X", sentence="It is gone. Train again."))
-    assert cards.reply_parts(failed, as_persona=True) == ("🔴 It is gone. Train again.",)
+    assert talk.reply_parts(failed, as_persona=True) == ("🔴 It is gone. Train again.",)
 
 
 @pytest.mark.parametrize("text", NASTY, ids=range(len(NASTY)))
 def test_no_reply_is_too_long_or_empty(text: str) -> None:
     said = event(chat_job(), JobState.SUCCEEDED, reply=reply(text, name="N" * 80))
-    by_persona, by_bot = cards.reply_parts(said, as_persona=True), cards.reply_parts(said, as_persona=False)
+    by_persona, by_bot = talk.reply_parts(said, as_persona=True), talk.reply_parts(said, as_persona=False)
     assert len(by_persona) == len(by_bot) >= 1
     for part in (*by_persona, *by_bot):
         assert 0 < width(part.strip()) <= CONTENT
-    assert by_persona[-1].splitlines()[-1] == f"-# {'N' * 80} · v2 · rehearsal model"
+    assert by_persona[-1].splitlines()[-1] == f"-# {'N' * 80} · v2 · {phrases.REHEARSAL}"
 
 
 def test_the_small_print_stays_outside_an_open_fence() -> None:
-    parts = cards.reply_parts(event(chat_job(), JobState.SUCCEEDED, reply=reply("```py\nx = 1")), as_persona=True)
-    assert parts == ("```py\nx = 1\n```\n-# Glordon · v2 · rehearsal model",)
+    parts = talk.reply_parts(event(chat_job(), JobState.SUCCEEDED, reply=reply("```py\nx = 1")), as_persona=True)
+    assert parts == (f"```py\nx = 1\n```\n-# Glordon · v2 · {phrases.REHEARSAL}",)
 
 
 def test_a_question_is_quoted_line_by_line() -> None:
-    assert cards.question("Nell", "Glordon", "Hello\n@everyone") == "-# Nell to Glordon\n> Hello\n> @\u200beveryone"
+    assert talk.question("Nell", "Glordon", "Hello\n@everyone") == "-# Nell to Glordon\n> Hello\n> @\u200beveryone"

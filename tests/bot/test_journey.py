@@ -12,6 +12,7 @@ import pytest
 import pytest_asyncio
 
 from bot.limits import CONTENT
+from bot.phrases import REHEARSAL
 from sandbox.people import Overwrite, Permission
 from sandbox.visitor import NoAnswer, Refused
 from tasks.embedded_redis import EmbeddedRedis
@@ -125,7 +126,7 @@ async def test_a_second_version_is_made_live_by_its_button(house: House) -> None
         await nell.press(results[1], "Make live")
         await told(nell, "Only members with the role Trainer")
         await mara.press(results[1], "Make live")
-        await nell.until(lambda seen: "questa** now speaks with v2" in words(seen))
+        await nell.until(lambda seen: "**Ambassador Questa** now speaks with v2" in words(seen))
         changed = await mara.until(lambda seen: seen["id"] == results[1]["id"] and not labels(seen))
         assert "v2** is trained and live" in words(changed)
         assert changed["embeds"][0]["title"] == results[1]["embeds"][0]["title"]
@@ -192,7 +193,7 @@ async def test_bad_input_is_answered_with_one_sentence(house: House, options: di
 async def test_a_persona_may_be_named_as_people_say_it(house: House) -> None:
     async with house.visitor("Mara") as mara:
         card = await planned(mara, "by_its_name", persona="Ambassador Questa")
-        assert "questa" in words(card)
+        assert "Ambassador Questa · persona fine-tuning" in words(card)
 
 
 # --- who may -------------------------------------------------------------------------------------------------------
@@ -244,6 +245,11 @@ async def test_only_the_starter_or_a_moderator_cancels(house: House) -> None:
             )
             await how.press(how.message(card["id"]), "Cancel")
             await told(how, f"**{name}** is being cancelled")
+            await how.slash("workshop", "finetune", "status", job=held.job.id)
+            other = await how.until(
+                lambda seen, name=name, own=card["id"]: f"**{name}** · cancelling" in words(seen) and seen["id"] != own
+            )
+            assert labels(other) == []
             await house.worker.until_cancelled(held)
             job_id = held.job.id
             result = await tariq.until(lambda seen, job_id=job_id: f"Result of job {job_id}" in words(seen))
@@ -305,7 +311,7 @@ async def test_a_persona_answers_under_its_own_name(house: House) -> None:
     async with house.visitor("Nell") as nell:
         await nell.slash("tavern", "persona-chat", persona="glordon", message="Who *are* you, @everyone?")
         answer = await nell.until(lambda seen: seen["author"]["username"] == "Glordon")
-        assert answer["content"].endswith("-# Glordon · v2 · rehearsal model")
+        assert answer["content"].endswith(f"-# Glordon · v2 · {REHEARSAL}")
         asked = await nell.until(lambda seen: "-# Nell to Glordon" in words(seen))
         assert "> Who *are* you" in words(asked)
         for seen in (asked, answer):
@@ -332,7 +338,7 @@ async def test_a_name_that_webhooks_refuse_is_spoken_by_the_bot(house: House) ->
         await nell.slash("tavern", "persona-chat", persona="glordon", message="Hello Clyde")
         answer = await nell.until(lambda seen: "-# Clyde" in words(seen))
         assert answer["author"]["username"] == "Understudy"
-        assert answer["content"] == "**Clyde:** Hi.\n-# Clyde · v2 · rehearsal model"
+        assert answer["content"] == f"**Clyde:** Hi.\n-# Clyde · v2 · {REHEARSAL}"
 
 
 async def test_where_webhooks_are_not_allowed_the_bot_speaks(house: House) -> None:

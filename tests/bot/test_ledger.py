@@ -7,6 +7,7 @@ import json
 import multiprocessing
 import os
 import random
+import sqlite3
 import stat
 import time
 from collections.abc import AsyncIterator
@@ -18,7 +19,7 @@ import pytest
 
 from bot.ledger import Kind, Ledger, Row
 from bot.limits import NONCE
-from bot.relay import Relay, wanted
+from bot.relay import TRIES, Relay, wanted
 from tasks.jobs import Event, JobState
 from tests.bot.samples import CHANNEL, chat_job, event, plan, progress, reply, report, train_job
 
@@ -157,6 +158,39 @@ def test_messages_go_out_in_order_and_a_parked_one_lets_others_pass(path: Path) 
     assert owed(ledger).job_id == "bbbbbbbbbbbb"
 
 
+def test_a_refused_message_waits_alone_and_remembers_how_often(path: Path) -> None:
+    ledger = Ledger(path)
+    for count, job_id in enumerate(("aaaaaaaaaaaa", "bbbbbbbbbbbb")):
+        take(ledger, count + 1, event(train_job(job_id), JobState.SUCCEEDED, report=report()))
+    for _ in range(2):
+        ledger.put_off(owed(ledger), 0)
+    assert owed(ledger).attempts == 2
+    for _ in range(3):
+        ledger.put_off(owed(ledger), 0, "403 Forbidden")
+    refused = owed(Ledger(path))
+    assert (refused.job_id, refused.kind, refused.refused, refused.attempts) == ("aaaaaaaaaaaa", Kind.CARD, True, 3)
+    ledger.put_off(refused, time.time() + 100, "403 Forbidden")
+    assert owed(ledger).job_id == "bbbbbbbbbbbb", "another job's card passes"
+    for message_id in ("77", "78"):
+        ledger.shown(owed(ledger), message_id, 0)
+    assert isinstance(ledger.next(CHANNEL, time.time()), float), "its own result does not"
+    ledger.shown(refused, "79", 0)
+    assert (owed(ledger).job_id, owed(ledger).kind) == ("aaaaaaaaaaaa", Kind.RESULT)
+
+
+def test_a_row_that_cannot_be_read_lets_others_pass(path: Path) -> None:
+    ledger = Ledger(path)
+    for count, job_id in enumerate(("aaaaaaaaaaaa", "bbbbbbbbbbbb")):
+        take(ledger, count + 1, event(train_job(job_id)))
+    with sqlite3.connect(path) as other:
+        other.execute("UPDATE outbox SET event = '{}' WHERE job_id = 'aaaaaaaaaaaa'")
+    unsaid = ledger.next(CHANNEL, time.time())
+    assert isinstance(unsaid, float)
+    assert unsaid <= time.time()
+    assert owed(ledger).job_id == "bbbbbbbbbbbb"
+    assert take(ledger, 3, event(train_job("aaaaaaaaaaaa"), progress=progress()))
+
+
 def test_killed_at_every_step(path: Path) -> None:
     """Close and reopen between all steps of a delivery: what is owed is what was not confirmed."""
 
@@ -246,10 +280,10 @@ class FileCourier:
     def __init__(self, path: Path) -> None:
         self._path = path
 
-    async def post(self, row: Row) -> str:
+    async def post(self, row: Row, plain: bool) -> str:
         return await self._write("post", row)
 
-    async def edit(self, row: Row, message_id: str) -> None:
+    async def edit(self, row: Row, message_id: str, plain: bool) -> None:
         await self._write("edit", row)
 
     async def find(self, row: Row) -> str | None:
@@ -312,3 +346,23 @@ def test_a_relay_killed_again_and_again_posts_everything_once(path: Path, tmp_pa
     for talk in ("talk00000000", "talk00000001"):
         assert [line["part"] for line in lines if line["job"] == talk] == [0, 1, 2]
     assert kills >= 3
+
+
+async def test_an_event_that_cannot_be_shown_is_passed_over(
+    path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("bot.relay.RETRY_SECONDS", 0.01)
+    broken = event(chat_job(), JobState.SUCCEEDED, reply=reply().model_copy(update={"text": None}))
+    other = event(train_job("cccccccccccc", OTHER_CHANNEL))
+    ledger, channel = Ledger(path), tmp_path / "channel"
+    relay = Relay(ScriptedQueue([broken, other]), ledger, FileCourier(channel), card_seconds=0.01)  # type: ignore[arg-type]
+    running = asyncio.create_task(relay.run())
+    async with asyncio.timeout(10):
+        while not written(channel):
+            await asyncio.sleep(0.01)
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    assert [line["job"] for line in written(channel)] == ["cccccccccccc"]
+    assert ledger.cursor() == at(2)
+    tries = [record for record in caplog.records if record.exc_info and "cannot be taken in" in record.message]
+    assert len(tries) == TRIES

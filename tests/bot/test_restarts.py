@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
+from sandbox import limits
+from sandbox.people import Overwrite, Permission
 from tasks.embedded_redis import EmbeddedRedis
 from tasks.jobs import Queue
 from tests.bot.house import House, Message, housed, job_of, labels, words
@@ -169,9 +171,25 @@ async def test_words_in_doubt_are_not_said_again(house: House) -> None:
         assert sum("Did you hear me?" in words(seen) for seen in nell.messages("tavern")) == 1
 
 
-async def test_a_closed_channel_holds_up_no_other(house: House) -> None:
-    from sandbox.people import Overwrite, Permission
+async def test_what_discord_refuses_is_said_plainly_and_once(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with house.visitor("Mara") as mara:
+        card = await started(mara, "refused")
+        held = await house.worker.claim()
+        killer = KillAtPost(house, f"Result of job {held.job.id}")
+        monkeypatch.setattr(limits, "EMBED_CHARACTERS", 20)
+        await house.worker.finish(held, report(job_id=held.job.id))
+        await restart_after(house, killer)
+        await settled(house, "Remy")
+        done = mara.message(card["id"])
+        assert (done["embeds"], "🟢 **refused** · done" in done["content"], labels(done)) == ([], True, [])
+        card_line, result = about(mara, held.job.id)
+        assert card_line["id"] == card["id"]
+        assert result["embeds"] == []
+        assert "**Glordon v" in result["content"]
+        assert [user["username"] for user in result["mentions"]] == ["mara"]
 
+
+async def test_a_closed_channel_holds_up_no_other_and_is_told_when_it_opens(house: House) -> None:
     own = house.sandbox.world.guild.bot.id
     async with house.visitor("Mara") as mara:
         await started(mara, "shut_out")
@@ -180,8 +198,7 @@ async def test_a_closed_channel_holds_up_no_other(house: House) -> None:
         await house.worker.finish(held, report(job_id=held.job.id))
         await settled(house, "Quinn")
         house.sandbox.world.set_overwrite("workshop", own, Overwrite())
-        later = await started(mara, "let_in_again")
-        await mara.press(later, "Cancel")
-        await mara.until(lambda seen: f"Result of job {job_of(later)}" in words(seen))
-    assert "Discord refuses the card" in house.bot.log.read_text()
+        await mara.until(lambda seen: f"Result of job {held.job.id}" in words(seen))
+        assert len(about(mara, held.job.id)) == 2
+    assert "is closed to the card of job" in house.bot.log.read_text()
     assert await house.worker._claim(Queue.TRAIN) is None
