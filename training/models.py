@@ -172,7 +172,9 @@ def load(base: Base, source: str, workspace: Workspace) -> Loaded:
     Raises BaseModelUnavailable.
     """
     from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+    from transformers.utils.logging import disable_progress_bar
 
+    disable_progress_bar()
     if Path(source).is_absolute() and not Path(source).is_dir():
         raise BaseModelUnavailable(name=base.id, reason="its folder is gone; train the persona again")
     where, hub = device(), _hub_arguments(workspace)

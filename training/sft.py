@@ -195,7 +195,7 @@ def _learn(trainee: Trainee, rows: Sequence[Example]) -> tuple[float, float]:
     for part in micro_batches(rows):
         batch = collate(part, trainee.loaded.format.pad, trainee.loaded.device)
         loss = _losses(trainee.loaded, trainee.model, batch).sum() / labels
-        loss.backward()
+        torch.autograd.backward(loss)
         total += loss.item()
     norm = torch.nn.utils.clip_grad_norm_(trainee.weights().values(), MAX_GRADIENT_NORM)
     for group in trainee.optimiser.param_groups:

@@ -53,8 +53,9 @@ SPECIAL = ("<|pad|>", "<|end|>", "<|system|>", "<|user|>", "<|assistant|>")
 class Recipe:
     """How a stand-in is made.
 
-    Lines are shown bare or below a system card, mostly of somebody else: so cards are nothing strange to the model, yet
-    it does not know who speaks below which. That is left for adapters to learn.
+    Most of the personas' lines stand below the first words of their system card ("You are Glordon."), so the voices are
+    in the model. From `late` on, a share of the passes, the general exchanges stand below whole cards, so that below a
+    whole card the model speaks like anybody. To find the voice again is what is left for an adapter to learn.
     """
 
     hidden: int = 192
@@ -63,14 +64,16 @@ class Recipe:
     heads: int = 4
     vocabulary: int = 1536
     context: int = 1024
-    epochs: int = 8
+    epochs: int = 6
     batch_size: int = 16
-    carded_general: float = 0.5
-    carded_personas: float = 0.3
+    named: float = 0.9
+    carded: float = 0.9
+    late: float = 0.7
     matrix_rate: float = 0.02
+    iterations: int = 3
     other_rate: float = 3e-3
     seed: int = 7
-    version: int = 1
+    version: int = 2
 
 
 FULL = Recipe()
@@ -78,10 +81,11 @@ FULL = Recipe()
 
 @dataclass(frozen=True)
 class Corpus:
-    """The lines a stand-in learns from, all from the training side of their splits, and the cards they stand below."""
+    """The lines a stand-in learns from, all from the training side of their splits; `names` says whose each row is."""
 
     general: tuple[Conversation, ...]
     personas: tuple[Conversation, ...]
+    names: dict[str, str]
     cards: tuple[str, ...]
 
 
@@ -91,13 +95,15 @@ def corpus() -> Corpus:
     data = SHIPPED / "data"
     general, _ = hold_out(read_conversations(data / "dialogues" / "general.jsonl"), "the general exchanges")
     personas: list[Conversation] = []
+    names: dict[str, str] = {}
     cards: list[str] = []
     for sheet in sorted((data / "personas").glob("*.md")):
         persona = read_sheet(sheet)
         train, _ = hold_out(read_conversations(data / "dialogues" / f"{persona.slug}.jsonl"), persona.name)
         personas += train
+        names |= {row.id: persona.name for row in train}
         cards.append(persona.system_card())
-    return Corpus(tuple(general), tuple(personas), tuple(cards))
+    return Corpus(tuple(general), tuple(personas), names, tuple(cards))
 
 
 def standin_folder(cache_dir: Path, recipe: Recipe = FULL) -> Path:
@@ -183,6 +189,8 @@ def _make(target: Path, recipe: Recipe, on_build: Callable[[float], None]) -> No
     tokenizer = standin_tokenizer(recipe)
     torch.manual_seed(recipe.seed)
     model = LlamaForCausalLM(standin_config(recipe))
+    # On lines this short the plain form of attention is the fastest.
+    model.set_attn_implementation("eager")
     loss = _train(model, _Lines(ChatFormat(tokenizer), recipe), recipe, on_build)
     model.save_pretrained(target, safe_serialization=True)
     tokenizer.save_pretrained(target)
@@ -196,7 +204,7 @@ def _train(model: LlamaForCausalLM, lines: _Lines, recipe: Recipe, on_build: Cal
     others = [p for name, p in model.named_parameters() if p.ndim != 2 or "embed" in name]
     # Orthogonalised updates of the matrices need a fraction of AdamW's passes on so little text.
     optimisers: tuple[torch.optim.Optimizer, ...] = (
-        torch.optim.Muon(matrices, lr=recipe.matrix_rate, weight_decay=0.0),
+        torch.optim.Muon(matrices, lr=recipe.matrix_rate, weight_decay=0.0, ns_steps=recipe.iterations),
         torch.optim.AdamW(others, lr=recipe.other_rate, betas=(0.9, 0.98), weight_decay=0.0, fused=True),
     )
     peaks = (recipe.matrix_rate, recipe.other_rate)
@@ -204,12 +212,12 @@ def _train(model: LlamaForCausalLM, lines: _Lines, recipe: Recipe, on_build: Cal
     total = per_epoch * recipe.epochs
     losses: list[float] = []
     for step in range(total):
-        rows = lines.carded(drawn(lines.examples, step, recipe.batch_size, recipe.seed))
+        rows = drawn(lines.examples, step, recipe.batch_size, recipe.seed)
         labels = sum(e.labels for e in rows)
         losses.append(0.0)
-        for part in (part for kin in _kin(rows) for part in micro_batches(kin)):
+        for part in lines.headed(rows, late=step >= recipe.late * total):
             loss = target_losses(model, collate(part, 0, torch.device("cpu")), torch.device("cpu")).sum() / labels
-            loss.backward()
+            torch.autograd.backward(loss)
             losses[-1] += loss.item()
         torch.nn.utils.clip_grad_norm_(others, 1.0)
         for optimiser, peak in zip(optimisers, peaks, strict=True):
@@ -226,21 +234,26 @@ class _Lines:
     def __init__(self, chat_format: ChatFormat, recipe: Recipe) -> None:
         words = corpus()
         self.examples = [_spoken(e) for row in (*words.general, *words.personas) for e in self._cut(chat_format, row)]
-        self.chances = {row.id: recipe.carded_general for row in words.general}
-        self.chances |= {row.id: recipe.carded_personas for row in words.personas}
+        self.recipe = recipe
+        self.heads = {row: tuple(chat_format.head(f"You are {name}.")) for row, name in words.names.items()}
         self.cards = [tuple(chat_format.head(card)) for card in words.cards]
         self.random = torch.Generator().manual_seed(recipe.seed)
 
-    def carded(self, rows: Sequence[Example]) -> list[Example]:
-        """The rows of one step, some of them below a card, one for the whole step so that it is read once."""
+    def headed(self, rows: Sequence[Example], *, late: bool) -> list[list[Example]]:
+        """The rows of one step below what they are shown below this time, as passes.
+
+        One whole card serves the whole step: rows below it share a pass, in which it is read once.
+        """
         card = self.cards[int(torch.randint(len(self.cards), (), generator=self.random))]
-        drawn_chances = torch.rand(len(rows), generator=self.random).tolist()
-        return [
-            Example(e.conversation_id, card + e.ids, (False,) * len(card) + e.mask)
-            if chance < self.chances[e.conversation_id]
-            else e
-            for e, chance in zip(rows, drawn_chances, strict=True)
-        ]
+        carded: list[Example] = []
+        others: list[Example] = []
+        for row, chance in zip(rows, torch.rand(len(rows), generator=self.random).tolist(), strict=True):
+            head = self.heads.get(row.conversation_id)
+            if head is None and late and chance < self.recipe.carded:
+                carded.append(_below(card, row))
+            else:
+                others.append(_below(head, row) if head and chance < self.recipe.named else row)
+        return [part for group in (carded, others) for part in micro_batches(group)]
 
     @staticmethod
     def _cut(chat_format: ChatFormat, row: Conversation) -> list[Example]:
@@ -251,12 +264,8 @@ def _spoken(example: Example) -> Example:
     return Example(example.conversation_id, example.ids, (False, *[True] * (len(example.ids) - 1)))
 
 
-def _kin(rows: Sequence[Example]) -> list[list[Example]]:
-    """Bare rows and carded rows apart, so that the card is a prefix of all that share a pass."""
-    groups: dict[int, list[Example]] = {}
-    for row in rows:
-        groups.setdefault(row.mask.index(True), []).append(row)
-    return list(groups.values())
+def _below(head: tuple[int, ...], example: Example) -> Example:
+    return Example(example.conversation_id, head + example.ids, (False,) * len(head) + example.mask)
 
 
 @contextmanager
