@@ -1,0 +1,107 @@
+"""Which base models may be used, and what they take."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import LlamaConfig
+
+from training import models
+from training.models import GIB, catalog, choose, load, measure, needed_bytes
+from training.schema import BaseModelNotAllowed, BaseModelUnavailable, PathNotAllowed, Workspace
+from training.standin import standin_config
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Workspace:
+    made = Workspace(
+        artifact_root=tmp_path / "artifacts",
+        dataset_warehouse=tmp_path / "warehouse",
+        cache_dir=tmp_path / "cache",
+        allowed_base_models=("org/extra",),
+    )
+    for folder in ("artifacts/models/own", "artifacts/guilds/2/own", "warehouse/own", "elsewhere/own"):
+        (tmp_path / folder).mkdir(parents=True)
+        (tmp_path / folder / "config.json").write_text("{}")
+    return made
+
+
+def test_the_catalog_reads_and_only_the_stand_in_is_a_rehearsal() -> None:
+    rows = catalog()
+    assert {"standin", "deepseek-ai/deepseek-llm-7b-chat", "mistralai/Mistral-7B-Instruct-v0.2"} <= set(rows)
+    assert [name for name, row in rows.items() if row.rehearsal] == ["standin"]
+    assert all(row.license and row.context >= 1024 for row in rows.values())
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="auto means another model there")
+def test_auto_is_the_stand_in_without_a_gpu(workspace: Workspace) -> None:
+    assert choose(None, workspace).id == "standin"
+    assert choose("Qwen/Qwen3-0.6B", workspace).id == "Qwen/Qwen3-0.6B"
+
+
+def test_what_the_operator_named_is_allowed(workspace: Workspace, tmp_path: Path) -> None:
+    assert choose("org/extra", workspace).id == "org/extra"
+    own = workspace.model_copy(update={"base_model": str(tmp_path / "elsewhere/own")})
+    assert choose(None, own).id == str(tmp_path / "elsewhere/own")
+
+
+def test_folders_are_allowed_under_the_two_roots_only(workspace: Workspace, tmp_path: Path) -> None:
+    assert choose(str(tmp_path / "warehouse/own"), workspace).id == str(tmp_path / "warehouse/own")
+    assert choose(str(tmp_path / "artifacts/models/own"), workspace).id == str(tmp_path / "artifacts/models/own")
+    link = tmp_path / "warehouse/link"
+    link.symlink_to(tmp_path / "elsewhere/own")
+    sly = tmp_path / "warehouse/../elsewhere/own"
+    for path in (tmp_path / "elsewhere/own", link, sly, tmp_path / "artifacts/guilds/2/own"):
+        with pytest.raises(PathNotAllowed):
+            choose(str(path), workspace)
+
+
+def test_anything_else_is_refused_with_the_choices(workspace: Workspace) -> None:
+    with pytest.raises(BaseModelNotAllowed, match=r"evil/model is not allowed here\. Choose one of: standin, .*extra"):
+        choose("evil/model", workspace)
+
+
+@pytest.mark.parametrize("files", [{}, {"config.json": "{}"}, {"config.json": "not json"}])
+def test_a_broken_folder_is_one_sentence(workspace: Workspace, tmp_path: Path, files: dict[str, str]) -> None:
+    folder = tmp_path / "warehouse/broken"
+    folder.mkdir()
+    for name, text in files.items():
+        (folder / name).write_text(text)
+    with pytest.raises(BaseModelUnavailable) as caught:
+        load(choose(str(folder), workspace), str(folder), workspace)
+    assert "\n" not in str(caught.value)
+
+
+def test_pickled_weights_are_never_loaded(tiny_standin: Path, workspace: Workspace, tmp_path: Path) -> None:
+    folder = tmp_path / "warehouse/pickled"
+    folder.mkdir()
+    for file in tiny_standin.iterdir():
+        if file.suffix != ".safetensors":
+            (folder / file.name).write_bytes(file.read_bytes())
+    torch.save({"any": torch.zeros(1)}, folder / "pytorch_model.bin")
+    with pytest.raises(BaseModelUnavailable):
+        load(choose(str(folder), workspace), str(folder), workspace)
+
+
+def test_a_folder_with_a_stand_in_stays_a_rehearsal(tiny_workspace: Workspace) -> None:
+    assert choose(None, tiny_workspace).rehearsal
+    assert models.base_at(tiny_workspace.base_model).id == "standin"
+
+
+def test_sizes_come_from_the_configuration_alone() -> None:
+    shape = measure(standin_config())
+    assert 1_500_000 < shape.parameters < 4_000_000
+    llama_7b = measure(LlamaConfig(vocab_size=32_000))
+    assert llama_7b.parameters == 6_738_415_616
+    assert len(llama_7b.linears) == 32 * 7
+    assert llama_7b.adapter_parameters(16) == 39_976_960
+
+
+def test_memory_grows_with_what_takes_it() -> None:
+    small, big = measure(standin_config()), measure(LlamaConfig(vocab_size=32_000))
+    assert needed_bytes(small, 16, 4096, 2048) < 2 * GIB
+    assert needed_bytes(big, 16, 4096, 2048) > 13 * GIB
+    assert needed_bytes(big, 16, 4096, 2048) < needed_bytes(big, 256, 4096, 2048)
+    assert needed_bytes(small, 16, 4096, 2048) < needed_bytes(small, 16, 8192, 4096)
