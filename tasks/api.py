@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import hmac
 import json
+import re
 import socket
 import sys
-from collections.abc import Awaitable, Callable
-from typing import Annotated, Any
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Annotated
 
 import uvicorn
 from fastapi import APIRouter, Depends, FastAPI, Request, Response
@@ -16,12 +17,15 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from pydantic import Field, ValidationError
+from pydantic_core import ErrorDetails
 
 from tasks.client import Client
+from tasks.complaints import in_words
 from tasks.errors import NoSuchJob, RedisAway, WorkersAway
 from tasks.jobs import JobState, JobView, Origin, Queue, new_job
 from tasks.settings import TaskSettings, load_settings
 from training.schema import (
+    SLUG_PATTERN,
     DoesNotFit,
     Hyperparameters,
     JobName,
@@ -57,7 +61,24 @@ class BodyTooLarge(UnderstudyError):
 
 
 class BadRequest(UnderstudyError):
-    """The request cannot be understood: {reasons}"""
+    """The request cannot be understood: {reasons}."""
+
+
+class PersonaNeeded(UnderstudyError):
+    """A {task_type} job needs a persona. Name it with "persona"."""
+
+
+class DatasetNeeded(UnderstudyError):
+    """A {task_type} job needs data. Name a dataset, or a path that the worker may read, with "dataset_path"."""
+
+
+class NotAPersona(UnderstudyError):
+    """{given} in "dataset_path" is no persona, and a persona job learns from its persona alone.
+    Name the persona with "persona", or choose the task_type mixed, which uses both."""
+
+
+class NotForThisTask(UnderstudyError):
+    """A {task_type} job takes no "{field}". Leave it out, or choose the task_type mixed, which uses both."""
 
 
 class JobKnobs(Noun):
@@ -82,10 +103,13 @@ class StartTraining(Noun):
     hyperparameters: JobKnobs = JobKnobs()
 
     def spec(self, guild_id: str) -> TrainSpec:
-        """The job this body asks for; raises pydantic's ValidationError."""
+        """The job this body asks for; raises pydantic's ValidationError, or what its task lacks or has no use for."""
         persona, dataset = self.persona, self.dataset_path
-        if self.task_type is TaskType.PERSONA and persona is None:
+        if self.task_type is TaskType.PERSONA and persona is None and dataset is not None:
+            if not re.fullmatch(SLUG_PATTERN, dataset):
+                raise NotAPersona(given=dataset)
             persona, dataset = dataset, None
+        self._check(persona, dataset)
         return TrainSpec(
             job_name=self.job_name,
             guild_id=guild_id,
@@ -99,6 +123,25 @@ class StartTraining(Noun):
                 learning_rate=self.hyperparameters.learning_rate,
             ),
         )
+
+    def _check(self, persona: str | None, dataset: str | None) -> None:
+        if self.task_type is not TaskType.DIALOGUE and persona is None:
+            raise PersonaNeeded(task_type=self.task_type)
+        if self.task_type is not TaskType.PERSONA and not dataset:
+            raise DatasetNeeded(task_type=self.task_type)
+        if self.task_type is TaskType.DIALOGUE and persona is not None:
+            raise NotForThisTask(task_type=self.task_type, field="persona")
+        if self.task_type is TaskType.PERSONA and dataset is not None:
+            raise NotForThisTask(task_type=self.task_type, field="dataset_path")
+
+
+# A job's own names for what the body names otherwise.
+_NAMES_IN_BODY = {
+    "epochs": "hyperparameters.num_train_epochs",
+    "batch_size": "hyperparameters.per_device_train_batch_size",
+    "learning_rate": "hyperparameters.learning_rate",
+    "dataset": "dataset_path",
+}
 
 
 class JobAnswer(Noun):
@@ -162,14 +205,16 @@ def refusal(error: UnderstudyError) -> JSONResponse:
     return JSONResponse(content, status_code=STATUS.get(type(error).__name__, 422), headers=headers)
 
 
-def in_plain_words(errors: list[Any]) -> BadRequest:
-    """pydantic's list of complaints as one sentence."""
-    reasons = []
-    for item in errors:
-        where = ".".join(str(part) for part in item["loc"] if part != "body")
-        what = item["msg"].removeprefix("Value error, ")
-        reasons.append(f"{where}: {what}" if where else what)
-    return BadRequest(reasons="; ".join(reasons) + ("" if reasons and reasons[-1].endswith(".") else "."))
+def in_plain_words(errors: Sequence[ErrorDetails]) -> BadRequest:
+    """pydantic's complaints as one sentence."""
+    return BadRequest(reasons="; ".join(f"{_named(detail['loc'])} {in_words(detail)}" for detail in errors))
+
+
+def _named(loc: tuple[int | str, ...]) -> str:
+    """What the request calls the value at a place in it, or in the job made of it."""
+    # A number is a place in text that is not JSON.
+    name = ".".join(part for part in loc if isinstance(part, str) and part != "body")
+    return _NAMES_IN_BODY.get(name, name) or "the body"
 
 
 class Door:
@@ -224,7 +269,8 @@ async def start_training(body: StartTraining, door: Admitted, response: Response
     job = new_job("train", spec, Origin(door="api", guild_id=door.guild_id))
     plan = await door.plan(spec, job.origin)
     await door.client.submit(job)
-    shown = answer(await door.client.show(job.id, door.guild_id), plan)
+    # Nothing may fail from here on: who hears of a failure asks again, and the job is accepted.
+    shown = answer(JobView(job=job, state=JobState.QUEUED), plan)
     response.headers["Location"] = shown.address
     return shown
 
@@ -276,7 +322,7 @@ def make_app(door: Door) -> FastAPI:
 
     @app.exception_handler(RequestValidationError)
     async def malformed(_: Request, error: RequestValidationError) -> JSONResponse:
-        return refusal(in_plain_words(list(error.errors())))
+        return refusal(in_plain_words(error.errors()))
 
     return app
 

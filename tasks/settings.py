@@ -12,6 +12,7 @@ from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from redis.connection import parse_url
 
+from tasks.complaints import in_words
 from tasks.errors import FolderUnusable, SettingsWrong
 from training.schema import GuildId, Workspace
 
@@ -161,7 +162,8 @@ def load_settings(cls: type[SettingsT]) -> SettingsT:
     try:
         return cls()
     except ValidationError as error:
-        problems = [f"\n  {_variable(cls, detail)}: {_words(detail)}." for detail in error.errors(include_input=False)]
+        details = error.errors(include_input=False)
+        problems = [f"\n  {_variable(cls, detail)}: {in_words(detail)}." for detail in details]
         # The original error quotes its input, which may be a secret: it must not travel along.
         raise SettingsWrong(problems="".join(problems)) from None
 
@@ -170,22 +172,3 @@ def _variable(cls: type[BaseSettings], detail: ErrorDetails) -> str:
     name = str(detail["loc"][0]) if detail["loc"] else "settings"
     prefix = cls.model_config.get("env_prefix") or ""
     return (name if name.lower().startswith(prefix.lower()) else prefix + name).upper()
-
-
-def _words(detail: ErrorDetails) -> str:
-    limits = detail.get("ctx", {})
-    plain = {
-        "missing": "is required",
-        "int_parsing": "must be a whole number",
-        "float_parsing": "must be a number",
-        "bool_parsing": "must be true or false",
-        "greater_than_equal": f"must be at least {limits.get('ge')}",
-        "greater_than": f"must be more than {limits.get('gt')}",
-        "less_than_equal": f"must be at most {limits.get('le')}",
-        "less_than": f"must be less than {limits.get('lt')}",
-        "string_too_short": f"must have at least {limits.get('min_length')} characters",
-        "string_too_long": f"must have at most {limits.get('max_length')} characters",
-        "string_pattern_mismatch": "may only hold letters, digits, - and _, at most 40 of them",
-        "value_error": str(limits.get("error", "")),
-    }
-    return plain.get(detail["type"], detail["msg"]).rstrip(".")

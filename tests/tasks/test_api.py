@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import subprocess
 import sys
@@ -13,7 +14,11 @@ import pytest
 from pydantic import SecretStr
 
 from processes import Group
+from tasks.api import Door, make_app
+from tasks.client import Client
 from tasks.embedded_redis import EmbeddedRedis
+from tasks.jobs import Job
+from tests.house import settings_in, until
 
 KEY = "a-key-of-more-than-sixteen-letters"
 BODY = {
@@ -78,16 +83,30 @@ def test_nobody_enters_without_the_key(door: httpx.Client, header: dict[str, str
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        ({"hyperparameters": {"num_train_epochs": 11}}, "epochs"),
-        ({"hyperparameters": {"num_train_epochs": "many"}}, "num_train_epochs"),
-        ({"hyperparameters": {"warp": 9}}, "warp"),
-        ({"job_name": "../../etc"}, "job_name"),
-        ({"job_name": ""}, "job_name"),
-        ({"task_type": "preference"}, "task_type"),
-        ({"task_type": "mixed"}, "persona"),
-        ({"dataset_path": None}, "dataset"),
-        ({"dataset_path": "x" * 401}, "dataset_path"),
-        ({"unknown": 1}, "unknown"),
+        ({"hyperparameters": {"num_train_epochs": 11}}, "hyperparameters.num_train_epochs must be at most 10."),
+        ({"hyperparameters": {"num_train_epochs": "many"}}, "hyperparameters.num_train_epochs must be a whole number."),
+        ({"hyperparameters": {"num_train_epochs": 1.5}}, "hyperparameters.num_train_epochs must be a whole number."),
+        (
+            {"hyperparameters": {"num_train_epochs": 0, "per_device_train_batch_size": 0, "learning_rate": 0}},
+            "hyperparameters.num_train_epochs must be at least 1; hyperparameters.learning_rate must be more than 0; "
+            "hyperparameters.per_device_train_batch_size must be at least 1.",
+        ),
+        ({"hyperparameters": {"learning_rate": "fast"}}, "hyperparameters.learning_rate must be a number."),
+        ({"hyperparameters": {"warp": 9}}, "hyperparameters.warp is not known here."),
+        ({"hyperparameters": 3}, "hyperparameters must be an object with named values."),
+        ({"job_name": "../../etc"}, "job_name must be 1 to 40 letters, digits, - and _, beginning with a letter"),
+        ({"job_name": ""}, "job_name must be 1 to 40 letters"),
+        ({"job_name": 5}, "job_name must be text."),
+        ({"job_name": 5, "unknown": 1}, "job_name must be text; unknown is not known here."),
+        ({"task_type": "preference"}, "task_type must be 'persona', 'dialogue' or 'mixed'."),
+        ({"task_type": "mixed"}, 'A mixed job needs a persona. Name it with "persona".'),
+        ({"task_type": "persona", "dataset_path": None}, "A persona job needs a persona."),
+        ({"task_type": "persona", "dataset_path": "/data/lines.jsonl"}, 'Name the persona with "persona"'),
+        ({"task_type": "persona", "persona": "olga"}, 'A persona job takes no "dataset_path".'),
+        ({"persona": "olga"}, 'A dialogue job takes no "persona".'),
+        ({"persona": "Olga!"}, "persona must be 1 to 40 small letters"),
+        ({"dataset_path": None}, 'with "dataset_path".'),
+        ({"dataset_path": "x" * 401}, "dataset_path must have at most 400 characters."),
     ],
 )
 def test_each_refusal_names_what_to_mend(door: httpx.Client, change: dict[str, object], says: str) -> None:
@@ -95,12 +114,16 @@ def test_each_refusal_names_what_to_mend(door: httpx.Client, change: dict[str, o
     answer = door.post("/finetune/start-training", json=BODY | change)
     assert answer.status_code == 422
     assert says in sentence(answer)
-    assert "Traceback" not in answer.text
+    for inner in ("Traceback", "^[", "Input should"):
+        assert inner not in answer.text
     assert listed(door) == before
 
 
 def test_what_is_not_json_or_too_large_is_refused(door: httpx.Client) -> None:
-    assert door.post("/finetune/start-training", content=b"{").status_code == 422
+    is_json = {"Content-Type": "application/json"}
+    for content, says in ((b"{", "the body is not JSON."), (b"", "the body is required."), (b"[]", "the body must be")):
+        answer = door.post("/finetune/start-training", content=content, headers=is_json)
+        assert (answer.status_code, says in sentence(answer)) == (422, True), answer.text
     assert door.post("/finetune/start-training", content=b" " * 70_000).status_code == 413
     assert door.post("/finetune/start-training", content=(chunk for chunk in [b"{}"])).status_code == 413
 
@@ -119,3 +142,37 @@ def test_a_start_without_key_says_so(tmp_path: Path, redis_url: SecretStr) -> No
     assert asked.returncode == 2
     assert "API_KEY" in asked.stderr
     assert "Traceback" not in asked.stderr
+
+
+class RedisGoes(Client):
+    """A door whose Redis goes away once it has the job."""
+
+    def __init__(self, server: EmbeddedRedis, folder: Path) -> None:
+        super().__init__(settings_in(folder, server.url), folder / "accepted.sqlite3")
+        self._server = server
+
+    async def submit(self, job: Job) -> None:
+        await super().submit(job)
+
+        async def pushed() -> bool:
+            return (await self.jobs(job.guild_id))[0].position is not None
+
+        await until(pushed, "the job in Redis")
+        await asyncio.to_thread(self._server.stop)
+
+
+async def test_an_accepted_job_is_answered_whatever_happens_to_redis(tmp_path: Path) -> None:
+    with EmbeddedRedis(tmp_path / "redis") as server:
+        client = RedisGoes(server, tmp_path)
+        await client.start()
+        transport = httpx.ASGITransport(make_app(Door(client, KEY, "guild-a")))
+        async with httpx.AsyncClient(
+            transport=transport, base_url="http://door", headers={"Authorization": f"Bearer {KEY}"}
+        ) as caller:
+            accepted = await caller.post("/finetune/start-training", json=BODY)
+            assert (accepted.status_code, accepted.json()["state"]) == (202, "QUEUED"), accepted.text
+            assert (await caller.get(accepted.headers["Location"])).status_code == 503
+            await asyncio.to_thread(server.start)
+            jobs = await caller.get("/finetune/jobs")
+            assert [job["id"] for job in jobs.json()["jobs"]] == [accepted.json()["id"]]
+        await client.close()
