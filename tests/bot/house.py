@@ -32,6 +32,7 @@ from training.schema import ChatReply, ChatSpec, Plan, Problem, Progress, Report
 ROOT = Path(__file__).parents[2]
 LEASE_SECONDS = 120.0
 PATIENCE = 20.0
+RATES_REFILL = 6.0
 CATALOG = Catalog(
     personas={"glordon": "Glordon", "questa": "Ambassador Questa"},
     datasets=("general", "lore"),

@@ -17,7 +17,7 @@ from sandbox.people import Overwrite, Permission
 from sandbox.visitor import NoAnswer, Refused
 from tasks.embedded_redis import EmbeddedRedis
 from tasks.jobs import JobState
-from tests.bot.house import CATALOG, PATIENCE, House, Message, housed, is_private, job_of, labels, words
+from tests.bot.house import CATALOG, PATIENCE, RATES_REFILL, House, Message, housed, is_private, job_of, labels, words
 from tests.bot.samples import plan, progress, reply, report
 from tests.sandbox.openapi import violations
 from training.schema import Problem, TrainSpec
@@ -36,6 +36,12 @@ async def house(redis_server: EmbeddedRedis, tmp_path_factory: pytest.TempPathFa
         log = running.bot.log.read_text()
         assert "Traceback" not in log, log
         assert running.sandbox.token not in log
+
+
+@pytest.fixture(autouse=True)
+def rested(house: House) -> None:
+    """No test waits for the rate limits that an earlier one used up."""
+    house.sandbox.clock.advance(RATES_REFILL)
 
 
 def on(name: str, *deeds: str) -> Callable[[Message], bool]:

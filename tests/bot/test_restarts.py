@@ -13,7 +13,7 @@ from sandbox import limits
 from sandbox.people import Overwrite, Permission
 from tasks.embedded_redis import EmbeddedRedis
 from tasks.jobs import Queue
-from tests.bot.house import House, Message, housed, job_of, labels, words
+from tests.bot.house import RATES_REFILL, House, Message, housed, job_of, labels, words
 from tests.bot.samples import progress, reply, report
 from tests.sandbox.openapi import violations
 
@@ -28,6 +28,12 @@ async def house(redis_server: EmbeddedRedis, tmp_path_factory: pytest.TempPathFa
         yield running
         assert violations(running.sandbox.requests) == []
         assert "Traceback" not in running.bot.log.read_text(), running.bot.log.read_text()
+
+
+@pytest.fixture(autouse=True)
+def rested(house: House) -> None:
+    """No test waits for the rate limits that an earlier one used up."""
+    house.sandbox.clock.advance(RATES_REFILL)
 
 
 async def planned(visitor: Any, name: str) -> Message:

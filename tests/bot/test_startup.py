@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -58,16 +57,13 @@ async def sandbox(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[San
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def refusals(
     sandbox: Sandbox, redis_server: EmbeddedRedis, tmp_path_factory: pytest.TempPathFactory
-) -> dict[str, tuple[int, str]]:
-    """The exit code and stderr of every bot that cannot start; all are started at once, since one waits for Redis."""
-
-    async def one(changes: dict[str, str]) -> tuple[int, str]:
-        bot = bot_of(tmp_path_factory.mktemp("bot"), redis_server.url, sandbox, **changes)
-        await bot.launch()
-        return await bot.ends()
-
-    ends = await asyncio.gather(*(one(changes) for changes, _ in REFUSALS.values()))
-    return dict(zip(REFUSALS, ends, strict=True))
+) -> dict[str, BotProcess]:
+    """Every bot that cannot start, just launched: one waits for Redis, and meanwhile the others are tested."""
+    bots = {}
+    for name, (changes, _) in REFUSALS.items():
+        bots[name] = bot_of(tmp_path_factory.mktemp("bot"), redis_server.url, sandbox, **changes)
+        await bots[name].launch()
+    return bots
 
 
 def bot_of(folder: Path, redis_url: SecretStr, sandbox: Sandbox, log: str = "bot.log", **changes: str) -> BotProcess:
@@ -84,19 +80,12 @@ def bot_of(folder: Path, redis_url: SecretStr, sandbox: Sandbox, log: str = "bot
     return BotProcess(env, folder / log)
 
 
-@pytest.mark.parametrize("name", REFUSALS)
-async def test_refused_in_plain_words(name: str, refusals: dict[str, tuple[int, str]]) -> None:
-    code, said = refusals[name]
-    assert code == 2, said
-    for part in REFUSALS[name][1]:
-        assert part in said
-    for secret in ("Traceback", "mistyped-token", "secret-word", "two words"):
-        assert secret not in said
-
-
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def first(
-    sandbox: Sandbox, redis_server: EmbeddedRedis, tmp_path_factory: pytest.TempPathFactory
+    sandbox: Sandbox,
+    redis_server: EmbeddedRedis,
+    refusals: dict[str, BotProcess],
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> AsyncIterator[BotProcess]:
     """A bot that runs, and no worker at all."""
     async with redis.asyncio.Redis.from_url(redis_server.url.get_secret_value()) as connection:
@@ -157,6 +146,16 @@ async def test_commands_leave_the_servers_that_are_no_longer_named(first: BotPro
     assert await everywhere.stop() == 0
     assert {command["name"] for command in synced(sandbox, "")[-1]} == {"finetune", "persona-chat"}
     assert synced(sandbox, "guilds/{guild_id}/")[-1] == []
+
+
+@pytest.mark.parametrize("name", REFUSALS)
+async def test_refused_in_plain_words(name: str, refusals: dict[str, BotProcess]) -> None:
+    code, said = await refusals[name].ends()
+    assert code == 2, said
+    for part in REFUSALS[name][1]:
+        assert part in said
+    for secret in ("Traceback", "mistyped-token", "secret-word", "two words"):
+        assert secret not in said
 
 
 def synced(sandbox: Sandbox, scope: str) -> list[Any]:
