@@ -17,7 +17,7 @@ from huggingface_hub.errors import HfHubHTTPError
 from training import standin
 from training.chat import ChatFormat
 from training.places import SHIPPED
-from training.schema import BaseModelNotAllowed, BaseModelUnavailable, Noun, PathNotAllowed, Workspace
+from training.schema import BaseModelNotAllowed, BaseModelUnavailable, Machine, Noun, PathNotAllowed, Workspace
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel
@@ -82,15 +82,16 @@ def catalog() -> dict[str, Base]:
     return {name: Base(id=name, **row) for name, row in table.items()}
 
 
-def choose(name: str | None, workspace: Workspace) -> Base:
-    """The base model that a run asked for by `name`; None is the operator's own choice.
+def choose(name: str | None, workspace: Workspace, machine: Machine | None = None) -> Base:
+    """The base model that a run on `machine`, else on this one, asked for by `name`; None is the operator's own choice.
 
     The operator may name any hub model or folder; everybody else a catalog row, what the operator allowed, or a folder
     under the artifact root or the warehouse. Raises BaseModelNotAllowed, PathNotAllowed or BaseModelUnavailable.
     """
     wanted = name or workspace.base_model
     if wanted == "auto":
-        wanted = "deepseek-ai/deepseek-llm-7b-chat" if torch.cuda.is_available() else "standin"
+        where = machine.device if machine else device().type
+        wanted = "deepseek-ai/deepseek-llm-7b-chat" if where == "cuda" else standin.ID
     rows = catalog()
     if wanted in rows:
         return rows[wanted]
@@ -127,6 +128,26 @@ def device() -> torch.device:
 def device_name() -> str:
     """The device as people know it."""
     return torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
+
+
+def this_machine() -> Machine:
+    """What this machine trains on. Where it has a card this takes some of its memory, as long as the process lives."""
+    if not torch.cuda.is_available():
+        return without_card()
+    free, total = torch.cuda.mem_get_info()
+    return Machine(
+        device="cuda",
+        name=torch.cuda.get_device_name(),
+        free_gib=free / GIB,
+        total_gib=total / GIB,
+        bf16=torch.cuda.is_bf16_supported(),
+    )
+
+
+def without_card() -> Machine:
+    """This machine as if it had no card; none is looked for."""
+    free, total = _main_memory()
+    return Machine(device="cpu", name="cpu", free_gib=free / GIB, total_gib=total / GIB, bf16=True)
 
 
 def load_format(base: Base, workspace: Workspace) -> ChatFormat:
@@ -184,6 +205,9 @@ def load(base: Base, source: str, workspace: Workspace) -> Loaded:
         model = AutoModelForCausalLM.from_pretrained(
             source, use_safetensors=True, device_map={"": where}, **_weights(shape), **hub
         )
+    if base.rehearsal:
+        # So small a model gains little from a second thread, and loses all where another process wants that core.
+        torch.set_num_threads(1)
     model.requires_grad_(False)
     model.eval()
     return Loaded(base, source, model, ChatFormat(tokenizer), where)
@@ -207,45 +231,47 @@ def measure(config: PretrainedConfig) -> Shape:
     )
 
 
-def in_four_bits(shape: Shape) -> bool:
+def in_four_bits(shape: Shape, machine: Machine) -> bool:
     """Whether the model is loaded as nf4: bf16 weights would take more than 60 % of the card's free memory."""
-    return torch.cuda.is_available() and 2 * shape.parameters > 0.6 * torch.cuda.mem_get_info()[0]
+    return machine.device == "cuda" and 2 * shape.parameters > 0.6 * machine.free_gib * GIB
 
 
-def free_bytes() -> int:
-    """Memory that a run could still take: the card's, or what the operating system would hand out."""
-    if torch.cuda.is_available():
-        return int(torch.cuda.mem_get_info()[0])
+def _main_memory() -> tuple[int, int]:
+    """Bytes that the operating system would hand out, and bytes in all."""
+    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     try:
         lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
-        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:"))
+        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")), total
     except FileNotFoundError:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        return total, total
 
 
-def needed_bytes(shape: Shape, rank: int, tokens: int, labels: int) -> int:
+def needed_bytes(shape: Shape, rank: int, tokens: int, labels: int, machine: Machine | None = None) -> int:
     """Peak memory of a run whose largest pass holds so many tokens and labels: an estimate, not a promise.
 
     Weights as loaded; the adapter in fp32 with gradient, two AdamW moments and the best copy; activations of every
     layer, or of one where they are computed twice; logits in fp32 with their gradient; the libraries themselves.
     """
-    quantised = sum(inputs * outputs for inputs, outputs in shape.linears) if in_four_bits(shape) else 0
-    half = torch.cuda.is_available() or shape.parameters >= BIG_MODEL
+    machine = machine or this_machine()
+    big = shape.parameters >= BIG_MODEL
+    quantised = sum(inputs * outputs for inputs, outputs in shape.linears) if in_four_bits(shape, machine) else 0
+    half = machine.bf16 if machine.device == "cuda" else big
     weights = quantised * 0.56 + (shape.parameters - quantised) * (2 if half else 4)
     adapter = shape.adapter_parameters(rank) * 4 * 5
     width = 2 if half else 4
     layer = tokens * width * (12 * shape.hidden + 4 * shape.intermediate)
-    twice = torch.cuda.is_available() and shape.parameters >= BIG_MODEL
+    twice = machine.device == "cuda" and big
     activations = layer + shape.layers * tokens * width * shape.hidden if twice else shape.layers * layer
     logits = labels * shape.vocabulary * 4 * 2
     return int(weights + adapter + activations + logits + LIBRARIES)
 
 
 def _weights(shape: Shape) -> dict[str, Any]:
-    if not torch.cuda.is_available():
+    machine = this_machine()
+    if machine.device == "cpu":
         return {"dtype": torch.bfloat16 if shape.parameters >= BIG_MODEL else torch.float32}
-    bf16 = torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
-    if not in_four_bits(shape):
+    bf16 = torch.bfloat16 if machine.bf16 else torch.float32
+    if not in_four_bits(shape, machine):
         return {"dtype": bf16}
     from transformers import BitsAndBytesConfig
 

@@ -14,7 +14,7 @@ from training.batches import MICRO_TOKENS, steps_per_epoch
 from training.checkpoints import KEPT
 from training.models import GIB, Base, Shape
 from training.runs import write_json
-from training.schema import Plan, TrainSpec, Workspace
+from training.schema import Machine, Plan, TrainSpec, Workspace
 
 PACE_FILE = "pace.json"
 PROBE_SECONDS = 0.2
@@ -25,14 +25,16 @@ AROUND_SECONDS = (10.0, 60.0)
 """Making a stand-in; loading, asking and scoring around the training of one run."""
 
 
-def plan(spec: TrainSpec, *, workspace: Workspace) -> Plan:
+def plan(spec: TrainSpec, *, workspace: Workspace, machine: Machine | None = None) -> Plan:
     """Count the run's tokens and steps, and estimate its time and memory; nothing is trained or written.
 
-    Seconds come from the last run of the same base model on this machine's device, else from a matrix multiplication
-    timed now. Raises what choosing data and base model raises; what does not fit is told by `fits`.
+    The plan is for `machine`, else for this one; where one is given, no card of this one is touched.
+    Seconds come from the last run of the same base model on such a device, else from how fast it multiplies matrices.
+    Raises what choosing data and base model raises; what does not fit is told by `fits`.
     """
+    machine = machine or models.this_machine()
     lessons = learning.gather(spec, workspace)
-    base = models.choose(spec.base_model, workspace)
+    base = models.choose(spec.base_model, workspace, machine)
     shape = models.measure(models.load_config(base, workspace))
     chat_format = models.load_format(base, workspace)
     knobs = spec.hyperparameters
@@ -40,20 +42,20 @@ def plan(spec: TrainSpec, *, workspace: Workspace) -> Plan:
     tokens = sum(len(e.ids) for e in rows)
     longest = max(MICRO_TOKENS, *(len(e.ids) for e in rows))
     labels = round(longest * sum(e.labels for e in rows) / tokens)
-    needed, free = models.needed_bytes(shape, knobs.lora_rank, longest, labels), models.free_bytes()
+    needed = models.needed_bytes(shape, knobs.lora_rank, longest, labels, machine)
     adapter = shape.adapter_parameters(knobs.lora_rank) * 4
     return Plan(
         base_model=base.id,
         rehearsal=base.rehearsal,
-        device=models.device_name(),
-        fits=needed <= free,
+        device=machine.name,
+        fits=needed <= machine.free_gib * GIB,
         examples=len(lessons.train),
         held_out=len(lessons.held_out),
         tokens=tokens,
         steps=steps_per_epoch(len(rows), knobs.batch_size or base.batch_size) * knobs.epochs,
-        seconds=_seconds(base, shape, tokens * knobs.epochs, workspace),
+        seconds=_seconds(base, shape, tokens * knobs.epochs, workspace, machine),
         peak_gib=needed / GIB,
-        free_gib=free / GIB,
+        free_gib=machine.free_gib,
         disk_gib=adapter * (2 + 4 * KEPT) / GIB,
         warnings=learning.warnings(spec, lessons, rehearsal=base.rehearsal),
     )
@@ -62,30 +64,36 @@ def plan(spec: TrainSpec, *, workspace: Workspace) -> Plan:
 def remember_pace(base: Base, tokens_per_second: float, seconds_around: float, workspace: Workspace) -> None:
     """Keep how fast a finished run was, for the next plan."""
     path = workspace.cache_dir / PACE_FILE
-    known = {_pace_key(base): {"tokens_per_second": tokens_per_second, "seconds_around": seconds_around}}
+    known = {
+        _pace_key(base, models.device_name()): {
+            "tokens_per_second": tokens_per_second,
+            "seconds_around": seconds_around,
+        }
+    }
     path.parent.mkdir(parents=True, exist_ok=True)
     write_json(path, _paces(path) | known)
 
 
-def _seconds(base: Base, shape: Shape, tokens: int, workspace: Workspace) -> tuple[float, float]:
+def _seconds(base: Base, shape: Shape, tokens: int, workspace: Workspace, machine: Machine) -> tuple[float, float]:
     """(least, most) seconds for so many tokens of training and all that goes around them."""
-    known = _paces(workspace.cache_dir / PACE_FILE).get(_pace_key(base))
+    known = _paces(workspace.cache_dir / PACE_FILE).get(_pace_key(base, machine.name))
     if known:
         likely = tokens / known["tokens_per_second"] + known["seconds_around"]
         low, high = 0.7 * likely, 1.5 * likely
     else:
         # Forward, and backward through frozen weights: four operations a parameter and token.
-        work = 4 * shape.parameters * tokens / _multiplications_per_second()
+        speed = machine.operations_per_second or operations_per_second(torch.device(machine.device))
+        work = 4 * shape.parameters * tokens / speed
         low, high = work / USED[1] + AROUND_SECONDS[0], work / USED[0] + AROUND_SECONDS[1]
     if base.id == standin.ID and not standin.standin_folder(workspace.cache_dir).is_dir():
         low, high = low + BUILD_SECONDS[0], high + BUILD_SECONDS[1]
     return round(low, 1), round(high, 1)
 
 
-def _multiplications_per_second() -> float:
-    """Floating-point operations a second of this device, timed on a matrix of 1024 × 1024 in bf16."""
-    where = models.device()
+def operations_per_second(where: torch.device) -> float:
+    """Floating-point operations a second of a device, timed on a matrix of 1024 × 1024 in bf16."""
     matrix = torch.randn(1024, 1024, device=where, dtype=torch.bfloat16)
+    float((matrix @ matrix)[0, 0])  # the first one waits for libraries to load
     done, begun = 0, time.perf_counter()
     while time.perf_counter() - begun < PROBE_SECONDS:
         # Reading one number waits for the device.
@@ -94,8 +102,8 @@ def _multiplications_per_second() -> float:
     return done * 2 * 1024**3 / (time.perf_counter() - begun)
 
 
-def _pace_key(base: Base) -> str:
-    return f"{base.id} on {models.device_name()}"
+def _pace_key(base: Base, device_name: str) -> str:
+    return f"{base.id} on {device_name}"
 
 
 def _paces(path: Path) -> dict[str, dict[str, float]]:

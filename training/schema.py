@@ -164,6 +164,19 @@ class Workspace(Noun):
     hf_token: SecretStr | None = None
 
 
+class Machine(Noun):
+    """What a run would run on; the train worker finds it out, and plans are made for it wherever they are made."""
+
+    device: Literal["cpu", "cuda"]
+    name: str = Field(description="The device as people know it.")
+    free_gib: float = Field(description="Memory of the device that a run could take.")
+    total_gib: float
+    bf16: bool = Field(description="Whether the device computes in bfloat16.")
+    operations_per_second: float | None = Field(
+        None, description="Floating-point operations, timed on a matrix multiplication in bfloat16; None: not timed."
+    )
+
+
 # --- what is reported ----------------------------------------------------------------------------------------------
 
 
