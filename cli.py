@@ -141,6 +141,7 @@ def up() -> None:
 
     settings = _settings()
     load_settings(BotSettings)  # so that a missing token is said before anything starts
+    settings.made("STATE_DIR")
     redis = EmbeddedRedis(settings.redis_dir) if settings.redis_url is None else None
     with _stoppable(), redis or nullcontext(), Group(settings.state_dir / "logs") as group:
         for queue in Worker:
@@ -180,8 +181,12 @@ def bot() -> None:
 
 
 def worker_argv(queue: Worker) -> list[str]:
-    """Celery's command line for one queue: one thread, since the work itself runs in a child or on one engine."""
-    name = {"train": "gpu0"}.get(queue, queue)
+    """Celery's command line for one queue: one thread, since the work itself runs in a child or on one engine.
+
+    A node's name tells its card, so that each card of a machine can have workers of its own.
+    """
+    gpu = _settings().gpu
+    name = {Worker.TRAIN: f"gpu{gpu}", Worker.CHAT: f"chat-gpu{gpu}"}.get(queue, queue)
     celery = [sys.executable, "-m", "celery", "-A", "tasks.app", "worker"]
     return [
         *celery,

@@ -65,7 +65,7 @@ async def _until_stopped(settings: BotSettings, tasks: TaskSettings) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     token = settings.discord_token.get_secret_value()
-    with _only_instance(tasks.state_dir, token):
+    with _only_instance(tasks.made("STATE_DIR"), token):
         queue = Client(tasks, tasks.state_dir / "bot-accepted.sqlite3")
         await queue.start()
         ledger = Ledger(tasks.state_dir / "bot-ledger.sqlite3")
@@ -109,7 +109,6 @@ async def _speak(bot: Understudy, token: str, address: str) -> None:
 @contextmanager
 def _only_instance(state_dir: Path, token: str) -> Iterator[None]:
     """Hold the lock of this token: two bots with one token would answer everything twice."""
-    state_dir.mkdir(parents=True, exist_ok=True)
     path = state_dir / f"bot-{hashlib.sha256(token.encode()).hexdigest()[:12]}.lock"
     with path.open("w") as lock:
         try:

@@ -12,8 +12,9 @@ from tasks.jobs import Queue
 from tasks.post import attach
 from tasks.preparer import Planner, Publisher
 from tasks.settings import TaskSettings, load_settings
+from tasks.shelf import Shelf
 from tasks.talker import Talker
-from tasks.worker import Supervisor
+from tasks.worker import Supervisor, look_at_machine
 from training.schema import UnderstudyError
 
 
@@ -21,7 +22,7 @@ def assemble() -> Celery:
     """The Celery object of the workers, with a post for each queue; a process serves those that -Q names."""
     settings = load_settings(TaskSettings)
     celery = make_celery(redis_url(settings))
-    attach(celery, settings, Queue.TRAIN, Supervisor(settings))
+    attach(celery, settings, Queue.TRAIN, Supervisor(settings), tick=Shelf(settings), look=look_at_machine)
     attach(celery, settings, Queue.CHAT, Talker(settings))
     attach(celery, settings, Queue.PREPARE, Planner(settings), tick=Publisher(settings))
     return celery

@@ -12,7 +12,7 @@ from tasks import store
 from tasks.acceptance import Acceptance, Command
 from tasks.bell import Bell
 from tasks.embedded_redis import redis_url
-from tasks.errors import JobEnded, NoSuchJob, NoSuchVersion, PlanRefused, RedisAway, WorkersAway
+from tasks.errors import CatalogMissing, JobEnded, NoSuchJob, NoSuchVersion, PlanRefused, RedisAway, WorkersAway
 from tasks.follow import Follower
 from tasks.jobs import AdapterVersion, Catalog, Event, Job, JobState, JobView, Origin, Queue, new_job
 from tasks.settings import TaskSettings
@@ -42,16 +42,17 @@ class Client:
         self._closing = False
 
     async def start(self) -> None:
-        """Open the stores and start pushing; raises RedisAway, RedisRefused or RedisNotStarted."""
+        """Open the stores and start pushing; raises RedisAway, RedisRefused, RedisNotStarted or FolderUnusable."""
+        self._settings.made("STATE_DIR")
         url = redis_url(self._settings)
         self._store = AsyncStore(url)
         try:
             await self._await_redis()
+            self._acceptance = Acceptance(self._path)
         except UnderstudyError:
             await self._store.close()
             raise
         self._bell = Bell(url)
-        self._acceptance = Acceptance(self._path)
         self._loops = [
             asyncio.create_task(self._push_for_ever(), name="push"),
             asyncio.create_task(self._tend_for_ever(), name="tend"),
@@ -71,22 +72,23 @@ class Client:
     # --- asking -----------------------------------------------------------------------------------------------------
 
     async def catalog(self, guild_id: str) -> Catalog:
-        """What a guild may choose from; raises WorkersAway if no worker has published it yet."""
+        """What a guild may choose from; raises CatalogMissing if no worker has published it yet."""
         choices = await self._store.do(store.catalog(guild_id))
         if choices is None:
-            raise WorkersAway(queue=Queue.PREPARE, seconds=0)
+            raise CatalogMissing(queue=Queue.PREPARE)
         return choices
 
     async def plan(self, spec: TrainSpec, origin: Origin, timeout: float = 60) -> Plan:
         """What a job would take; raises PlanRefused with the worker's reason, or WorkersAway."""
         job = new_job("plan", spec, origin)
+        asked_at = time.monotonic()
         await self._store.do(store.submit(job))
         await self._ring([job])
         try:
             view = await self._planned(job, timeout)
         except TimeoutError:
             await self._store.do(store.cancel(job.guild_id, job.id))
-            raise WorkersAway(queue=Queue.PREPARE, seconds=timeout) from None
+            raise WorkersAway(queue=Queue.PREPARE, seconds=time.monotonic() - asked_at) from None
         if view.problem:
             raise PlanRefused(view.problem)
         if view.plan is None:

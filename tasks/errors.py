@@ -43,6 +43,16 @@ class WorkersAway(UnderstudyError):
     Start one with `understudy worker {queue}`, or try again in a moment."""
 
 
+class CatalogMissing(WorkersAway):
+    """Nothing can be chosen from yet, since no {queue} worker has published personas and datasets.
+    Start one with `understudy worker {queue}`, or try again in a moment."""
+
+
+class NodeTaken(UnderstudyError):
+    """A {queue} worker named {node} already runs on this machine. Stop that one first;
+    a worker for another card needs another number in GPU."""
+
+
 class NoSuchJob(UnderstudyError):
     """There is no job {name} here. Look at the list of jobs and choose one of them."""
 

@@ -1,15 +1,17 @@
-"""Reads the one event stream, in order, through restarts of Redis."""
+"""Reads the one event stream, in order, through restarts of Redis; what was trimmed away unread, it makes up for."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 from collections import OrderedDict
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from functools import partial
 
+from tasks import keys, store
 from tasks.errors import RedisAway
 from tasks.jobs import Event, Job
-from tasks.store import AsyncStore, payloads, record_key
+from tasks.store import AsyncStore, payloads
 
 log = logging.getLogger(__name__)
 PAUSE_SECONDS = 0.5
@@ -19,24 +21,34 @@ JOBS_REMEMBERED = 256
 class Follower:
     """One reader of the stream. Events do not repeat their job in Redis; it is looked up once per job."""
 
-    def __init__(self, store: AsyncStore) -> None:
-        self._store = store
+    def __init__(self, connection: AsyncStore) -> None:
+        self._store = connection
         self._jobs: OrderedDict[str, Job] = OrderedDict()
 
     async def events(self, after: str) -> AsyncIterator[tuple[str, Event]]:
-        """Every event after the cursor, for ever, each with its own cursor."""
+        """Every event after the cursor, for ever, each with its own cursor.
+
+        A reader that was away for so long that events it has not read are gone still hears how each job ended.
+        """
         away = False
+        caught_up = False
         while True:
             try:
-                entries = await self._store.read(after)
+                records = [] if caught_up else await self._store.do(store.missed(after))
+                entries = [] if records else await self._store.read(after)
                 await self._look_up([_record(fields) for _, fields in entries])
             except RedisAway as error:
                 if not away:
                     log.warning("%s Following goes on when it is back.", error)
-                away = True
+                away, caught_up = True, False
                 await asyncio.sleep(PAUSE_SECONDS)
                 continue
-            away = False
+            away, caught_up = False, not records
+            for record in records:
+                after = record["ended"]
+                event = _read(after, record, _end)
+                if event is not None:
+                    yield after, event
             for cursor, fields in entries:
                 after = cursor
                 event = self._event(cursor, fields)
@@ -49,11 +61,7 @@ class Follower:
         if job is None:
             log.warning("Event %s has no readable record of its job any more; it is passed over.", cursor)
             return None
-        try:
-            return _event(job, fields)
-        except (ValueError, KeyError):  # one entry that no one can read must not hold up all that come after it
-            log.exception("Event %s cannot be read; it is passed over.", cursor)
-            return None
+        return _read(cursor, fields, partial(_event, job))
 
     async def _look_up(self, records: list[str]) -> None:
         unknown = [record for record in dict.fromkeys(records) if record not in self._jobs]
@@ -72,7 +80,20 @@ class Follower:
 
 
 def _record(fields: dict[str, str]) -> str:
-    return record_key(fields.get("guild", ""), fields.get("id", ""))
+    return keys.record(fields.get("guild", ""), fields.get("id", ""))
+
+
+def _read(cursor: str, fields: dict[str, str], reader: Callable[[dict[str, str]], Event]) -> Event | None:
+    try:
+        return reader(fields)
+    except (ValueError, KeyError):  # one entry that no one can read must not hold up all that come after it
+        log.exception("Event %s cannot be read; it is passed over.", cursor)
+        return None
+
+
+def _end(record: dict[str, str]) -> Event:
+    """A job's last event, as its record tells it."""
+    return _event(Job.model_validate_json(record["job"]), {**record, "kind": record["state"].lower()})
 
 
 def _event(job: Job, fields: dict[str, str]) -> Event:

@@ -47,7 +47,6 @@ class Origin(Noun):
     guild_id: GuildId
     channel_id: str | None = None
     user_id: str | None = None
-    message_id: str | None = Field(None, description="The message to edit, where the door already posted one.")
 
 
 class Job(Noun):

@@ -33,6 +33,7 @@ class Lease:
         self._look: Progress | None = None
         self._step: int | None = None
         self._told_at = 0.0
+        self._begun = time.monotonic()
         self._away = False
         self._thread = threading.Thread(target=self._beat_for_ever, name=f"lease-{held.job.id}", daemon=True)
 
@@ -81,5 +82,7 @@ class Lease:
         self.flush()
         if self._look is not None and time.monotonic() - self._told_at >= self._timings.progress:
             look, self._look = self._look, None
-            self._store.do(store.progress(self._held, look))
+            lively = time.monotonic() - self._begun < self._timings.lively
+            pause = self._timings.told if lively else self._timings.told_slowly
+            self._store.do(store.progress(self._held, look, pause))
             self._told_at = time.monotonic()

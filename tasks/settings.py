@@ -75,7 +75,12 @@ class TaskSettings(BaseSettings):
     api_host: str = Field("127.0.0.1", min_length=1, description="Address the REST door listens on.")
     api_port: int = Field(8000, ge=0, le=65535, description="Port the REST door listens on; 0 takes a free one.")
     api_guild_id: GuildId = Field("local", description="Server whose personas and jobs the API key opens.")
-    gpu: int = Field(0, ge=0, le=63, description="Number of the GPU that this machine's train worker uses.")
+    gpu: int = Field(
+        0,
+        ge=0,
+        le=63,
+        description="Number of the GPU that the workers use; it takes the place of CUDA_VISIBLE_DEVICES.",
+    )
 
     @field_validator("redis_url")
     @classmethod

@@ -1,4 +1,4 @@
-"""Every Redis key and every transition of a job.
+"""Every transition of a job.
 
 A transition is one Lua script in `tasks/lua`, so state, lease and event move together, on Redis' clock. A `Call` says
 which script, on which keys, with which arguments; `Store` makes it from a worker, `AsyncStore` from a door, as in
@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cache
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 from urllib.parse import urlsplit
@@ -28,22 +29,20 @@ from redis.backoff import ExponentialBackoff
 from redis.exceptions import AuthenticationError, NoScriptError, ResponseError
 from redis.retry import Retry
 
+from tasks import keys
 from tasks.errors import Poisoned, RedisAway, RedisRefused
 from tasks.jobs import AdapterVersion, Catalog, EventKind, Job, JobState, JobView, Queue
-from training.schema import ChatReply, Plan, Problem, Progress, Report, TrainSpec
+from training.schema import ChatReply, Machine, Plan, Problem, Progress, Report, TrainSpec
 
 T = TypeVar("T")
 Ending = Report | Plan | ChatReply | Problem | None
 
-EVENTS = "understudy:events"
 SHIPPED = "*"
 """Stands for a guild where a catalog holds what every guild may choose."""
 AWAY_SECONDS = 10.0
 """For so long a worker counts as there after it said so."""
 
 _LUA = Path(__file__).with_name("lua")
-_GUILDS = "understudy:guilds"
-_WORKERS = "understudy:workers"
 # Records of training stay; chats and plans are only needed until their door has heard of the end.
 _KEEP_SECONDS = {"train": 0, "chat": 7 * 86_400, "plan": 86_400}
 
@@ -65,7 +64,6 @@ class Claim:
     job: Job
     fence: str
     attempts: int
-    checkpoint: int | None
 
 
 class Standing(StrEnum):
@@ -74,41 +72,6 @@ class Standing(StrEnum):
     KEPT = "kept"
     CANCEL = "cancel"
     LOST = "lost"
-
-
-# --- keys -----------------------------------------------------------------------------------------------------------
-
-
-def _record(guild_id: str, job_id: str) -> str:
-    return f"understudy:guild:{guild_id}:job:{job_id}"
-
-
-def _jobs(guild_id: str) -> str:
-    return f"understudy:guild:{guild_id}:jobs"
-
-
-def _names(guild_id: str) -> str:
-    return f"understudy:guild:{guild_id}:names"
-
-
-def _versions(guild_id: str, persona: str) -> str:
-    return f"understudy:guild:{guild_id}:persona:{persona}:versions"
-
-
-def _catalog(guild_id: str) -> str:
-    return f"understudy:guild:{guild_id}:catalog"
-
-
-def _waiting(queue: Queue) -> str:
-    return f"understudy:queue:{queue}:waiting"
-
-
-def _running(queue: Queue) -> str:
-    return f"understudy:queue:{queue}:running"
-
-
-def _rung(queue: Queue) -> str:
-    return f"understudy:queue:{queue}:rung"
 
 
 # --- calls of the doors ---------------------------------------------------------------------------------------------
@@ -121,13 +84,13 @@ def submit(job: Job) -> Call[tuple[bool, JobState | None]]:
     return Call(
         "submit",
         (
-            EVENTS,
-            _record(guild, job.id),
-            _waiting(job.queue),
-            _running(job.queue),
-            _GUILDS,
-            _jobs(guild),
-            _names(guild),
+            keys.EVENTS,
+            keys.record(guild, job.id),
+            keys.waiting(job.queue),
+            keys.running(job.queue),
+            keys.GUILDS,
+            keys.jobs(guild),
+            keys.names(guild),
         ),
         (guild, job.id, job.kind, job.model_dump_json(), _KEEP_SECONDS[job.kind], name),
         lambda raw: (bool(raw[0]), JobState(raw[1])),
@@ -136,52 +99,76 @@ def submit(job: Job) -> Call[tuple[bool, JobState | None]]:
 
 def cancel(guild_id: str, job_id: str) -> Call[tuple[bool, JobState | None]]:
     """End a queued job, or ask for the end of a running one; answers as submit does, None: there is no such job."""
-    return Call("cancel", (EVENTS, _record(guild_id, job_id)), (), lambda raw: (False, JobState(raw) if raw else None))
+    return Call(
+        "cancel", (keys.EVENTS, keys.record(guild_id, job_id)), (), lambda raw: (False, JobState(raw) if raw else None)
+    )
 
 
 def show(guild_id: str, job_id: str) -> Call[JobView | None]:
     """One job of one guild."""
-    return Call("show", (EVENTS, _record(guild_id, job_id)), (), _view)
+    return Call("show", (keys.EVENTS, keys.record(guild_id, job_id)), (), _view)
 
 
 def named(guild_id: str, name: str) -> Call[JobView | None]:
     """A guild's newest training job of that name."""
-    return Call("named", (EVENTS, _names(guild_id)), (name,), _view)
+    return Call("named", (keys.EVENTS, keys.names(guild_id)), (name,), _view)
 
 
 def jobs(guild_id: str, limit: int) -> Call[list[JobView]]:
     """A guild's training jobs, newest first."""
-    return Call("jobs", (EVENTS, _jobs(guild_id)), (limit,), lambda raw: [view for view in map(_view, raw) if view])
+    return Call(
+        "jobs", (keys.EVENTS, keys.jobs(guild_id)), (limit,), lambda raw: [view for view in map(_view, raw) if view]
+    )
 
 
 def versions(guild_id: str, persona: str) -> Call[list[AdapterVersion]]:
     """The trained voices of a persona in a guild, oldest first."""
     return Call(
         "versions",
-        (EVENTS, _versions(guild_id, persona)),
+        (keys.EVENTS, keys.versions(guild_id, persona)),
         (),
         lambda raw: _adapter_versions(guild_id, persona, _pairs(raw)),
     )
 
 
+def restore(kept: Sequence[AdapterVersion]) -> Call[int]:
+    """Register one persona's versions again where Redis was emptied; tells how many it did not know."""
+    guild_id, persona = kept[0].guild_id, kept[0].persona
+    told = [(entry.job_id, entry.version, _version(entry.job_id, entry.base_model)) for entry in kept]
+    live = next((entry.job_id for entry in kept if entry.live), "")
+    args = (live, *(part for entry in sorted(told, key=itemgetter(1)) for part in entry))
+    return Call("restore", (keys.EVENTS, keys.versions(guild_id, persona)), args, int)
+
+
 def make_live(guild_id: str, persona: str, version: int) -> Call[bool]:
     """Let one version speak for the persona; False: there is no such version."""
-    return Call("make_live", (EVENTS, _versions(guild_id, persona)), (version,), bool)
+    return Call("make_live", (keys.EVENTS, keys.versions(guild_id, persona)), (version,), bool)
 
 
 def catalog(guild_id: str) -> Call[Catalog | None]:
     """What a guild may choose from, as workers last published it."""
     return Call(
         "catalog",
-        (EVENTS, _catalog(guild_id), _catalog(SHIPPED), _GUILDS),
+        (keys.EVENTS, keys.catalog(guild_id), keys.catalog(SHIPPED), keys.GUILDS),
         (guild_id,),
         lambda raw: Catalog.model_validate_json(raw) if raw else None,
     )
 
 
+def missed(after: str, limit: int = 100) -> Call[list[dict[str, str]]]:
+    """The records of jobs that ended after a cursor, and whose end the stream no longer holds, oldest first."""
+    milliseconds, _, count = after.partition("-")
+    return Call(
+        "missed",
+        (keys.EVENTS, keys.ENDS),
+        (milliseconds, count or 0, limit),
+        lambda raw: [_pairs(record) for record in raw],
+    )
+
+
 def workers() -> Call[list[str]]:
     """The workers that were there a moment ago, as queue/node."""
-    return Call("workers", (EVENTS, _WORKERS), (_us(AWAY_SECONDS),), list)
+    return Call("workers", (keys.EVENTS, keys.WORKERS), (_us(AWAY_SECONDS),), list)
 
 
 # --- calls of the workers -------------------------------------------------------------------------------------------
@@ -191,7 +178,7 @@ def claim(queue: Queue, *, node: str, boot: str, lease: float) -> Call[Claim | N
     """Take the oldest queued job for `lease` seconds; `boot` tells this process from an earlier one of that node."""
     return Call(
         "claim",
-        (EVENTS, _waiting(queue), _running(queue)),
+        (keys.EVENTS, keys.waiting(queue), keys.running(queue)),
         (node, boot, secrets.token_hex(8), _us(lease)),
         lambda raw: _claim(_pairs(raw)) if raw else None,
     )
@@ -202,9 +189,10 @@ def heartbeat(held: Claim, lease: float) -> Call[Standing]:
     return Call("heartbeat", _held(held), (held.fence, _us(lease)), Standing)
 
 
-def progress(held: Claim, look: Progress) -> Call[bool]:
-    """Tell the followers how far a job is."""
-    return Call("progress", _held(held), (held.fence, look.model_dump_json(exclude_none=True)), bool)
+def progress(held: Claim, look: Progress, pause: float = 0) -> Call[bool]:
+    """Show how far a job is; its followers hear of it `pause` seconds after the last look, or in a new phase."""
+    args = (held.fence, look.model_dump_json(exclude_none=True), look.phase, _us(pause))
+    return Call("progress", _held(held), args, bool)
 
 
 def checkpoint(held: Claim, step: int) -> Call[bool]:
@@ -218,10 +206,10 @@ def finish(held: Claim, ending: Ending) -> Call[bool]:
     persona = getattr(held.job.spec, "persona", None) or ""
     version = ""
     if isinstance(ending, Report) and persona:
-        version = json.dumps({"job_id": held.job.id, "base_model": ending.base_model})
+        version = _version(held.job.id, ending.base_model)
     return Call(
         "finish",
-        (*_held(held), _versions(held.job.guild_id, persona)),
+        (*_held(held), keys.versions(held.job.guild_id, persona)),
         (held.fence, state, kind, field, ending.model_dump_json() if ending else "", version),
         bool,
     )
@@ -234,27 +222,34 @@ def requeue(held: Claim, *, crashed: bool, crash_limit: int) -> Call[bool]:
 
 def reap(queue: Queue, *, crash_limit: int, node: str = "", boot: str = "") -> Call[int]:
     """Take back expired claims, and those of `node` that an earlier process made; tells how many."""
-    return Call("reap", (EVENTS, _running(queue)), (node, boot, crash_limit, _poison(crash_limit)), int)
+    return Call("reap", (keys.EVENTS, keys.running(queue)), (node, boot, crash_limit, _poison(crash_limit)), int)
 
 
 def ring_due(queue: Queue, pause: float) -> Call[bool]:
     """Whether jobs wait that no bell tells of; at most one caller in `pause` seconds hears True."""
-    return Call("ring", (EVENTS, _waiting(queue), queue.value, _rung(queue)), (_us(pause),), bool)
+    return Call("ring", (keys.EVENTS, keys.waiting(queue), queue.value, keys.rung(queue)), (_us(pause),), bool)
 
 
-def attend(queue: Queue, node: str) -> Call[int]:
-    """Say that a worker is there."""
-    return Call("attend", (EVENTS, _WORKERS), (f"{queue}/{node}", _us(AWAY_SECONDS)), int)
+def attend(queue: Queue, node: str, machine: Machine | None = None) -> Call[int]:
+    """Say that a worker is there, and what it trains on."""
+    told = machine.model_dump_json() if machine else ""
+    args = (f"{queue}/{node}", _us(AWAY_SECONDS), told)
+    return Call("attend", (keys.EVENTS, keys.WORKERS, keys.MACHINES), args, int)
+
+
+def machine() -> Call[Machine | None]:
+    """The weakest machine that a train worker works on now, since a plan must hold on each; else the last one known."""
+    return Call("machines", (keys.EVENTS, keys.WORKERS, keys.MACHINES), (_us(AWAY_SECONDS),), _weakest)
 
 
 def publish(guild_id: str, choices: Catalog) -> Call[bool]:
     """Publish what a guild may choose from."""
-    return Call("publish", (EVENTS, _catalog(guild_id)), (choices.model_dump_json(),), bool)
+    return Call("publish", (keys.EVENTS, keys.catalog(guild_id)), (choices.model_dump_json(),), bool)
 
 
 def guilds() -> Call[list[str]]:
     """The guilds that were seen."""
-    return Call("guilds", (EVENTS, _GUILDS), (), list)
+    return Call("guilds", (keys.EVENTS, keys.GUILDS), (), list)
 
 
 # --- reading answers ------------------------------------------------------------------------------------------------
@@ -274,13 +269,8 @@ def payloads(fields: dict[str, str]) -> dict[str, Any]:
     return {name: json.loads(fields[name]) for name in PAYLOADS if name in fields}
 
 
-def record_key(guild_id: str, job_id: str) -> str:
-    """The key of a job's record, for the follower that looks up the jobs of its events."""
-    return _record(guild_id, job_id)
-
-
 def _held(held: Claim) -> tuple[str, str]:
-    return EVENTS, _record(held.job.guild_id, held.job.id)
+    return keys.EVENTS, keys.record(held.job.guild_id, held.job.id)
 
 
 def _us(seconds: float) -> int:
@@ -311,13 +301,16 @@ def _view(raw: Any) -> JobView | None:
 
 
 def _claim(fields: dict[str, str]) -> Claim:
-    step = fields.get("checkpoint")
-    return Claim(
-        job=Job.model_validate_json(fields["job"]),
-        fence=fields["fence"],
-        attempts=int(fields["attempts"]),
-        checkpoint=int(step) if step is not None else None,
-    )
+    return Claim(Job.model_validate_json(fields["job"]), fields["fence"], int(fields["attempts"]))
+
+
+def _weakest(raw: list[str]) -> Machine | None:
+    found = [Machine.model_validate_json(told) for told in raw]
+    return min(found, key=lambda machine: (machine.device == "cuda", machine.free_gib), default=None)
+
+
+def _version(job_id: str, base_model: str) -> str:
+    return json.dumps({"job_id": job_id, "base_model": base_model})
 
 
 def _adapter_versions(guild_id: str, persona: str, fields: dict[str, str]) -> list[AdapterVersion]:
@@ -423,7 +416,7 @@ class AsyncStore:
     async def read(self, after: str, *, limit: int = 500, block: float = 2.0) -> list[tuple[str, dict[str, str]]]:
         """The stream's next entries after a cursor, waiting at most `block` seconds for the first."""
         with _plain(self._url):
-            answer: Any = await self._redis.xread({EVENTS: after}, count=limit, block=int(block * 1000))
+            answer: Any = await self._redis.xread({keys.EVENTS: after}, count=limit, block=int(block * 1000))
         streams = answer.values() if isinstance(answer, dict) else [entries for _, entries in answer]
         return [entry for entries in streams for entry in entries]
 

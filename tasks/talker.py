@@ -42,7 +42,7 @@ class Talker:
         self._engine: Engine | None = None
         self._store: Store | None = None
 
-    def __call__(self, held: Claim, lease: Lease, stopping: threading.Event) -> ChatReply | None:
+    def __call__(self, held: Claim, lease: Lease, _: threading.Event) -> ChatReply | None:
         """One reply; None if it was cancelled meanwhile."""
         spec = held.job.spec
         assert isinstance(spec, ChatSpec)

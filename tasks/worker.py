@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -23,14 +22,29 @@ from tasks.post import GiveBack
 from tasks.settings import TaskSettings
 from tasks.store import Claim, Ending
 from tasks.timings import Timings
-from training.schema import Phase, Problem, Report, TrainSpec
+from training.schema import Machine, Phase, Problem, Report, TrainSpec
 
 log = logging.getLogger(__name__)
 CODE = Path(__file__).resolve().parents[1]
 TRAINER = (sys.executable, "-m", "tasks.trainer")
+MACHINE = (sys.executable, "-m", "training.machine")
 LOOK_SECONDS = 0.05
+MACHINE_PATIENCE_SECONDS = 120.0
 CHECKPOINT_PATIENCE_SECONDS = 60.0
 TEARDOWN_PATIENCE_SECONDS = 10.0
+
+
+def look_at_machine(command: Sequence[str] = MACHINE) -> Machine | None:
+    """What this worker trains on, found out by a child, since this process must never hold a part of the card."""
+    asked = subprocess.run(
+        command,
+        cwd=CODE,
+        stdout=subprocess.PIPE,
+        timeout=MACHINE_PATIENCE_SECONDS,
+        check=True,
+        stdin=subprocess.DEVNULL,
+    )
+    return Machine.model_validate_json(asked.stdout)
 
 
 class Supervisor:
@@ -85,7 +99,6 @@ class Supervisor:
         if report is not None:
             return report  # it was on disk before the child ended, however it ended
         if lease.cancelled.is_set():
-            shutil.rmtree(run_dir / "checkpoints", ignore_errors=True)
             return None
         if watch.problem:
             return watch.problem

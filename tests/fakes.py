@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -18,6 +19,7 @@ from training.schema import (
     ChatReply,
     ChatSpec,
     LossPoint,
+    Machine,
     Persona,
     Phase,
     Plan,
@@ -55,6 +57,7 @@ def finetune(
 ) -> Report:
     """Add up the steps; the same promises as `training.pipeline.finetune`."""
     total = spec.hyperparameters.epochs * STEPS_PER_EPOCH
+    _write(run_dir / "spec.json", spec.model_dump_json())
     step, tokens = _resume(run_dir)
     if spec.job_name == "wedged":
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
@@ -121,6 +124,8 @@ class FakeEngine:
     def reply(self, spec: ChatSpec, persona: Persona, adapter_dir: Path | None, version: int | None) -> ChatReply:
         """The last message, backwards."""
         asked = spec.messages[-1].content
+        if asked == "card":
+            asked = visible_cards()[::-1]
         if asked == "slowly":
             time.sleep(1)
         return ChatReply(
@@ -135,14 +140,24 @@ class FakeEngine:
         )
 
 
-def plan(spec: TrainSpec, workspace: Workspace) -> Plan:
+def visible_cards() -> str:
+    """What CUDA would show this process."""
+    return os.environ.get("CUDA_VISIBLE_DEVICES", "all")
+
+
+def machine() -> Machine:
+    """A card that is named after its number."""
+    return Machine(device="cuda", name=f"card {visible_cards()}", free_gib=4, total_gib=8, bf16=True)
+
+
+def plan(spec: TrainSpec, workspace: Workspace, machine: Machine | None) -> Plan:
     """A plan by arithmetic; a persona called nobody is unknown."""
     if spec.persona == "nobody":
         raise UnknownPersona(name="nobody", choices="olga")
     return Plan(
         base_model=workspace.base_model,
         rehearsal=True,
-        device="cpu",
+        device=machine.name if machine else "unknown",
         fits=True,
         examples=48,
         held_out=12,
@@ -204,4 +219,7 @@ def _write(path: Path, text: str) -> None:
 
 
 if __name__ == "__main__":
-    child.run(lambda: finetune)
+    if sys.argv[1:] == ["machine"]:
+        print(machine().model_dump_json())
+    else:
+        child.run(lambda: finetune)

@@ -49,6 +49,7 @@ def environment(settings: TaskSettings) -> dict[str, str]:
         "DATASET_WAREHOUSE": str(settings.dataset_warehouse),
         "CACHE_DIR": str(settings.cache_dir),
         "BASE_MODEL": settings.base_model,
+        "GPU": str(settings.gpu),
     }
 
 

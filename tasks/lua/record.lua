@@ -1,5 +1,7 @@
 -- What every transition shares; store.py puts it in front of each script. KEYS[1] is always the event stream.
 local EVENTS_KEPT = 100000
+local ENDS_KEPT = 30 * 86400 * 1000 -- milliseconds
+local ENDS = KEYS[1] .. ':ends'
 local clock = redis.call('TIME')
 local now = clock[1] * 1000000 + clock[2] -- microseconds, by Redis' clock
 
@@ -9,21 +11,27 @@ local function whole(number)
 end
 
 -- The next event of a record, counted without a gap; `payload` is a flat list of more fields and their JSON.
+-- Tells its id in the stream.
 local function emit(record, kind, payload)
   local r = redis.call('HMGET', record, 'guild', 'id', 'state')
   local seq = redis.call('HINCRBY', record, 'seq', 1)
-  redis.call('XADD', KEYS[1], 'MAXLEN', '~', EVENTS_KEPT, '*', 'guild', r[1], 'id', r[2], 'state', r[3],
+  return redis.call('XADD', KEYS[1], 'MAXLEN', '~', EVENTS_KEPT, '*', 'guild', r[1], 'id', r[2], 'state', r[3],
     'seq', seq, 'kind', kind, 'at', whole(now), unpack(payload or {}))
 end
 
--- A record's end: in no queue any more, its payload kept, one last event.
+-- A record's end: in no queue any more, its payload kept, one last event, which `missed` finds when the stream is
+-- trimmed before a door has read it.
 local function close(record, state, kind, payload)
   local r = redis.call('HMGET', record, 'waiting', 'running', 'keep')
   redis.call('ZREM', r[1], record)
   redis.call('ZREM', r[2], record)
   redis.call('HSET', record, 'state', state, unpack(payload or {}))
   redis.call('HDEL', record, 'reaped')
-  emit(record, kind, payload)
+  local entry = emit(record, kind, payload)
+  local milliseconds = string.match(entry, '%d+')
+  redis.call('HSET', record, 'ended', entry, 'at', whole(now))
+  redis.call('ZADD', ENDS, milliseconds, record)
+  redis.call('ZREMRANGEBYSCORE', ENDS, '-inf', whole(milliseconds - ENDS_KEPT))
   if r[3] ~= '0' then
     redis.call('EXPIRE', record, r[3])
   end

@@ -10,12 +10,13 @@ import pytest
 import redis
 from pydantic import SecretStr
 
-from tasks import store
+from tasks import keys, store
 from tasks.client import Client
 from tasks.embedded_redis import EmbeddedRedis
 from tasks.errors import JobEnded, NoSuchJob, NoSuchVersion, RedisAway, RedisNotStarted, WorkersAway
 from tasks.jobs import Event, EventKind, JobState, Queue
 from tasks.settings import TaskSettings
+from tests.fakes import report
 from tests.house import GUILD, ORIGIN, door, history, settings_in, train_job, until
 from training.schema import TrainSpec
 
@@ -96,19 +97,47 @@ async def test_an_entry_that_no_one_can_read_holds_up_nobody(client: Client, red
         await client.cancel(job.id, GUILD)
         broken = {**connection.xrange("understudy:events")[-1][1], b"kind": b"never heard of"}
         connection.xadd("understudy:events", broken)
-        connection.hset(store.record_key(GUILD, "other"), "job", "{}")
+        connection.hset(keys.record(GUILD, "other"), "job", "{}")
         connection.xadd("understudy:events", {"guild": GUILD, "id": "other", "kind": "queued"})
         after = train_job("after")
         await client.submit(after)
         async with asyncio.timeout(10):
-            heard = [event.job_id async for _, event in until_heard(client, after.id)]
+            heard = [event.job_id async for _, event in until_heard(client, after.id, JobState.QUEUED)]
     assert heard == [job.id, job.id, after.id]
 
 
-async def until_heard(client: Client, job_id: str) -> AsyncIterator[tuple[str, Event]]:
-    async for cursor, event in client.follow("0-0"):
+async def test_a_door_that_was_away_too_long_still_hears_how_each_job_ended(
+    client: Client, redis_url: SecretStr, task_settings: TaskSettings
+) -> None:
+    before, missed, waiting = train_job("before"), train_job("missed"), train_job("waiting")
+    connection = store.Store(redis_url)
+    for job in (before, missed):
+        connection.do(store.submit(job))
+        held = connection.do(store.claim(Queue.TRAIN, node="n", boot="b", lease=5))
+        assert held
+        assert isinstance(job.spec, TrainSpec)
+        connection.do(store.finish(held, report(job.spec, job.id)))
+    heard = [(cursor, event) async for cursor, event in until_heard(client, missed.id, JobState.SUCCEEDED)]
+    seen = next(cursor for cursor, event in heard if event.job_id == before.id and event.state.ended)
+    connection.do(store.submit(waiting))
+    connection.close()
+    with redis.Redis.from_url(redis_url.get_secret_value()) as raw:
+        raw.xtrim("understudy:events", maxlen=1, approximate=False)
+    async with asyncio.timeout(10):
+        after = [told async for told in until_heard(client, waiting.id, JobState.QUEUED, after=seen)]
+    assert [(event.job_id, event.kind) for _, event in after] == [
+        (missed.id, EventKind.SUCCEEDED),
+        (waiting.id, EventKind.QUEUED),
+    ]
+    assert after[0] == heard[-1]  # told once more, word for word, under its old cursor
+
+
+async def until_heard(
+    client: Client, job_id: str, state: JobState, after: str = "0-0"
+) -> AsyncIterator[tuple[str, Event]]:
+    async for cursor, event in client.follow(after):
         yield cursor, event
-        if event.job_id == job_id:
+        if (event.job_id, event.state) == (job_id, state):
             return
 
 
@@ -117,11 +146,12 @@ async def test_unknown_versions_are_told_with_the_choices(client: Client) -> Non
         await client.make_live(GUILD, "olga", 3)
 
 
-async def test_without_workers_there_is_no_catalog_and_no_plan(client: Client) -> None:
-    with pytest.raises(WorkersAway, match="prepare"):
+async def test_without_workers_there_is_no_catalog_and_no_plan(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tasks.client.AWAY_SECONDS", 0.8)
+    with pytest.raises(WorkersAway, match="Nothing can be chosen from yet, since no prepare worker"):
         await client.catalog(GUILD)
-    with pytest.raises(WorkersAway, match="No prepare worker"):
-        await client.plan(TrainSpec(job_name="a", guild_id=GUILD, persona="olga"), ORIGIN, timeout=0.3)
+    with pytest.raises(WorkersAway, match="No prepare worker has answered within 1 seconds"):
+        await client.plan(TrainSpec(job_name="a", guild_id=GUILD, persona="olga"), ORIGIN, timeout=60)
 
 
 async def test_a_door_accepts_and_cancels_while_redis_is_down(tmp_path: Path) -> None:

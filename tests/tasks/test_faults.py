@@ -229,6 +229,31 @@ async def test_a_dead_node_is_reaped_by_another(hire: Hire, client: Client, sett
     assert steps(settings) == list(range(1, 61))
 
 
+async def test_a_second_worker_of_the_same_name_is_refused_and_disturbs_nothing(
+    hire: Hire, client: Client, settings: TaskSettings
+) -> None:
+    job = train_job("gate")
+    hire().ready()
+    await client.submit(job)
+    await at_step(client, job, 10)
+    second = hire()
+    assert second.process.wait(20) == 2
+    assert second.log().splitlines()[-1].startswith("A train worker named gpu0@")
+    assert "Traceback" not in second.log()
+    open_gate(settings, job)
+    view = await client.wait(job.id, job.guild_id, 20)
+    assert (view.state, view.attempts) == (JobState.SUCCEEDED, 1)
+
+
+def test_a_worker_without_a_usable_folder_says_so(settings: TaskSettings) -> None:
+    env = {**environment(settings), "STATE_DIR": "/proc/nope"}
+    command = [sys.executable, "-m", "celery", "-A", "tests.queue_app", "worker", "-P", "threads", "-Q", "chat"]
+    asked = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=40, check=False)
+    assert asked.returncode == 2
+    assert asked.stderr.splitlines()[-1].startswith("/proc/nope cannot be used: ")
+    assert "Traceback" not in asked.stderr
+
+
 DOOR = """
 import asyncio, sys
 from pathlib import Path

@@ -8,6 +8,7 @@ import pytest
 from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from cli import Worker, worker_argv
 from tasks.bell import make_celery
 from tasks.child import Assignment
 from tasks.embedded_redis import EmbeddedRedis, redis_url
@@ -126,6 +127,12 @@ def test_every_setting_has_its_sentence() -> None:
     for name, field in TaskSettings.model_fields.items():
         assert field.description, name
         assert field.description.endswith("."), name
+
+
+def test_each_card_of_a_machine_has_workers_of_its_own_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GPU", "2")
+    names = [worker_argv(queue)[worker_argv(queue).index("-n") + 1] for queue in Worker]
+    assert names == ["gpu2@%h", "chat-gpu2@%h", "prepare@%h"]
 
 
 class Prefixed(BaseSettings):

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from collections.abc import Iterator
 
 import pytest
 from pydantic import SecretStr
+from redis import Redis
 
-from tasks import store
+from tasks import keys, store
 from tasks.errors import RedisAway, RedisRefused
-from tasks.jobs import JobState, JobView, Queue
+from tasks.jobs import AdapterVersion, JobState, JobView, Queue
 from tasks.store import AsyncStore, Claim, Standing, Store
+from tasks.timings import Timings
 from tests.fakes import report
 from tests.house import GUILD, train_job
-from training.schema import Phase, Problem, Progress, TrainSpec
+from training.schema import Machine, Phase, Problem, Progress, TrainSpec
 
 LOOK = Progress(phase=Phase.TRAINING, step=1)
 PROBLEM = Problem(code="X", sentence="No.")
@@ -103,7 +106,6 @@ def test_five_crashes_without_a_checkpoint_end_a_job_and_a_checkpoint_forgives(r
     for _ in range(2):
         redis.do(store.requeue(held, crashed=True, crash_limit=5))
         held = claimed(redis)
-    assert held.checkpoint == 20
     redis.do(store.reap(Queue.TRAIN, crash_limit=5, node="n", boot="another boot"))
     expire(redis, claimed(redis))
     assert shown(redis, job.id).state is JobState.QUEUED
@@ -148,6 +150,73 @@ def test_the_first_version_goes_live_and_later_ones_wait(redis: Store) -> None:
     assert [version.live for version in redis.do(store.versions(GUILD, "olga"))] == [False, True]
     assert not redis.do(store.make_live(GUILD, "olga", 3))
     assert redis.do(store.versions("2002", "olga")) == []
+
+
+def test_an_emptied_registry_gets_its_versions_back_under_their_numbers(redis: Store) -> None:
+    kept = [
+        AdapterVersion(guild_id=GUILD, persona="olga", version=n, job_id=f"job{n}", base_model="standin", live=n == 2)
+        for n in (3, 1, 2)
+    ]
+    assert redis.do(store.restore(kept)) == 3
+    assert redis.do(store.restore(kept)) == 0
+    assert redis.do(store.versions(GUILD, "olga")) == sorted(kept, key=lambda entry: entry.version)
+    job = train_job("a")
+    redis.do(store.submit(job))
+    held = claimed(redis)
+    redis.do(store.finish(held, report(_spec(held), job.id)))
+    assert shown(redis, job.id).version == 4
+
+
+def test_a_number_that_was_given_anew_is_not_given_twice(redis: Store) -> None:
+    job = train_job("a")
+    redis.do(store.submit(job))
+    held = claimed(redis)
+    redis.do(store.finish(held, report(_spec(held), job.id)))
+    old = AdapterVersion(guild_id=GUILD, persona="olga", version=1, job_id="old", base_model="standin", live=True)
+    assert redis.do(store.restore([old])) == 1
+    told = redis.do(store.versions(GUILD, "olga"))
+    assert [(entry.job_id, entry.version, entry.live) for entry in told] == [(job.id, 1, False), ("old", 2, True)]
+
+
+def test_the_stream_hears_of_progress_slowly_but_of_each_phase(redis: Store, redis_url: SecretStr) -> None:
+    job = train_job("a")
+    redis.do(store.submit(job))
+    held = claimed(redis)
+    looks = [Progress(phase=Phase.TRAINING, step=step) for step in range(5)]
+    for look in [*looks, Progress(phase=Phase.SAVING, step=5)]:
+        assert redis.do(store.progress(held, look, pause=60))
+        view = shown(redis, job.id)
+        assert view.progress == look
+    with Redis.from_url(redis_url.get_secret_value()) as raw:
+        entries = [fields for _, fields in raw.xrange("understudy:events")]
+    told = [json.loads(fields[b"progress"])["step"] for fields in entries if fields[b"kind"] == b"progress"]
+    assert told == [0, 5]
+    assert [int(fields[b"seq"]) for fields in entries] == [1, 2, 3, 4]
+
+
+def test_a_job_of_a_whole_day_does_not_fill_the_stream() -> None:
+    clocks = Timings()
+    assert clocks.lively / clocks.told + 86_400 / clocks.told_slowly < 20_000
+
+
+def test_plans_are_made_for_the_weakest_machine_that_is_there(redis: Store) -> None:
+    assert redis.do(store.machine()) is None
+    small, large = (
+        Machine(device="cuda", name=name, free_gib=gib, total_gib=gib, bf16=True)
+        for name, gib in (("small", 8.0), ("large", 80.0))
+    )
+    redis.do(store.attend(Queue.TRAIN, "gpu0@a", small))
+    redis.do(store.attend(Queue.TRAIN, "gpu0@b", large))
+    redis.do(store.attend(Queue.CHAT, "chat@a"))
+    assert redis.do(store.machine()) == small
+
+
+def test_a_machine_is_remembered_when_its_worker_is_away(redis: Store, redis_url: SecretStr) -> None:
+    card = Machine(device="cuda", name="card", free_gib=8, total_gib=8, bf16=True)
+    redis.do(store.attend(Queue.TRAIN, "gpu0@a", card))
+    with Redis.from_url(redis_url.get_secret_value()) as raw:
+        raw.delete(keys.WORKERS)
+    assert redis.do(store.machine()) == card
 
 
 def test_the_bell_is_due_while_jobs_wait_and_not_too_often(redis: Store) -> None:

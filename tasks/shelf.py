@@ -1,0 +1,97 @@
+"""Keeps the run folders in step with the queue: what an ended run need not keep, and what Redis may lose."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from tasks import durable, store
+from tasks.jobs import AdapterVersion
+from tasks.settings import TaskSettings
+from tasks.store import Store
+from tasks.timings import Timings
+from training.schema import TrainSpec
+
+log = logging.getLogger(__name__)
+
+
+class Shelf:
+    """The run folders, tended by the train worker, whose folders they are.
+
+    A run whose adapter is registered keeps its entry of the registry in `version.json`, so that an emptied Redis gets
+    all versions back, under their numbers and with the same one live. Checkpoints go when their job has ended.
+    """
+
+    def __init__(self, settings: TaskSettings, timings: Timings | None = None) -> None:
+        self._runs = settings.run_dir("any").parent
+        self._pause = (timings or Timings()).sweep
+        self._due = 0.0
+        self._specs: dict[str, TrainSpec] = {}
+        self._kept: dict[str, AdapterVersion] = {}
+
+    def __call__(self, connection: Store) -> None:
+        """One round, if one is due."""
+        if time.monotonic() < self._due:
+            return
+        self._clear(connection)
+        self._keep(connection)
+        self._due = time.monotonic() + self._pause
+
+    def _clear(self, connection: Store) -> None:
+        for folder in self._runs.glob("*/checkpoints"):
+            spec = self._spec(folder.parent)
+            view = connection.do(store.show(spec.guild_id, folder.parent.name)) if spec else None
+            if view and view.state.ended:
+                # What cannot be removed now, since another worker is at it too, is looked at again in the next round.
+                shutil.rmtree(folder, ignore_errors=True)
+
+    def _keep(self, connection: Store) -> None:
+        for (guild_id, persona), runs in self._trained().items():
+            known = connection.do(store.versions(guild_id, persona))
+            there = {entry.job_id for entry in known}
+            lost = [entry for run in runs if run.name not in there and (entry := self._noted(run))]
+            if lost:
+                count = connection.do(store.restore(lost))
+                log.warning("Redis had lost %d versions of %s in guild %s; it has them back.", count, persona, guild_id)
+                continue
+            for run in runs:
+                self._note(run, next((entry for entry in known if entry.job_id == run.name), None))
+
+    def _trained(self) -> dict[tuple[str, str], list[Path]]:
+        """The finished runs of each guild's personas."""
+        found: dict[tuple[str, str], list[Path]] = {}
+        for run in self._finished():
+            spec = self._spec(run)
+            if spec and spec.persona:
+                found.setdefault((spec.guild_id, spec.persona), []).append(run)
+        return found
+
+    def _finished(self) -> Iterator[Path]:
+        for report in self._runs.glob("*/report.json"):
+            if (report.parent / "adapter").is_dir():
+                yield report.parent
+
+    def _spec(self, run: Path) -> TrainSpec | None:
+        """What a run was asked for; None where it has not written it yet, or it cannot be read any more."""
+        if run.name not in self._specs:
+            try:
+                self._specs[run.name] = TrainSpec.model_validate_json((run / "spec.json").read_bytes())
+            except (OSError, ValueError) as error:
+                log.debug("Run folder %s says nothing of its job: %s", run, error)
+        return self._specs.get(run.name)
+
+    def _noted(self, run: Path) -> AdapterVersion | None:
+        if run.name not in self._kept:
+            try:
+                self._kept[run.name] = AdapterVersion.model_validate_json((run / "version.json").read_bytes())
+            except (OSError, ValueError) as error:
+                log.debug("Run folder %s says nothing of a version: %s", run, error)
+        return self._kept.get(run.name)
+
+    def _note(self, run: Path, entry: AdapterVersion | None) -> None:
+        if entry and entry != self._noted(run):
+            durable.write(run / "version.json", entry.model_dump_json())
+            self._kept[run.name] = entry
