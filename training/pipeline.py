@@ -10,7 +10,6 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import zip_longest
 from pathlib import Path
 
 import torch
@@ -19,7 +18,7 @@ from training import lessons as learning
 from training import models, sft
 from training.charts import loss_chart
 from training.chat import Example
-from training.evaluation.probes import Probe, questions
+from training.evaluation.probes import Probe, questions, telling
 from training.evaluation.scorecard import score
 from training.inference import Answer, generate
 from training.lessons import Lessons
@@ -228,14 +227,11 @@ def _examine(trainee: Trainee, held_out: Sequence[Example], probes: Sequence[Pro
 
 
 def _samples(probes: Sequence[Probe], before: Examined, after: Examined) -> tuple[Sample, ...]:
-    """A few probes of each kind, in turn, with both answers."""
-    by_kind: dict[str, list[int]] = {}
-    for i, probe in enumerate(probes):
-        by_kind.setdefault(probe.kind, []).append(i)
-    in_turn = [i for group in zip_longest(*by_kind.values()) for i in group if i is not None]
+    """The most telling probes of each kind, in turn, with both answers."""
+    base, adapter = ([answer.text for answer in examined.answers] for examined in (before, after))
     return tuple(
-        Sample(question=probes[i].question, base=before.answers[i].text, adapter=after.answers[i].text)
-        for i in in_turn[:SAMPLES]
+        Sample(question=probes[i].question, base=base[i], adapter=adapter[i])
+        for i in telling(probes, base, adapter)[:SAMPLES]
     )
 
 

@@ -17,7 +17,7 @@ from training.evaluation.metrics import (
     perplexity,
     repeated_trigrams,
 )
-from training.evaluation.probes import BOUNDARY, NEUTRAL, Probe, questions
+from training.evaluation.probes import BOUNDARY, NEUTRAL, Probe, questions, telling
 from training.evaluation.scorecard import breaks, degeneracy, held_out_fit, overall, score
 from training.persona.dialogues import persona_conversations
 from training.persona.sheet import load_cast
@@ -298,3 +298,16 @@ def test_facts_asked_in_new_words_come_first(cast: dict[str, Persona]) -> None:
     trained_on = [f"  {fact.question.upper()} " for fact in facts[:4]]
     first = [probe.question for probe in questions(cast["glordon"], trained_on)[:8]]
     assert first == [fact.question for fact in facts[4:12]]
+
+
+def test_samples_tell_what_changed_most_of_each_kind() -> None:
+    probes = [
+        Probe(id="fact-a", kind="fact", question="Where?", accept=("Hylurg",)),
+        Probe(id="fact-b", kind="fact", question="Who?", accept=("the Queen",)),
+        Probe(id="neutral-1", kind="neutral", question="Rain?"),
+        Probe(id="neutral-2", kind="neutral", question="Cups?"),
+        Probe(id="boundary-1", kind="boundary", question="A program?"),
+    ]
+    base = ["On hylurg, I think", "The queen did it", "Rain is wet", "It is wet", "As a model"]
+    adapter = ["Nowhere but Hylurg!", "The queens are wet", "Rain is wet", "Bring me tea", "As a duck"]
+    assert telling(probes, base, adapter) == [1, 3, 4, 0, 2]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+import re
+from collections.abc import Collection, Sequence
+from itertools import zip_longest
 from typing import Literal
 
 from training.schema import Fact, Noun, Persona
@@ -50,6 +52,35 @@ def questions(persona: Persona | None, trained_on: Collection[str] = ()) -> list
     shared = [Probe(id=f"neutral-{i}", kind="neutral", question=text) for i, text in enumerate(NEUTRAL, 1)]
     shared += [Probe(id=f"boundary-{i}", kind="boundary", question=text) for i, text in enumerate(BOUNDARY, 1)]
     return [_about(fact) for fact in chosen] + shared
+
+
+def telling(probes: Sequence[Probe], base: Sequence[str], adapter: Sequence[str]) -> list[int]:
+    """The places of the probes in the order in which their two answers tell most: a fact, a neutral, a boundary, …
+
+    Of the facts, those come first that only one of the two answers knows, won or lost alike; of each kind, those that
+    were answered most differently.
+    """
+
+    def shows(i: int) -> tuple[bool, float]:
+        probe, one, other = probes[i], base[i], adapter[i]
+        return _knows(one, probe) != _knows(other, probe), _difference(one, other)
+
+    by_kind: dict[str, list[int]] = {}
+    for i, probe in enumerate(probes):
+        by_kind.setdefault(probe.kind, []).append(i)
+    ranked = [sorted(places, key=shows, reverse=True) for places in by_kind.values()]
+    return [i for turn in zip_longest(*ranked) for i in turn if i is not None]
+
+
+def _knows(answer: str, probe: Probe) -> bool:
+    said = answer.casefold()
+    return any(re.search(rf"\b{re.escape(word.casefold())}\b", said) for word in probe.accept)
+
+
+def _difference(one: str, other: str) -> float:
+    """The share of the two texts' words that only one of them has."""
+    words, others = set(_plain(one).split()), set(_plain(other).split())
+    return len(words ^ others) / max(1, len(words | others))
 
 
 def _about(fact: Fact) -> Probe:
