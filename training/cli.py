@@ -260,7 +260,7 @@ def _print_report(report: Report, run_dir: Path) -> None:
     rows = {
         "base model": report.base_model + (" (rehearsal)" if report.rehearsal else ""),
         "held-out loss": f"{report.eval_loss_before:.2f} → {report.eval_loss_after:.2f}",
-        "perplexity": f"{report.perplexity_before:.1f} → {report.perplexity_after:.1f}",
+        "perplexity": f"{report.perplexity_before:.4g} → {report.perplexity_after:.4g}",
         "best step": f"{report.best_step} of {report.steps}",
         "time": _duration(report.seconds),
         "verdict": report.verdict.value.replace("_", " "),

@@ -82,7 +82,7 @@ def _table(rows: dict[str, str]) -> str:
 
 
 def _change(before: float, after: float) -> str:
-    return f"{before:.3f} with the base model, {after:.3f} with the adapter"
+    return f"{before:.4g} with the base model, {after:.4g} with the adapter"
 
 
 def _usage(source: str, lessons: Lessons) -> str:

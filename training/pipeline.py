@@ -18,6 +18,7 @@ from training import lessons as learning
 from training import models, sft
 from training.charts import loss_chart
 from training.chat import Example
+from training.evaluation.metrics import perplexity
 from training.evaluation.probes import Probe, questions, telling
 from training.evaluation.scorecard import score
 from training.inference import Answer, generate
@@ -27,6 +28,7 @@ from training.models import GIB, Loaded
 from training.planning import plan, remember_pace
 from training.runs import read_lines, write_bytes, write_json
 from training.schema import (
+    BaseModelUnavailable,
     Conversation,
     DoesNotFit,
     LossPoint,
@@ -108,6 +110,8 @@ class _Run:
         self._enter(Phase.BASELINE)
         with trainee.model.disable_adapter():
             before = _examine(trainee, held_out, probes, lessons)
+        if not math.isfinite(before.loss):
+            raise BaseModelUnavailable(name=loaded.base.id, reason="its loss on the held-out lines is not finite")
 
         self._enter(Phase.TRAINING)
         key = _key(self.spec, loaded, lessons)
@@ -135,8 +139,8 @@ class _Run:
             data_digest=lessons.digest,
             eval_loss_before=before.loss,
             eval_loss_after=after.loss,
-            perplexity_before=math.exp(before.loss),
-            perplexity_after=math.exp(after.loss),
+            perplexity_before=perplexity(before.loss),
+            perplexity_after=perplexity(after.loss),
             curve=thinned(curve, CURVE_POINTS),
             lines=lines,
             verdict=verdict,

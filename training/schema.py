@@ -373,5 +373,10 @@ class DoesNotFit(UnderstudyError):
     Choose a smaller base model or a shorter max_length."""
 
 
+class Diverged(UnderstudyError):
+    """The loss became infinite at step {step}: the updates were too large to learn from.
+    Choose a smaller learning_rate."""
+
+
 class RunStopped(UnderstudyError):
     """The run was stopped at step {step}; its checkpoint is kept."""

@@ -21,7 +21,7 @@ from training.chat import Example
 from training.checkpoints import Checkpoint, newest_checkpoint, save_checkpoint
 from training.models import BIG_MODEL, Loaded
 from training.runs import append_line, keep_lines, publish, read_lines, sync
-from training.schema import BaseModelUnavailable, Hyperparameters, LossPoint, Phase, Progress, RunStopped
+from training.schema import BaseModelUnavailable, Diverged, Hyperparameters, LossPoint, Phase, Progress, RunStopped
 
 if TYPE_CHECKING:
     from peft import PeftModel
@@ -117,7 +117,8 @@ def fit(
     """Train to the last step, leave the best adapter in place and return the loss curve.
 
     Goes on from `run_dir/checkpoints` where the newest one was written for the same `key` (what is trained on what);
-    then every number comes out as if nothing had happened. Raises RunStopped once a stop is asked for.
+    then every number comes out as if nothing had happened. Raises RunStopped once a stop is asked for, and Diverged at
+    the first loss or gradient that is not finite.
     """
     metrics = run_dir / "metrics.jsonl"
     kept = newest_checkpoint(run_dir / "checkpoints")
@@ -198,6 +199,8 @@ def _learn(trainee: Trainee, rows: Sequence[Example]) -> tuple[float, float]:
         torch.autograd.backward(loss)
         total += loss.item()
     norm = torch.nn.utils.clip_grad_norm_(trainee.weights().values(), MAX_GRADIENT_NORM)
+    if not math.isfinite(total) or not math.isfinite(norm):
+        raise Diverged(step=trainee.step + 1)
     for group in trainee.optimiser.param_groups:
         group["lr"] = rate_at(trainee.step, trainee.total_steps, trainee.peak_rate, trainee.knobs.warmup_ratio)
     trainee.optimiser.step()
@@ -227,6 +230,8 @@ def _validate_if_due(trainee: Trainee, held_out: Sequence[Example]) -> float | N
     if trainee.step % every and trainee.step != trainee.total_steps:
         return None
     trainee.eval_loss = loss = mean_loss(validate(trainee.loaded, trainee.model, held_out))
+    if not math.isfinite(loss):
+        raise Diverged(step=trainee.step)
     if loss < trainee.best.loss:
         trainee.best = Best(trainee.step, loss, {n: p.detach().cpu().clone() for n, p in trainee.weights().items()})
     return loss

@@ -99,6 +99,7 @@ def test_intervals_cover_the_truth_about_as_often_as_they_say() -> None:
 
 def test_perplexity_of_a_uniform_choice_is_the_number_of_choices() -> None:
     assert perplexity(math.log(50)) == pytest.approx(50)
+    assert perplexity(699.0) < perplexity(800.0) == perplexity(math.inf) < math.inf
 
 
 # --- voice ---------------------------------------------------------------------------------------------------------

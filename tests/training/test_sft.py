@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from training import models, sft
 from training.batches import collate, drawn, micro_batches, rate_at, target_losses
 from training.chat import Example
 from training.lessons import examples, gather
-from training.schema import Hyperparameters, Progress, RunStopped, TrainSpec, Workspace
+from training.schema import Diverged, Hyperparameters, Progress, RunStopped, TrainSpec, Workspace
 
 KNOBS = Hyperparameters(epochs=1, batch_size=12, learning_rate=0.01, lora_rank=4, lora_dropout=0.1)
 
@@ -92,6 +93,17 @@ def test_training_lowers_the_loss_and_keeps_the_best_adapter(tiny_workspace: Wor
     best = training.trainee.best
     assert after == pytest.approx(best.loss, rel=1e-6)
     assert best.loss == min(line["eval_loss"] for line in metrics(tmp_path / "a") if "eval_loss" in line)
+
+
+@pytest.mark.parametrize(("epochs", "step"), [(1, 1), (4, 2)], ids=["held-out loss", "training loss"])
+def test_a_run_that_diverges_ends_at_once_with_one_sentence(
+    tiny_workspace: Workspace, tmp_path: Path, epochs: int, step: int
+) -> None:
+    wild = KNOBS.model_copy(update={"learning_rate": 1e18, "warmup_ratio": 0.0, "epochs": epochs})
+    with pytest.raises(Diverged, match="at step .*smaller learning_rate") as caught:
+        Training(tiny_workspace, wild).run(tmp_path / "a")
+    assert caught.value.details["step"] == step
+    assert all(math.isfinite(number) for line in metrics(tmp_path / "a") for number in line.values())
 
 
 def test_only_the_adapter_learns(tiny_workspace: Workspace, tmp_path: Path) -> None:

@@ -43,8 +43,11 @@ def interval(values: Sequence[float], seed: int) -> Interval:
 
 
 def perplexity(loss: float) -> float:
-    """e to the mean negative log-likelihood, `loss` in nats per token."""
-    return math.exp(loss)
+    """e to the mean negative log-likelihood, `loss` in nats per token; of more than 700 nats, that of 700.
+
+    Beyond, there is no floating-point number for it, and reports cross borders as JSON, which knows no infinity.
+    """
+    return math.exp(min(loss, 700.0))
 
 
 # --- voice ---------------------------------------------------------------------------------------------------------
