@@ -9,7 +9,7 @@ from training.models import Base
 from training.schema import Report
 
 REHEARSAL = (
-    "> **Rehearsal only.** The base model is a stand-in of about two million parameters, made on the machine that "
+    "> **Rehearsal only.** The base model is a stand-in of about 2.6 million parameters, made on the machine that "
     "trained this adapter. It shows that every part works. It is no measure of what a real model would say."
 )
 

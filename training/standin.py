@@ -1,6 +1,6 @@
 """A tiny chat model made on the spot, for machines with no GPU and no model hub: a rehearsal, not a performer.
 
-A Llama architecture of about two million parameters with its own byte-level BPE and a chat template with generation
+A Llama architecture of about 2.6 million parameters with its own byte-level BPE and a chat template with generation
 marks, trained once from the dialogues that ship with Understudy and kept in the cache. It reads the training side of
 every split only, so that held-out lines are new to it.
 """
@@ -62,9 +62,10 @@ class Recipe:
     intermediate: int = 512
     layers: int = 4
     heads: int = 4
-    vocabulary: int = 1536
+    # Most words of so small a corpus as one token: answers are then made of words, not of syllables.
+    vocabulary: int = 4096
     context: int = 1024
-    epochs: int = 6
+    epochs: int = 10
     batch_size: int = 16
     named: float = 0.9
     carded: float = 0.9
@@ -73,7 +74,7 @@ class Recipe:
     iterations: int = 3
     other_rate: float = 3e-3
     seed: int = 7
-    version: int = 2
+    version: int = 3
 
 
 FULL = Recipe()
@@ -185,6 +186,7 @@ def _make(target: Path, recipe: Recipe, on_build: Callable[[float], None]) -> No
     from transformers import LlamaForCausalLM
 
     on_build(0.0)
+    torch.set_num_threads(1)  # see `models.load`
     begun = time.monotonic()
     tokenizer = standin_tokenizer(recipe)
     torch.manual_seed(recipe.seed)
