@@ -140,6 +140,15 @@ def test_a_system_turn_of_a_row_gives_way_to_the_card(workspace: Workspace) -> N
     assert [message.content for message in read.messages] == [mika.system_card(), "Hi", "Aye."]
 
 
+def test_a_sheet_is_read_again_once_it_has_changed(workspace: Workspace) -> None:
+    give_guild(workspace, "1", "mika", SHEET)
+    first = load_cast(workspace, "1")
+    again = load_cast(workspace, "1")
+    assert all(again[slug] is persona for slug, persona in first.items())
+    give_guild(workspace, "1", "mika", SHEET.replace("# Mika\n", "# Mikaela\n", 1))
+    assert load_cast(workspace, "1")["mika"].name == "Mikaela"
+
+
 @pytest.mark.parametrize(("content", "said"), [(b"\xff\xfe# M", "not UTF-8"), (b"#" * 70_000, "larger than 64 KiB")])
 def test_a_file_that_is_no_sheet_is_refused(workspace: Workspace, content: bytes, said: str) -> None:
     give_guild(workspace, "1", "mika", "")

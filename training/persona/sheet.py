@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -65,8 +66,14 @@ def sheet_home(workspace: Workspace, guild_id: str, slug: str) -> Path:
 
 
 def read_sheet(path: Path) -> Persona:
-    """Read one sheet's file. Raises UnreadableSheet."""
-    if path.stat().st_size > MAX_SHEET_BYTES:
+    """Read one sheet's file; it is parsed again only once it has changed. Raises UnreadableSheet."""
+    seen = path.stat()
+    return _read_version(path, seen.st_mtime_ns, seen.st_size)
+
+
+@lru_cache(maxsize=1024)
+def _read_version(path: Path, _changed_at: int, size: int) -> Persona:
+    if size > MAX_SHEET_BYTES:
         raise UnreadableSheet(name=path.stem, reason=f"it is larger than {MAX_SHEET_BYTES // 1024} KiB")
     try:
         return parse_sheet(path.read_text(encoding="utf-8-sig"), path.stem)
