@@ -6,6 +6,7 @@ import hashlib
 import json
 import math
 import resource
+import shutil
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -75,11 +76,14 @@ def finetune(
 ) -> Report:
     """Train an adapter as `spec` asks and leave the run folder complete; a finished folder's report is returned as is.
 
-    Goes on from `run_dir/checkpoints` where it can. Once `should_stop()` is true it raises RunStopped, in the training
-    phase after a checkpoint. Raises DoesNotFit, and what choosing data and base model raises.
+    Goes on from `run_dir/checkpoints` where it can, and removes them once the report is written. Once `should_stop()`
+    is true it raises RunStopped, in the training phase after a checkpoint. Raises DoesNotFit, Diverged, and what
+    choosing data and base model raises.
     """
     done = run_dir / "report.json"
     if done.is_file():
+        # An attempt that ended right behind its report has not removed them.
+        _drop_checkpoints(run_dir)
         return Report.model_validate_json(done.read_bytes())
     run_dir.mkdir(parents=True, exist_ok=True)
     write_json(run_dir / "spec.json", spec.model_dump(mode="json"))
@@ -193,15 +197,24 @@ class _Run:
         return time.monotonic() - self.begun + sum(line["seconds"] for line in earlier)
 
     def _publish(self, report: Report, loaded: Loaded, lessons: Lessons) -> None:
-        """Write what people read; the report comes last, since it says that the folder is complete."""
+        """Write what people read; the report comes last, since it says that the folder is complete.
+
+        What follows it only saves room and betters later plans.
+        """
         write_bytes(self.run_dir / "loss.png", loss_chart(report.curve, title=self.spec.job_name))
         card = model_card(report, loaded.base, loaded.source, lessons)
         write_bytes(self.run_dir / "README.md", card.encode())
+        write_json(self.run_dir / "report.json", report.model_dump(mode="json"))
+        _drop_checkpoints(self.run_dir)
         steps = read_lines(self.run_dir / "metrics.jsonl")
         training = sum(line["seconds"] for line in steps)
         pace = sum(line["tokens"] for line in steps) / training
         remember_pace(loaded.base, pace, max(0.0, report.seconds - training), self.workspace)
-        write_json(self.run_dir / "report.json", report.model_dump(mode="json"))
+
+
+def _drop_checkpoints(run_dir: Path) -> None:
+    """Remove what no one will go on from; what cannot be removed does not spoil a finished run."""
+    shutil.rmtree(run_dir / "checkpoints", ignore_errors=True)
 
 
 def thinned(curve: Sequence[LossPoint], most: int) -> tuple[LossPoint, ...]:

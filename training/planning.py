@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import json
+import logging
 import time
 from pathlib import Path
 
 import torch
+from pydantic import Field, TypeAdapter
 
 from training import lessons as learning
 from training import models, standin
@@ -14,8 +15,9 @@ from training.batches import MICRO_TOKENS, steps_per_epoch
 from training.checkpoints import KEPT
 from training.models import GIB, Base, Shape
 from training.runs import write_json
-from training.schema import Machine, Plan, TrainSpec, Workspace
+from training.schema import Machine, Noun, Plan, TrainSpec, Workspace
 
+log = logging.getLogger(__name__)
 PACE_FILE = "pace.json"
 PROBE_SECONDS = 0.2
 USED = (0.1, 0.6)
@@ -23,6 +25,16 @@ USED = (0.1, 0.6)
 BUILD_SECONDS = (30.0, 150.0)
 AROUND_SECONDS = (10.0, 60.0)
 """Making a stand-in; loading, asking and scoring around the training of one run."""
+
+
+class Pace(Noun):
+    """How fast a run trained, and how long everything around its training took."""
+
+    tokens_per_second: float = Field(gt=0)
+    seconds_around: float = Field(ge=0)
+
+
+PACES = TypeAdapter(dict[str, Pace])
 
 
 def plan(spec: TrainSpec, *, workspace: Workspace, machine: Machine | None = None) -> Plan:
@@ -62,23 +74,22 @@ def plan(spec: TrainSpec, *, workspace: Workspace, machine: Machine | None = Non
 
 
 def remember_pace(base: Base, tokens_per_second: float, seconds_around: float, workspace: Workspace) -> None:
-    """Keep how fast a finished run was, for the next plan."""
+    """Keep how fast a finished run was, for the next plan; where that cannot be written, plans are only less exact."""
     path = workspace.cache_dir / PACE_FILE
-    known = {
-        _pace_key(base, models.device_name()): {
-            "tokens_per_second": tokens_per_second,
-            "seconds_around": seconds_around,
-        }
-    }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_json(path, _paces(path) | known)
+    pace = Pace(tokens_per_second=tokens_per_second, seconds_around=seconds_around)
+    known = _paces(path) | {_pace_key(base, models.device_name()): pace}
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_json(path, {key: pace.model_dump() for key, pace in known.items()})
+    except OSError as error:
+        log.warning("How fast this run was is not kept for later plans: %s", error)
 
 
 def _seconds(base: Base, shape: Shape, tokens: int, workspace: Workspace, machine: Machine) -> tuple[float, float]:
     """(least, most) seconds for so many tokens of training and all that goes around them."""
     known = _paces(workspace.cache_dir / PACE_FILE).get(_pace_key(base, machine.name))
     if known:
-        likely = tokens / known["tokens_per_second"] + known["seconds_around"]
+        likely = tokens / known.tokens_per_second + known.seconds_around
         low, high = 0.7 * likely, 1.5 * likely
     else:
         # Forward, and backward through frozen weights: four operations a parameter and token.
@@ -106,8 +117,12 @@ def _pace_key(base: Base, device_name: str) -> str:
     return f"{base.id} on {device_name}"
 
 
-def _paces(path: Path) -> dict[str, dict[str, float]]:
-    if not path.is_file():
+def _paces(path: Path) -> dict[str, Pace]:
+    """What earlier runs left; a file that cannot be read counts as none, and the next run writes it anew."""
+    try:
+        return PACES.validate_json(path.read_bytes())
+    except FileNotFoundError:
         return {}
-    paces: dict[str, dict[str, float]] = json.loads(path.read_text(encoding="utf-8"))
-    return paces
+    except (OSError, ValueError) as error:
+        log.warning("%s cannot be read, so plans go without it: %s", path, error)
+        return {}

@@ -59,6 +59,7 @@ def test_the_run_folder_is_complete(finished: Finished) -> None:
     )
     assert (folder / "loss.png").read_bytes().startswith(b"\x89PNG")
     assert not [path for path in folder.rglob("*") if path.suffix in (".bin", ".pt", ".pkl", ".pth")]
+    assert not (folder / "checkpoints").exists()
 
 
 def test_the_report_says_what_was_found(finished: Finished) -> None:
@@ -117,9 +118,12 @@ def test_the_adapter_works_with_plain_peft(finished: Finished) -> None:
 def test_a_finished_folder_gives_its_report_again(finished: Finished) -> None:
     folder = finished.folders["glordon"]
     written = (folder / "report.json").stat().st_mtime_ns
+    # As a crash between the report and the removal leaves it.
+    (folder / "checkpoints/step-000003").mkdir(parents=True)
     again = run(finished.reports["glordon"].spec, finished.workspace, folder, stop_in=Phase.DATA)
     assert again == finished.reports["glordon"]
     assert (folder / "report.json").stat().st_mtime_ns == written
+    assert not (folder / "checkpoints").exists()
 
 
 def test_a_stop_before_training_leaves_no_adapter(tiny_workspace: Workspace, tmp_path: Path) -> None:
@@ -147,6 +151,25 @@ def test_a_plan_without_an_earlier_run_measures_the_machine(tiny_workspace: Work
     likely = first.tokens * 3 / 10.0 + 5.0
     after = plan(GLORDON, workspace=tiny_workspace)
     assert after.seconds[0] < likely < after.seconds[1]
+
+
+@pytest.mark.parametrize("broken", ["{", "[]", '{"standin on cpu": {"tokens_per_second": 0, "seconds_around": 1}}'])
+def test_a_broken_pace_file_counts_as_none_and_is_written_anew(tiny_workspace: Workspace, broken: str) -> None:
+    tiny_workspace.cache_dir.mkdir()
+    (tiny_workspace.cache_dir / "pace.json").write_text(broken)
+    assert plan(GLORDON, workspace=tiny_workspace).seconds[0] > 0
+    remember_pace(choose(None, tiny_workspace), 10.0, 5.0, tiny_workspace)
+    (pace,) = json.loads((tiny_workspace.cache_dir / "pace.json").read_text()).values()
+    assert pace == {"tokens_per_second": 10.0, "seconds_around": 5.0}
+
+
+def test_a_cache_that_cannot_be_written_costs_no_finished_run(
+    tiny_workspace: Workspace, caplog: pytest.LogCaptureFixture
+) -> None:
+    tiny_workspace.cache_dir.write_text("no folder")  # root, as in containers, writes into folders of mode 0500
+    remember_pace(choose(None, tiny_workspace), 10.0, 5.0, tiny_workspace)
+    assert "not kept for later plans" in caplog.text
+    assert plan(GLORDON, workspace=tiny_workspace).seconds[0] > 0
 
 
 def test_a_plan_warns(tiny_workspace: Workspace) -> None:

@@ -100,7 +100,7 @@ def test_a_run_that_diverges_ends_at_once_with_one_sentence(
     tiny_workspace: Workspace, tmp_path: Path, epochs: int, step: int
 ) -> None:
     wild = KNOBS.model_copy(update={"learning_rate": 1e18, "warmup_ratio": 0.0, "epochs": epochs})
-    with pytest.raises(Diverged, match="at step .*smaller learning_rate") as caught:
+    with pytest.raises(Diverged, match=r"at step .*smaller learning_rate") as caught:
         Training(tiny_workspace, wild).run(tmp_path / "a")
     assert caught.value.details["step"] == step
     assert all(math.isfinite(number) for line in metrics(tmp_path / "a") for number in line.values())
