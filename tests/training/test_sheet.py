@@ -154,4 +154,27 @@ def test_a_file_that_is_no_sheet_is_refused(workspace: Workspace, content: bytes
     give_guild(workspace, "1", "mika", "")
     (workspace.artifact_root / "guilds/1/personas/mika.md").write_bytes(content)
     with pytest.raises(UnreadableSheet, match=said):
-        load_cast(workspace, "1")
+        find_persona(workspace, "1", "mika")
+
+
+def test_a_bad_sheet_takes_no_one_with_it_and_is_logged_once(
+    workspace: Workspace, caplog: pytest.LogCaptureFixture
+) -> None:
+    give_guild(workspace, "1", "tom", SHEET.replace("Mika", "Tom"))
+    for slug in ("mika", "glordon", "Not A Slug"):
+        give_guild(workspace, "1", slug, SHEET.replace("## Speech", "## Spech"))
+    (workspace.artifact_root / "guilds/1/personas/folder.md").mkdir()
+    shipped = load_cast(workspace, "2")
+    for _ in range(3):
+        # A shipped persona does not come back in place of the guild's own, whose dialogues are others.
+        assert load_cast(workspace, "1").keys() == shipped.keys() - {"glordon"} | {"tom"}
+    warned = sorted(record.getMessage() for record in caplog.records)
+    assert len(warned) == 4
+    assert "mika.md is left out of its cast: The persona sheet mika cannot be read" in warned[-1]
+    assert find_persona(workspace, "1", "tom").name == "Tom"
+    with pytest.raises(UnreadableSheet, match="'## Speech' is missing"):
+        find_persona(workspace, "1", "mika")
+    with pytest.raises(UnknownPersona) as unknown:
+        find_persona(workspace, "1", "nobody")
+    assert "tom" in str(unknown.value)
+    assert "mika" not in str(unknown.value)

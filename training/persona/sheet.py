@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Iterator
 from functools import lru_cache
@@ -12,6 +13,7 @@ from pydantic import ValidationError
 from training.places import SHIPPED, guild_folder
 from training.schema import Fact, Persona, UnknownPersona, UnreadableSheet, Workspace
 
+log = logging.getLogger(__name__)
 HEADINGS = ("Aliases", "Who", "Traits", "Speech", "Facts", "Relationships", "Never says", "Greeting")
 NEVER_EMPTY = ("Who", "Speech")
 MAX_SHEET_BYTES = 64 * 1024
@@ -47,16 +49,25 @@ def parse_sheet(text: str, slug: str) -> Persona:
 
 
 def load_cast(workspace: Workspace, guild_id: str) -> dict[str, Persona]:
-    """All personas that a guild may use, by slug: the shipped cast and its own, which win over shipped ones."""
-    return {path.stem: read_sheet(path) for path in _sheets(workspace, guild_id)}
+    """All personas that a guild may use, by slug: the shipped cast and its own, which win over shipped ones.
+
+    A sheet that cannot be read is left out, and the log says why; the others must not go with it.
+    """
+    cast: dict[str, Persona] = {}
+    for slug, path in _sheets(workspace, guild_id).items():
+        try:
+            cast[slug] = read_sheet(path)
+        except UnreadableSheet as error:
+            _warn_once(path, str(error))
+    return cast
 
 
 def find_persona(workspace: Workspace, guild_id: str, slug: str) -> Persona:
-    """One persona of the guild. Raises UnknownPersona, which lists the choices."""
-    cast = load_cast(workspace, guild_id)
-    if slug not in cast:
-        raise UnknownPersona(name=slug, choices=", ".join(sorted(cast)))
-    return cast[slug]
+    """One persona of the guild. Raises UnknownPersona, which lists the choices, or UnreadableSheet."""
+    sheets = _sheets(workspace, guild_id)
+    if slug not in sheets:
+        raise UnknownPersona(name=slug, choices=", ".join(sorted(load_cast(workspace, guild_id))))
+    return read_sheet(sheets[slug])
 
 
 def sheet_home(workspace: Workspace, guild_id: str, slug: str) -> Path:
@@ -67,8 +78,11 @@ def sheet_home(workspace: Workspace, guild_id: str, slug: str) -> Path:
 
 def read_sheet(path: Path) -> Persona:
     """Read one sheet's file; it is parsed again only once it has changed. Raises UnreadableSheet."""
-    seen = path.stat()
-    return _read_version(path, seen.st_mtime_ns, seen.st_size)
+    try:
+        seen = path.stat()
+        return _read_version(path, seen.st_mtime_ns, seen.st_size)
+    except OSError as error:
+        raise UnreadableSheet(name=path.stem, reason=error.strerror or "the file system refused") from error
 
 
 @lru_cache(maxsize=1024)
@@ -81,10 +95,17 @@ def _read_version(path: Path, _changed_at: int, size: int) -> Persona:
         raise UnreadableSheet(name=path.stem, reason="it is not UTF-8 text") from error
 
 
-def _sheets(workspace: Workspace, guild_id: str) -> list[Path]:
+def _sheets(workspace: Workspace, guild_id: str) -> dict[str, Path]:
+    """Where each persona's sheet lies, by slug."""
     by_slug = {path.stem: path for path in sorted((SHIPPED / "data" / "personas").glob("*.md"))}
     own = guild_folder(workspace, guild_id) / "personas"
-    return list((by_slug | {path.stem: path for path in sorted(own.glob("*.md"))}).values())
+    return by_slug | {path.stem: path for path in sorted(own.glob("*.md"))}
+
+
+@lru_cache(maxsize=256)
+def _warn_once(path: Path, sentence: str) -> None:
+    """Say once what is wrong with a sheet, though it is read again and again."""
+    log.warning("%s is left out of its cast: %s", path, sentence)
 
 
 def _sections(text: str) -> tuple[str, dict[str, list[str]], list[str]]:
