@@ -21,6 +21,7 @@ from typing import Protocol
 
 from tasks import lifeline
 from tasks.errors import Unexpected
+from training.runs import RUN_LOCK
 from training.schema import Noun, Problem, Progress, Report, RunStopped, TrainSpec, UnderstudyError, Workspace
 
 LOCK_SECONDS = 0.05
@@ -89,7 +90,7 @@ def run(load: Callable[[], Finetune]) -> None:
         os.write(told, note.model_dump_json(exclude_defaults=True).encode() + b"\n")
 
     try:
-        locks = (assignment.run_dir / "lock", assignment.gpu_lock)
+        locks = (assignment.run_dir / RUN_LOCK, assignment.gpu_lock)
         with _held(locks[0], asked_to_stop), _held(locks[1], asked_to_stop):
             load()(
                 assignment.spec,

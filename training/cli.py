@@ -5,6 +5,7 @@ What is heavy (torch, transformers) is imported inside the commands, so that `--
 
 from __future__ import annotations
 
+import fcntl
 import functools
 import inspect
 import secrets
@@ -22,6 +23,7 @@ import typer
 from annotated_types import Ge, Le
 from pydantic import ValidationError
 
+from training.runs import RUN_LOCK
 from training.schema import (
     ChatSpec,
     Conversation,
@@ -41,12 +43,16 @@ from training.schema import (
 if TYPE_CHECKING:
     from rich.progress import Progress as Bars
 
-LOCAL_GUILD = "local"
-"""The guild of everything done from a terminal: no Discord guild has this id."""
+TERMINAL = "terminal"
+"""The guild of everything done from a terminal; Discord's have numbers for ids, and the REST door's is another."""
 
 
 class UnknownRun(UnderstudyError):
     """There is no run {job_id} of this terminal's that could go on. `understudy train` prints the id of each."""
+
+
+class RunBusy(UnderstudyError):
+    """Another process is at work on run {job_id}. Wait until it has ended, or stop it first."""
 
 
 def build(make_workspace: Callable[[], Workspace]) -> typer.Typer:
@@ -89,7 +95,7 @@ def _spec(
     try:
         return TrainSpec(
             job_name=name,
-            guild_id=LOCAL_GUILD,
+            guild_id=TERMINAL,
             task_type=task_type,
             persona=persona,
             dataset=dataset,
@@ -148,8 +154,8 @@ def resume(
     workspace = _workspace(ctx)
     known = {path.parent.name: path for path in (workspace.artifact_root / "runs").glob("*/spec.json")}
     spec = TrainSpec.model_validate_json(known[job_id].read_bytes()) if job_id in known else None
-    # A guild's runs belong to its workers: two processes must not write into one folder.
-    if spec is None or spec.guild_id != LOCAL_GUILD:
+    # A guild's runs belong to its workers, who would not learn of what is done here.
+    if spec is None or spec.guild_id != TERMINAL:
         raise UnknownRun(job_id=job_id)
     _run(spec, job_id, workspace)
 
@@ -175,9 +181,9 @@ def _run(spec: TrainSpec, job_id: str, workspace: Workspace) -> None:
 
     _hush()
     run_dir = workspace.artifact_root / "runs" / job_id
-    typer.echo(f"Run {job_id} in {run_dir}", err=True)
     try:
-        with _progress_bar() as show, _stop_on_ctrl_c() as stop:
+        with _alone_in(run_dir), _progress_bar() as show, _stop_on_ctrl_c() as stop:
+            typer.echo(f"Run {job_id} in {run_dir}", err=True)
             report = pipeline.finetune(
                 spec,
                 job_id=job_id,
@@ -190,6 +196,18 @@ def _run(spec: TrainSpec, job_id: str, workspace: Workspace) -> None:
         typer.echo(f"{stopped} Go on with: understudy resume {job_id}", err=True)
         raise typer.Exit(130) from None
     _print_report(report, run_dir)
+
+
+@contextmanager
+def _alone_in(run_dir: Path) -> Iterator[None]:
+    """Hold the lock of a run folder, which workers hold too while they write there. Raises RunBusy."""
+    run_dir.mkdir(parents=True, exist_ok=True)
+    with (run_dir / RUN_LOCK).open("ab") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise RunBusy(job_id=run_dir.name) from None
+        yield
 
 
 @contextmanager
@@ -307,7 +325,7 @@ def chat(
     from training.persona.sheet import find_persona
 
     workspace = _workspace(ctx)
-    who = find_persona(workspace, LOCAL_GUILD, persona)
+    who = find_persona(workspace, TERMINAL, persona)
     # Only now: a mistyped name is answered before torch has loaded.
     from training.inference import Engine
 
@@ -319,7 +337,7 @@ def chat(
     for line in _lines():
         history.append(Message(role="user", content=line))
         spec = ChatSpec(
-            guild_id=LOCAL_GUILD, persona=persona, messages=tuple(history[-99:]), temperature=temperature, seed=seed
+            guild_id=TERMINAL, persona=persona, messages=tuple(history[-99:]), temperature=temperature, seed=seed
         )
         reply = engine.reply(spec, who, adapter, None)
         history.append(Message(role="assistant", content=reply.text or "…"))
@@ -351,9 +369,9 @@ def list_personas(ctx: typer.Context) -> None:
 
     workspace = _workspace(ctx)
     rows = {}
-    for slug, persona in load_cast(workspace, LOCAL_GUILD).items():
+    for slug, persona in load_cast(workspace, TERMINAL).items():
         try:
-            count = len(persona_conversations(persona, workspace, LOCAL_GUILD))
+            count = len(persona_conversations(persona, workspace, TERMINAL))
         except EmptyDataset:
             count = 0
         rows[slug] = f"{persona.name} · {count} conversations"
@@ -365,7 +383,7 @@ def show_persona(ctx: typer.Context, persona: Annotated[str, typer.Argument(help
     """What a persona's sheet says, as the models see it and as the scorecard uses it."""
     from training.persona.sheet import find_persona
 
-    who = find_persona(_workspace(ctx), LOCAL_GUILD, persona)
+    who = find_persona(_workspace(ctx), TERMINAL, persona)
     rows = {
         "aliases": ", ".join(who.aliases) or "none",
         "system card": who.system_card(),
@@ -399,7 +417,7 @@ def show_data(
     """Size, digest and first conversation of a dataset."""
     from training.data.catalog import load_dataset
 
-    _print_conversations(dataset, load_dataset(dataset, _workspace(ctx), LOCAL_GUILD))
+    _print_conversations(dataset, load_dataset(dataset, _workspace(ctx), TERMINAL))
 
 
 @data_app.command("validate")

@@ -9,6 +9,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+RUN_LOCK = "lock"
+"""The file of a run folder that whoever writes there holds a kernel lock on."""
+
 
 def sync(path: Path) -> None:
     """Make a file's contents, or a folder's names, safe against a power cut."""

@@ -1,5 +1,6 @@
 """The command line of training, driven as a person would."""
 
+import fcntl
 import os
 import signal
 import subprocess
@@ -12,7 +13,8 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
-from training.cli import build
+from training.cli import TERMINAL, build
+from training.runs import RUN_LOCK
 from training.schema import Hyperparameters, Plan, Report, TrainSpec, UnderstudyError, Workspace
 
 Run = Callable[..., Result]
@@ -168,9 +170,28 @@ def test_a_run_is_planned_stopped_resumed_and_talked_to(tiny_workspace: Workspac
     assert run(*talk, typed="Hello!\n\nHow are you?\n").stdout == said
 
 
-def test_a_guilds_run_is_its_workers_business(run: Run, workspace: Workspace) -> None:
+def begun(workspace: Workspace, guild: str) -> Path:
+    """The folder of a run of this guild that has not got far."""
     folder = workspace.artifact_root / "runs/abcdefghijkl"
-    folder.mkdir(parents=True)
-    spec = TrainSpec(job_name="theirs", guild_id="123", persona="glordon")
+    folder.mkdir(parents=True, exist_ok=True)
+    spec = TrainSpec(job_name="theirs", guild_id=guild, persona="glordon")
     (folder / "spec.json").write_text(spec.model_dump_json())
-    assert "There is no run abcdefghijkl of this terminal's" in str(run("resume", "abcdefghijkl").exception)
+    return folder
+
+
+def test_a_guilds_run_is_its_workers_business(run: Run, workspace: Workspace) -> None:
+    for guild in ("123", "local"):
+        begun(workspace, guild)
+        assert "There is no run abcdefghijkl of this terminal's" in str(run("resume", "abcdefghijkl").exception)
+
+
+def test_a_run_that_another_process_works_on_is_left_alone(run: Run, workspace: Workspace) -> None:
+    folder = begun(workspace, TERMINAL)
+    before = sorted(folder.iterdir())
+    with (folder / RUN_LOCK).open("ab") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        refused = run("resume", "abcdefghijkl")
+    assert str(refused.exception) == (
+        "Another process is at work on run abcdefghijkl. Wait until it has ended, or stop it first."
+    )
+    assert sorted(folder.iterdir()) == sorted([*before, folder / RUN_LOCK])
