@@ -20,7 +20,7 @@ demo: .venv/.installed
 	@$(BIN)/understudy demo $(if $(HEADLESS),--headless)
 
 test: .venv/.installed
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
 
 lint: .venv/.installed
 	@$(BIN)/ruff check .

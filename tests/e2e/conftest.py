@@ -18,6 +18,8 @@ from processes import Group, Process
 from sandbox.people import GUILD_ID
 from sandbox.server import Sandbox
 from tasks.embedded_redis import EmbeddedRedis
+from tasks.settings import TaskSettings
+from training.standin import ensure_standin
 
 TOKEN = "e2e-sandbox-token"
 READY_SECONDS = 90
@@ -51,6 +53,8 @@ class House:
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def house(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[House]:
     folder = tmp_path_factory.mktemp("house")
+    # Once on a machine, and a matter of minutes: no test's deadline should have to hold it.
+    await asyncio.to_thread(ensure_standin, TaskSettings().cache_dir)
     async with Sandbox(token=TOKEN, data_dir=folder / "sandbox") as sandbox:
         with EmbeddedRedis(folder / "redis") as redis, Group(folder / "logs") as group:
             env = {

@@ -77,6 +77,7 @@ def test_doctor_names_a_fix_for_each_failure(tmp_path: Path) -> None:
     assert "Traceback" not in asked.stderr
 
 
+@pytest.mark.timeout(600)
 def test_ctrl_c_stops_the_demo_and_leaves_nothing_running() -> None:
     with subprocess.Popen([*UNDERSTUDY, "demo", "--port", "0"], cwd=ROOT, stdout=subprocess.PIPE, text=True) as demo:
         assert demo.stdout is not None

@@ -13,7 +13,7 @@ from sandbox.visitor import Visitor
 from tests.e2e.conftest import House
 from tests.sandbox.openapi import violations
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(600)]
 SECONDS = 120
 RUN_FILES = {"spec.json", "metrics.jsonl", "report.json", "adapter", "README.md", "loss.png"}
 
@@ -33,7 +33,7 @@ def results(mara: Visitor, job_id: str) -> list[dict]:
 
 
 async def test_first_journey(house: House) -> None:
-    journey = await play(house.sandbox.page_url, epochs=3, seconds=SECONDS, say=lambda _: None)
+    journey = await play(house.sandbox.page_url, epochs=2, seconds=SECONDS, say=lambda _: None)
     run = house.artifacts / "runs" / journey.job_id
     assert {path.name for path in run.iterdir()} >= RUN_FILES
     report = json.loads((run / "report.json").read_text())
@@ -44,7 +44,7 @@ async def test_first_journey(house: House) -> None:
 
 async def test_killed_train_worker_goes_on_from_its_checkpoint_and_posts_one_result(house: House) -> None:
     async with Visitor.connect(house.sandbox.page_url, as_user="Mara") as mara:
-        job_id, card = await started(mara, "killed_worker", "olga", epochs=10)
+        job_id, card = await started(mara, "killed_worker", "olga", epochs=5)
         saved = await first_checkpoint(house, job_id)
         await house.kill("train")
         assert not (house.artifacts / "runs" / job_id / "report.json").exists(), "the job was over before the kill"
@@ -61,7 +61,7 @@ async def test_killed_train_worker_goes_on_from_its_checkpoint_and_posts_one_res
 
 async def test_killed_bot_moves_the_same_card_and_posts_one_result(house: House) -> None:
     async with Visitor.connect(house.sandbox.page_url, as_user="Mara") as mara:
-        job_id, card = await started(mara, "killed_bot", "caleb", epochs=10)
+        job_id, card = await started(mara, "killed_bot", "caleb", epochs=5)
         await house.kill("bot")
         before = words(mara.message(card["id"]) or {})
         await house.start_again("bot")
