@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import os
+import re
 import tomllib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -17,13 +19,24 @@ from huggingface_hub.errors import HfHubHTTPError
 from training import standin
 from training.chat import ChatFormat
 from training.places import SHIPPED
-from training.schema import BaseModelNotAllowed, BaseModelUnavailable, Machine, Noun, PathNotAllowed, Workspace
+from training.schema import (
+    BaseModelNotAllowed,
+    BaseModelUnavailable,
+    Machine,
+    Noun,
+    PackageMissing,
+    PathNotAllowed,
+    Workspace,
+)
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel
 
 CATALOG = SHIPPED / "catalog" / "models.toml"
 GIB = 2**30
+log = logging.getLogger(__name__)
+FOLDERS = re.compile(r"(?<![\w:/.~-])~?(?:/[^/\s'\"]+)*/(?=[^/\s'\"])")
+"""What stands in front of the last name of an absolute path; the paths of web addresses are not absolute."""
 UNREACHABLE = (OSError, ValueError, KeyError, HfHubHTTPError)
 LIBRARIES = 400 * 2**20
 """What Python, torch and transformers take by themselves."""
@@ -190,7 +203,7 @@ def load(base: Base, source: str, workspace: Workspace) -> Loaded:
 
     On CUDA in bf16, or in 4 bits (nf4, double-quantised) where bf16 weights would take more than 60 % of what is
     free; on CPU in fp32, from a billion parameters on in bf16. Safetensors only; no code from the hub is run.
-    Raises BaseModelUnavailable.
+    Raises BaseModelUnavailable or PackageMissing.
     """
     from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
     from transformers.utils.logging import disable_progress_bar
@@ -283,12 +296,21 @@ def _weights(shape: Shape) -> dict[str, Any]:
 
 @contextmanager
 def _explained(base: Base) -> Iterator[None]:
-    """Says in one sentence why a model could not be read."""
+    """Says in one sentence why a model could not be read; the log has the rest."""
     try:
         yield
+    except ImportError as error:
+        log.warning("The base model %s could not be loaded.", base.id, exc_info=True)
+        raise PackageMissing(name=base.id, reason=_reason(error)) from error
     except UNREACHABLE as error:
-        first = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
-        raise BaseModelUnavailable(name=base.id, reason=first) from error
+        log.warning("The base model %s could not be loaded.", base.id, exc_info=True)
+        raise BaseModelUnavailable(name=base.id, reason=_reason(error)) from error
+
+
+def _reason(error: Exception) -> str:
+    """The first line of a library's error, without the folders of this machine: the sentence may go into a channel."""
+    first = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
+    return FOLDERS.sub("", first)
 
 
 def _hub_arguments(workspace: Workspace) -> dict[str, Any]:

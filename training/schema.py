@@ -364,6 +364,11 @@ class BaseModelUnavailable(UnderstudyError):
     Check its name, HF_TOKEN and the network, or give a local path."""
 
 
+class PackageMissing(UnderstudyError):
+    """The base model {name} needs a package that is not installed with the worker: {reason}.
+    Install the gpu extra there, as README.md shows, or choose another base model."""
+
+
 class PathNotAllowed(UnderstudyError):
     """{path} is outside the folders this server may use. Put the file under ARTIFACT_ROOT or DATASET_WAREHOUSE."""
 

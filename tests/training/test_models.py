@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
 import torch
 from transformers import LlamaConfig
+from transformers.utils import is_bitsandbytes_available
 
 from training import models
 from training.models import GIB, catalog, choose, load, measure, needed_bytes
-from training.schema import BaseModelNotAllowed, BaseModelUnavailable, PathNotAllowed, Workspace
+from training.schema import (
+    BaseModelNotAllowed,
+    BaseModelUnavailable,
+    Machine,
+    PackageMissing,
+    PathNotAllowed,
+    Workspace,
+)
 from training.standin import standin_config
 
 
@@ -72,6 +81,37 @@ def test_a_broken_folder_is_one_sentence(workspace: Workspace, tmp_path: Path, f
     with pytest.raises(BaseModelUnavailable) as caught:
         load(choose(str(folder), workspace), str(folder), workspace)
     assert "\n" not in str(caught.value)
+    assert str(tmp_path) not in str(caught.value.details["reason"])
+
+
+@pytest.mark.parametrize(
+    ("said", "shown"),
+    [
+        ("no file named model.safetensors in /srv/cache/standin-1.", "no file named model.safetensors in standin-1"),
+        ("the file at '/a/b/config.json' is no JSON", "the file at 'config.json' is no JSON"),
+        ("/etc/x and ~/.cache/hub/y", "x and y"),
+        ("org/name at https://hub.example/org/name/resolve", "org/name at https://hub.example/org/name/resolve"),
+        ("and/or 1 / 2", "and/or 1 / 2"),
+        ("first\nsecond", "first"),
+        ("", "OSError"),
+    ],
+)
+def test_a_reason_keeps_the_machines_folders_to_itself(said: str, shown: str) -> None:
+    assert models._reason(OSError(said)) == shown
+
+
+def test_a_model_that_needs_what_is_not_installed_says_so(
+    tiny_standin: Path, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small = Machine(device="cuda", name="a small card", free_gib=1e-6, total_gib=1e-6, bf16=True)
+    monkeypatch.setattr(models, "this_machine", lambda: small)
+    monkeypatch.setitem(sys.modules, "bitsandbytes", None)  # how Python says that it is not installed
+    is_bitsandbytes_available.cache_clear()
+    try:
+        with pytest.raises(PackageMissing, match=r"standin .*bitsandbytes.*Install the gpu extra"):
+            load(catalog()["standin"], str(tiny_standin), workspace)
+    finally:
+        is_bitsandbytes_available.cache_clear()
 
 
 def test_pickled_weights_are_never_loaded(tiny_standin: Path, workspace: Workspace, tmp_path: Path) -> None:
