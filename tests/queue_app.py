@@ -17,7 +17,7 @@ from tasks.timings import Timings
 from tasks.worker import Supervisor, look_at_machine
 from tests import fakes
 
-TIMINGS = Timings(lease=3.0, heartbeat=0.1, tend=0.3, sweep=0.3, progress=0.05, told=0.1)
+TIMINGS = Timings(lease=2.0, heartbeat=0.1, tend=0.3, sweep=0.3, progress=0.05, told=0.1)
 TRAINER = (sys.executable, "-m", "tests.fakes")
 MACHINE = (*TRAINER, "machine")
 
