@@ -425,7 +425,7 @@ def validate_data(file: Annotated[Path, typer.Argument(exists=True, dir_okay=Fal
     """Check a file of conversations; the first bad line is named."""
     from training.data.read import read_conversations
 
-    rows = read_conversations(file)
+    rows = read_conversations(file, str(file))
     if not rows:
         raise EmptyDataset(name=file, count=0, needed=1)
     _print_conversations(f"{file} is valid", rows)

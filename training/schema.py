@@ -347,7 +347,7 @@ class UnknownDataset(UnderstudyError):
 
 
 class UnreadableData(UnderstudyError):
-    """{path} could not be read: {reason}. Fix that line or choose another dataset."""
+    """{name} could not be read: {reason}. Fix that line or choose another dataset."""
 
 
 class EmptyDataset(UnderstudyError):

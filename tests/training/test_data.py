@@ -74,7 +74,7 @@ def test_a_bad_line_is_named_and_never_quoted(tmp_path: Path, bad: bytes, said: 
     with pytest.raises(UnreadableData) as caught:
         read_conversations(path)
     assert said in str(caught.value)
-    assert str(path) in str(caught.value)
+    assert str(caught.value).startswith("a.jsonl could not be read: line 2")
     assert "secret" not in str(caught.value)
 
 
@@ -159,6 +159,15 @@ def test_an_empty_file_is_told_apart(workspace: Workspace) -> None:
     (workspace.dataset_warehouse / "a.jsonl").write_text("\n\n")
     with pytest.raises(EmptyDataset, match=r"a\.jsonl holds 0 usable conversations, and 1 is the least"):
         load_dataset("a.jsonl", workspace, "1")
+
+
+@pytest.mark.parametrize("given", ["a.jsonl", "sub/../a.jsonl"])
+def test_a_bad_file_is_called_what_the_asker_called_it(workspace: Workspace, given: str) -> None:
+    (workspace.dataset_warehouse / "a.jsonl").write_text("{")
+    with pytest.raises(UnreadableData) as caught:
+        load_dataset(given, workspace, "1")
+    assert str(caught.value).startswith(f"{given} could not be read: line 1")
+    assert str(workspace.dataset_warehouse) not in str(caught.value)
 
 
 # --- splitting and mixing ------------------------------------------------------------------------------------------

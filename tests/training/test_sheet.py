@@ -6,7 +6,7 @@ import pytest
 
 from training.persona.dialogues import persona_conversations
 from training.persona.sheet import HEADINGS, find_persona, load_cast, parse_sheet
-from training.schema import EmptyDataset, UnknownPersona, UnreadableSheet, Workspace
+from training.schema import EmptyDataset, UnknownPersona, UnreadableData, UnreadableSheet, Workspace
 
 SHEET = """# Mika
 ## Aliases
@@ -130,6 +130,12 @@ def test_a_guilds_persona_never_learns_from_a_shipped_file_of_its_name(workspace
     give_guild(workspace, "1", "general", SHEET)
     with pytest.raises(EmptyDataset, match="Mika's dialogues holds 0 usable conversations"):
         persona_conversations(find_persona(workspace, "1", "general"), workspace, "1")
+
+
+def test_dialogues_that_cannot_be_read_are_called_the_personas(workspace: Workspace) -> None:
+    give_guild(workspace, "1", "mika", SHEET, "{")
+    with pytest.raises(UnreadableData, match="^Mika's dialogues could not be read: line 1 is not valid JSON"):
+        persona_conversations(find_persona(workspace, "1", "mika"), workspace, "1")
 
 
 def test_a_system_turn_of_a_row_gives_way_to_the_card(workspace: Workspace) -> None:

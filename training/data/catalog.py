@@ -46,7 +46,7 @@ def load_dataset(name_or_path: str, workspace: Workspace, guild_id: str) -> list
         path = SHIPPED / rows[name_or_path].path
     else:
         path = readable_path(name_or_path, workspace, guild_id)
-    conversations = read_conversations(path)
+    conversations = read_conversations(path, name_or_path)
     if not conversations:
         raise EmptyDataset(name=name_or_path, count=0, needed=1)
     return conversations

@@ -14,9 +14,10 @@ def persona_conversations(persona: Persona, workspace: Workspace, guild_id: str)
     Raises EmptyDataset where there are none, UnreadableData for a bad line.
     """
     path = sheet_home(workspace, guild_id, persona.slug) / "dialogues" / f"{persona.slug}.jsonl"
-    rows = read_conversations(path) if path.is_file() else []
+    name = f"{persona.name}'s dialogues"
+    rows = read_conversations(path, name) if path.is_file() else []
     if not rows:
-        raise EmptyDataset(name=f"{persona.name}'s dialogues", count=0, needed=1)
+        raise EmptyDataset(name=name, count=0, needed=1)
     return [with_card(row, persona) for row in rows]
 
 
