@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 from training.lessons import Lessons
 from training.models import Base
@@ -18,7 +19,6 @@ def model_card(report: Report, base: Base, source: str, lessons: Lessons) -> str
     """Where the adapter comes from, what it may be used for, how well it does, and how to use it elsewhere."""
     spec, knobs = report.spec, report.spec.hyperparameters
     who = lessons.persona.name if lessons.persona else "dialogue"
-    origin = "a stand-in model made on the spot" if base.rehearsal else source
     sections = [
         _front_matter(report, base, source),
         f"# {who} ({spec.job_name})",
@@ -27,7 +27,7 @@ def model_card(report: Report, base: Base, source: str, lessons: Lessons) -> str
         "## Lineage",
         _table(
             {
-                "Base model": f"{origin} ({base.license})",
+                "Base model": f"{_origin(base, source)} ({base.license})",
                 "Task": spec.task_type.value,
                 "Learnt from": ", ".join(f"{count} rows of {name}" for name, count in lessons.sources.items()),
                 "Licences of the data": ", ".join(lessons.licenses),
@@ -51,6 +51,7 @@ def model_card(report: Report, base: Base, source: str, lessons: Lessons) -> str
         ),
         "![Loss](loss.png)",
         "## Samples",
+        f"Drawn at temperature {report.temperature:g} with seed {knobs.seed}, as were all answers that were scored.",
         *(f"**{s.question}**\n\n- base: {s.base}\n- adapter: {s.adapter}" for s in report.samples),
         "## Limits",
         "It plays a made-up character and will state made-up things as facts. The scores measure how recognisable the "
@@ -64,8 +65,18 @@ def model_card(report: Report, base: Base, source: str, lessons: Lessons) -> str
 
 def _front_matter(report: Report, base: Base, source: str) -> str:
     tags = ["lora", "understudy", *(["rehearsal"] if base.rehearsal else [])]
-    base_line = "" if base.rehearsal else f"base_model: {json.dumps(source)}\n"
+    base_line = "" if _is_folder(source) else f"base_model: {json.dumps(source)}\n"
     return f"---\nlibrary_name: peft\n{base_line}tags: {json.dumps(tags)}\npipeline_tag: text-generation\n---"
+
+
+def _is_folder(source: str) -> bool:
+    return Path(source).is_absolute()
+
+
+def _origin(base: Base, source: str) -> str:
+    if base.rehearsal:
+        return "a stand-in model made on the spot"
+    return f"the folder {Path(source).name} of the machine that trained this" if _is_folder(source) else source
 
 
 def _recommended(report: Report, base: Base) -> dict[str, float | int]:
@@ -89,11 +100,14 @@ def _usage(source: str, lessons: Lessons) -> str:
     card = lessons.persona.system_card() if lessons.persona else None
     turns = [{"role": "system", "content": card}] if card else []
     turns.append({"role": "user", "content": "Hello!"})
-    return f"""```python
+    base, first = (Path(source).name, _bring(source)) if _is_folder(source) else (source, "In the folder of this file:")
+    return f"""{first}
+
+```python
 from peft import PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-base = {source!r}
+base = {base!r}
 tokenizer = AutoTokenizer.from_pretrained(base)
 model = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(base), "adapter")
 turns = {json.dumps(turns, ensure_ascii=False, indent=4)}
@@ -101,3 +115,12 @@ prompt = tokenizer.apply_chat_template(turns, add_generation_prompt=True, return
 answer = model.generate(**prompt, max_new_tokens=160)
 print(tokenizer.decode(answer[0, prompt["input_ids"].shape[1]:], skip_special_tokens=True))
 ```"""
+
+
+def _bring(source: str) -> str:
+    """What to do before the code runs on another machine, where the base model is a folder of this one."""
+    return (
+        "The base model is on no hub: it is a folder of the machine that trained this adapter, and "
+        f"`adapter/adapter_config.json` says where. Copy that folder, `{Path(source).name}`, to here, beside this file "
+        "and `adapter/`. Then, in this folder:"
+    )

@@ -30,6 +30,7 @@ from training.planning import plan, remember_pace
 from training.runs import read_lines, write_bytes, write_json
 from training.schema import (
     BaseModelUnavailable,
+    ChatSpec,
     Conversation,
     DoesNotFit,
     LossPoint,
@@ -49,6 +50,8 @@ from training.sft import Trainee
 __all__ = ["finetune", "plan"]
 
 ANSWER_TOKENS = 96
+TEMPERATURE: float = ChatSpec.model_fields["temperature"].default
+"""Probes are answered as members will hear the persona; the likeliest words alone repeat themselves more."""
 CURVE_POINTS = 200
 SAMPLES = 4
 
@@ -149,6 +152,7 @@ class _Run:
             lines=lines,
             verdict=verdict,
             samples=_samples(probes, before, after),
+            temperature=TEMPERATURE,
             warnings=learning.warnings(self.spec, lessons, rehearsal=loaded.base.rehearsal),
         )
         self._publish(report, loaded, lessons)
@@ -228,14 +232,21 @@ def thinned(curve: Sequence[LossPoint], most: int) -> tuple[LossPoint, ...]:
 
 
 def _examine(trainee: Trainee, held_out: Sequence[Example], probes: Sequence[Probe], lessons: Lessons) -> Examined:
-    """Held-out losses and greedy answers of the model as its adapter is switched now."""
+    """Held-out losses, and answers drawn by the run's seed, of the model as its adapter is switched now."""
     loaded = trainee.loaded
     sums = sft.validate(loaded, trainee.model, held_out)
     card = [Message(role="system", content=lessons.persona.system_card())] if lessons.persona else []
     room = loaded.context - ANSWER_TOKENS
     asked = [[*card, Message(role="user", content=probe.question)] for probe in probes]
     prompts = [loaded.format.fit_prompt(messages, room) for messages in asked]
-    answers = generate(trainee.model, loaded.format, prompts, max_new_tokens=ANSWER_TOKENS)
+    answers = generate(
+        trainee.model,
+        loaded.format,
+        prompts,
+        max_new_tokens=ANSWER_TOKENS,
+        temperature=TEMPERATURE,
+        seed=trainee.knobs.seed,
+    )
     return Examined(
         loss=sft.mean_loss(sums),
         per_conversation=tuple(total / count for total, count in sums.values()),

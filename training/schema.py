@@ -295,6 +295,7 @@ class Report(Noun):
     lines: tuple[ScoreLine, ...]
     verdict: Verdict
     samples: tuple[Sample, ...]
+    temperature: float = Field(0.0, description="At which the answers to the probes were drawn, by the spec's seed.")
     warnings: tuple[Warned, ...] = ()
 
 

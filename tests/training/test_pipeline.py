@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -12,12 +15,15 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from tests.training.conftest import Finished
+from training.evaluation.probes import questions
 from training.lessons import gather
 from training.models import choose
+from training.persona.sheet import find_persona
 from training.pipeline import finetune, plan, thinned
 from training.planning import remember_pace
 from training.schema import (
     BaseModelNotAllowed,
+    ChatSpec,
     EmptyDataset,
     Hyperparameters,
     LossPoint,
@@ -72,8 +78,9 @@ def test_the_report_says_what_was_found(finished: Finished) -> None:
     best = min((p for p in report.curve if p.eval_loss is not None), key=lambda p: p.eval_loss or 0)
     assert (best.step, best.eval_loss) == (report.best_step, pytest.approx(report.eval_loss_after, rel=1e-6))
     assert [line.id for line in report.lines] == ["held_out_fit", "voice", "breaks", "degeneracy"]
-    assert len(report.samples) == 4
-    assert all(sample.question for sample in report.samples)
+    asked = {probe.question: probe.kind for probe in questions(find_persona(finished.workspace, "1", "glordon"))}
+    assert [asked[sample.question] for sample in report.samples] == ["fact", "neutral", "boundary", "fact"]
+    assert report.temperature == ChatSpec.model_fields["temperature"].default > 0
 
 
 def test_progress_tells_every_phase_in_order(finished: Finished) -> None:
@@ -98,8 +105,20 @@ def test_the_model_card_tells_lineage_limits_and_use(finished: Finished) -> None
     card = (finished.folders["glordon"] / "README.md").read_text()
     for said in ("library_name: peft", "Rehearsal only", "MIT", "Held-out perplexity", "## Limits", "PeftModel"):
         assert said in card
+    assert "Drawn at temperature 0.7 with seed 42" in card
+    assert finished.workspace.base_model not in card, "a folder of this machine is of no use elsewhere"
+
+
+def test_the_model_cards_code_runs_in_a_copied_folder(finished: Finished, tmp_path: Path) -> None:
+    folder, base = finished.folders["glordon"], Path(finished.workspace.base_model)
+    shutil.copytree(folder / "adapter", tmp_path / "adapter")
+    card = (folder / "README.md").read_text()
+    assert f"Copy that folder, `{base.name}`, to here" in card
+    shutil.copytree(base, tmp_path / base.name)
     code = card.split("```python\n")[1].split("```")[0]
-    compile(code, "README.md", "exec")
+    argv = [sys.executable, "-W", "ignore", "-c", code]
+    done = subprocess.run(argv, cwd=tmp_path, check=True, timeout=120, capture_output=True, text=True)
+    assert done.stdout.strip()
 
 
 def test_the_adapter_works_with_plain_peft(finished: Finished) -> None:

@@ -134,7 +134,7 @@ def test_a_guilds_persona_never_learns_from_a_shipped_file_of_its_name(workspace
 
 def test_dialogues_that_cannot_be_read_are_called_the_personas(workspace: Workspace) -> None:
     give_guild(workspace, "1", "mika", SHEET, "{")
-    with pytest.raises(UnreadableData, match="^Mika's dialogues could not be read: line 1 is not valid JSON"):
+    with pytest.raises(UnreadableData, match=r"^Mika's dialogues could not be read: line 1 is not valid JSON"):
         persona_conversations(find_persona(workspace, "1", "mika"), workspace, "1")
 
 

@@ -16,7 +16,8 @@ def read_conversations(path: Path, name: str = "") -> list[Conversation]:
     """All conversations of a file, in its order; blank lines are skipped.
 
     Raises UnreadableData with the line's number. It calls the file by `name`, which is what the asker called it, else
-    by the last part of its path: where it lies on this machine is nobody's business. The line's own text is never quoted: it may be private.
+    by the last part of its path: where it lies on this machine is nobody's business. The line's own text is never
+    quoted: it may be private.
     """
     name = name or path.name
     rows: list[Conversation] = []
