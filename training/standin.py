@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 ID = "standin"
 MARKER = "standin.json"
 """A folder that holds this file holds a stand-in, wherever it lies."""
+UNFINISHED = ".standin-"
+"""How the name of a folder begins while the stand-in in it is being made."""
 TEMPLATE = (
     "{% for message in messages %}"
     "{% if message.role == 'assistant' %}"
@@ -119,7 +121,8 @@ def ensure_standin(
 ) -> Path:
     """The folder of a stand-in, made now if this machine has none; `on_build` hears how much of it is done (0–1).
 
-    One process at a time makes it; others wait. What `on_build` raises ends the making and leaves nothing behind.
+    One process at a time makes it; others wait. What `on_build` raises ends the making and leaves nothing behind; what
+    a killed process left half made is removed by the next one.
     """
     target = standin_folder(cache_dir, recipe)
     if target.is_dir():
@@ -127,7 +130,9 @@ def ensure_standin(
     cache_dir.mkdir(parents=True, exist_ok=True)
     with _alone(cache_dir / "standin.lock"):
         if not target.is_dir():
-            made = Path(tempfile.mkdtemp(prefix=".standin-", dir=cache_dir))
+            for stale in cache_dir.glob(f"{UNFINISHED}*"):
+                shutil.rmtree(stale)
+            made = Path(tempfile.mkdtemp(prefix=UNFINISHED, dir=cache_dir))
             try:
                 _make(made, recipe, on_build)
                 publish(made, target)

@@ -14,7 +14,7 @@ from training.data.holdout import hold_out
 from training.data.read import read_conversations
 from training.places import SHIPPED
 from training.schema import EmptyDataset
-from training.standin import MARKER, Recipe, corpus, ensure_standin, standin_folder, standin_tokenizer
+from training.standin import MARKER, UNFINISHED, Recipe, corpus, ensure_standin, standin_folder, standin_tokenizer
 
 SMALLEST = Recipe(hidden=16, intermediate=16, layers=1, heads=1, vocabulary=400, epochs=1, batch_size=256)
 
@@ -60,7 +60,7 @@ def test_the_same_words_and_recipe_make_the_same_model(tmp_path: Path) -> None:
     assert all(first[name].equal(second[name]) for name in first)
 
 
-def test_a_making_that_is_ended_leaves_nothing(tmp_path: Path) -> None:
+def test_a_making_that_is_ended_leaves_nothing_nor_does_one_that_was_killed_before(tmp_path: Path) -> None:
     class Ended(Exception):
         pass
 
@@ -68,6 +68,9 @@ def test_a_making_that_is_ended_leaves_nothing(tmp_path: Path) -> None:
         if done > 0:
             raise Ended
 
+    killed = tmp_path / f"{UNFINISHED}a1b2c3"
+    killed.mkdir()
+    (killed / "config.json").touch()
     with pytest.raises(Ended):
         ensure_standin(tmp_path, end, SMALLEST)
     assert [path.name for path in tmp_path.iterdir()] == ["standin.lock"]
