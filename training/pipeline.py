@@ -148,7 +148,8 @@ class _Run:
             eval_loss_after=after.loss,
             perplexity_before=perplexity(before.loss),
             perplexity_after=perplexity(after.loss),
-            curve=thinned(curve, CURVE_POINTS),
+            # From where the base model stood, so that the chart shows what training changed.
+            curve=(LossPoint(step=0, eval_loss=before.loss), *thinned(curve, CURVE_POINTS - 1)),
             lines=lines,
             verdict=verdict,
             samples=_samples(probes, before, after),
