@@ -28,7 +28,7 @@ from pydantic import BaseModel, ConfigDict, SecretStr
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from tasks import durable, lifeline
+from tasks import lifeline
 from tasks.errors import FolderUnusable, RedisBinaryMissing, RedisBroken, RedisFolderBusy, RedisNotStarted
 from tasks.settings import TaskSettings
 
@@ -150,7 +150,7 @@ class EmbeddedRedis:
                 return access
         password = access.password if access else SecretStr(secrets.token_urlsafe(32))
         access = Access(port=_free_port(), password=password)
-        durable.write(
+        _write_private(
             self._folder / "access.json",
             json.dumps({"port": access.port, "password": password.get_secret_value()}),
         )
@@ -158,7 +158,7 @@ class EmbeddedRedis:
 
     def _launch(self, binary: Path, access: Access) -> subprocess.Popen[bytes]:
         config = self._folder / "redis.conf"
-        durable.write(config, _config(self._folder, access))
+        _write_private(config, _config(self._folder, access))
         with (self._folder / "redis.log").open("ab") as log:
             return subprocess.Popen(
                 [binary, config],
@@ -199,6 +199,16 @@ def _read_access(folder: Path) -> Access | None:
 
 def _unusable(folder: Path, error: OSError) -> FolderUnusable:
     return FolderUnusable(folder=folder, setting="STATE_DIR", reason=error.strerror or error)
+
+
+def _write_private(path: Path, text: str) -> None:
+    part = path.with_suffix(".part")
+    part.unlink(missing_ok=True)
+    with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    part.replace(path)
 
 
 def _config(folder: Path, access: Access) -> str:

@@ -8,11 +8,12 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from tasks import durable, store
+from tasks import store
 from tasks.jobs import AdapterVersion
 from tasks.settings import TaskSettings
 from tasks.store import Store
 from tasks.timings import Timings
+from training.runs import write_json
 from training.schema import TrainSpec
 
 log = logging.getLogger(__name__)
@@ -93,5 +94,5 @@ class Shelf:
 
     def _note(self, run: Path, entry: AdapterVersion | None) -> None:
         if entry and entry != self._noted(run):
-            durable.write(run / "version.json", entry.model_dump_json())
+            write_json(run / "version.json", entry.model_dump(mode="json"))
             self._kept[run.name] = entry
