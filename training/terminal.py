@@ -1,0 +1,119 @@
+"""What the terminal shows of training: a bar while it runs, and tables."""
+
+from __future__ import annotations
+
+import functools
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from training.schema import Conversation, Plan, Progress, Report, TrainSpec
+
+if TYPE_CHECKING:
+    from rich.progress import Progress as Bars
+
+
+@contextmanager
+def progress_bar() -> Iterator[Callable[[Progress], None]]:
+    """A bar on stderr, and what moves it."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
+    from rich.progress import Progress as Bars
+
+    figures = TextColumn("{task.fields[figures]}")
+    columns = (TextColumn("{task.description:<11}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), figures)
+    with Bars(*columns, console=Console(stderr=True)) as bars:
+        task = bars.add_task("starting", total=None, figures="")
+        yield functools.partial(_move, bars, task)
+
+
+def _move(bars: Bars, task: Any, progress: Progress) -> None:
+    losses = {"loss": progress.train_loss, "held out": progress.eval_loss}
+    figures = " · ".join(f"{name} {loss:.2f}" for name, loss in losses.items() if loss is not None)
+    bars.update(task, description=progress.phase.value)
+    # Phases that count nothing leave the bar where the last one brought it.
+    if progress.total_steps:
+        bars.update(task, completed=progress.step, total=progress.total_steps, figures=figures)
+
+
+def hush() -> None:
+    """Keep the libraries' own bars and deprecation notices out of a person's terminal."""
+    from transformers.utils import logging
+
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    warnings.filterwarnings("ignore", category=FutureWarning)
+
+
+def print_plan(spec: TrainSpec, found: Plan) -> None:
+    """What a run would take."""
+    least, most = found.seconds
+    rows = {
+        "base model": found.base_model + (" (rehearsal)" if found.rehearsal else ""),
+        "device": found.device,
+        "examples": f"{found.examples}, and {found.held_out} held out",
+        "tokens": f"{found.tokens:,}",
+        "steps": f"{found.steps:,} in {spec.hyperparameters.epochs} epochs",
+        "time": f"{_duration(least)} to {_duration(most)}",
+        "memory": f"{found.peak_gib:.1f} of {found.free_gib:.1f} GiB free: {'fits' if found.fits else 'does not fit'}",
+        "disk": f"{found.disk_gib:.2f} GiB",
+        "warnings": ", ".join(warning.value.replace("_", " ") for warning in found.warnings) or "none",
+    }
+    print_rows(f"Plan of {spec.job_name}", rows)
+
+
+def print_report(report: Report, run_dir: Path) -> None:
+    """What a run found, and a few of its answers."""
+    rows = {
+        "base model": report.base_model + (" (rehearsal)" if report.rehearsal else ""),
+        "held-out loss": f"{report.eval_loss_before:.2f} → {report.eval_loss_after:.2f}",
+        "perplexity": f"{report.perplexity_before:.4g} → {report.perplexity_after:.4g}",
+        "best step": f"{report.best_step} of {report.steps}",
+        "time": _duration(report.seconds),
+        "verdict": report.verdict.value.replace("_", " "),
+    }
+    for line in report.lines:
+        rows[line.id.replace("_", " ")] = f"{line.verdict.value.replace('_', ' ')}. {line.explanation}"
+    rows["adapter"] = str(run_dir / "adapter")
+    print_rows(f"{report.spec.job_name} is done", rows)
+    for sample in report.samples[:3]:
+        typer.echo(f"\n> {sample.question}\n  base:    {sample.base}\n  adapter: {sample.adapter}")
+
+
+def print_conversations(title: str, conversations: Sequence[Conversation]) -> None:
+    """Size, digest and first conversation."""
+    from training.data.mix import digest
+
+    turns = [message for row in conversations for message in row.messages if message.role == "assistant"]
+    rows = {
+        "conversations": f"{len(conversations):,}",
+        "answers": f"{len(turns):,}, of {sum(len(t.content.split()) for t in turns) / len(turns):.0f} words on average",
+        "licences": ", ".join(sorted({row.license or "none given" for row in conversations})),
+        "languages": ", ".join(sorted({row.lang for row in conversations})),
+        "digest": digest(conversations),
+    }
+    first = conversations[0].messages
+    rows |= {f"first, {message.role}": message.content for message in first}
+    print_rows(title, rows)
+
+
+def print_rows(title: str, rows: dict[str, str]) -> None:
+    """A table of names and values."""
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table(title=title, title_justify="left", show_header=False, box=None, padding=(0, 2, 0, 0))
+    for name, value in rows.items():
+        table.add_row(name, escape(value), style=None)
+    Console(highlight=False, soft_wrap=False).print(table)
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02} min" if hours else f"{minutes} min {rest:02} s" if minutes else f"{rest} s"
