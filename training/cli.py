@@ -12,12 +12,11 @@ import secrets
 import signal
 import sys
 import threading
-import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 from annotated_types import Ge, Le
@@ -30,18 +29,13 @@ from training.schema import (
     EmptyDataset,
     Hyperparameters,
     Message,
-    Plan,
-    Progress,
-    Report,
     RunStopped,
     TaskType,
     TrainSpec,
     UnderstudyError,
     Workspace,
 )
-
-if TYPE_CHECKING:
-    from rich.progress import Progress as Bars
+from training.terminal import hush, print_conversations, print_plan, print_report, print_rows, progress_bar
 
 TERMINAL = "terminal"
 """The guild of everything done from a terminal; Discord's have numbers for ids, and the REST door's is another."""
@@ -173,29 +167,30 @@ def plan(
     if as_json:
         typer.echo(found.model_dump_json(indent=2))
     else:
-        _print_plan(spec, found)
+        print_plan(spec, found)
 
 
 def _run(spec: TrainSpec, job_id: str, workspace: Workspace) -> None:
     from training import pipeline
 
-    _hush()
+    hush()
     run_dir = workspace.artifact_root / "runs" / job_id
     try:
-        with _alone_in(run_dir), _progress_bar() as show, _stop_on_ctrl_c() as stop:
+        with _alone_in(run_dir), _stop_on_ctrl_c() as stop:
             typer.echo(f"Run {job_id} in {run_dir}", err=True)
-            report = pipeline.finetune(
-                spec,
-                job_id=job_id,
-                workspace=workspace,
-                run_dir=run_dir,
-                on_progress=show,
-                should_stop=stop.is_set,
-            )
+            with progress_bar() as show:
+                report = pipeline.finetune(
+                    spec,
+                    job_id=job_id,
+                    workspace=workspace,
+                    run_dir=run_dir,
+                    on_progress=show,
+                    should_stop=stop.is_set,
+                )
     except RunStopped as stopped:
         typer.echo(f"{stopped} Go on with: understudy resume {job_id}", err=True)
         raise typer.Exit(130) from None
-    _print_report(report, run_dir)
+    print_report(report, run_dir)
 
 
 @contextmanager
@@ -226,88 +221,6 @@ def _stop_on_ctrl_c() -> Iterator[threading.Event]:
         signal.signal(signal.SIGINT, before)
 
 
-@contextmanager
-def _progress_bar() -> Iterator[Callable[[Progress], None]]:
-    """A bar on stderr, and what moves it."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
-    from rich.progress import Progress as Bars
-
-    figures = TextColumn("{task.fields[figures]}")
-    columns = (TextColumn("{task.description:<11}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), figures)
-    with Bars(*columns, console=Console(stderr=True)) as bars:
-        task = bars.add_task("starting", total=None, figures="")
-        yield functools.partial(_move, bars, task)
-
-
-def _move(bars: Bars, task: Any, progress: Progress) -> None:
-    losses = {"loss": progress.train_loss, "held out": progress.eval_loss}
-    figures = " · ".join(f"{name} {loss:.2f}" for name, loss in losses.items() if loss is not None)
-    bars.update(task, description=progress.phase.value)
-    # Phases that count nothing leave the bar where the last one brought it.
-    if progress.total_steps:
-        bars.update(task, completed=progress.step, total=progress.total_steps, figures=figures)
-
-
-def _hush() -> None:
-    """Keep the libraries' own bars and deprecation notices out of a person's terminal."""
-    from transformers.utils import logging
-
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    warnings.filterwarnings("ignore", category=FutureWarning)
-
-
-def _print_plan(spec: TrainSpec, found: Plan) -> None:
-    least, most = found.seconds
-    rows = {
-        "base model": found.base_model + (" (rehearsal)" if found.rehearsal else ""),
-        "device": found.device,
-        "examples": f"{found.examples}, and {found.held_out} held out",
-        "tokens": f"{found.tokens:,}",
-        "steps": f"{found.steps:,} in {spec.hyperparameters.epochs} epochs",
-        "time": f"{_duration(least)} to {_duration(most)}",
-        "memory": f"{found.peak_gib:.1f} of {found.free_gib:.1f} GiB free: {'fits' if found.fits else 'does not fit'}",
-        "disk": f"{found.disk_gib:.2f} GiB",
-        "warnings": ", ".join(warning.value.replace("_", " ") for warning in found.warnings) or "none",
-    }
-    _print_rows(f"Plan of {spec.job_name}", rows)
-
-
-def _print_report(report: Report, run_dir: Path) -> None:
-    rows = {
-        "base model": report.base_model + (" (rehearsal)" if report.rehearsal else ""),
-        "held-out loss": f"{report.eval_loss_before:.2f} → {report.eval_loss_after:.2f}",
-        "perplexity": f"{report.perplexity_before:.4g} → {report.perplexity_after:.4g}",
-        "best step": f"{report.best_step} of {report.steps}",
-        "time": _duration(report.seconds),
-        "verdict": report.verdict.value.replace("_", " "),
-    }
-    for line in report.lines:
-        rows[line.id.replace("_", " ")] = f"{line.verdict.value.replace('_', ' ')}. {line.explanation}"
-    rows["adapter"] = str(run_dir / "adapter")
-    _print_rows(f"{report.spec.job_name} is done", rows)
-    for sample in report.samples[:3]:
-        typer.echo(f"\n> {sample.question}\n  base:    {sample.base}\n  adapter: {sample.adapter}")
-
-
-def _duration(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes:02} min" if hours else f"{minutes} min {rest:02} s" if minutes else f"{rest} s"
-
-
-def _print_rows(title: str, rows: dict[str, str]) -> None:
-    from rich.console import Console
-    from rich.markup import escape
-    from rich.table import Table
-
-    table = Table(title=title, title_justify="left", show_header=False, box=None, padding=(0, 2, 0, 0))
-    for name, value in rows.items():
-        table.add_row(name, escape(value), style=None)
-    Console(highlight=False, soft_wrap=False).print(table)
-
-
 # --- chat ----------------------------------------------------------------------------------------------------------
 
 
@@ -329,7 +242,7 @@ def chat(
     # Only now: a mistyped name is answered before torch has loaded.
     from training.inference import Engine
 
-    _hush()
+    hush()
     engine = Engine(workspace)
     if sys.stdin.isatty():
         typer.echo(f"{who.name}: {who.greeting}")
@@ -375,7 +288,7 @@ def list_personas(ctx: typer.Context) -> None:
         except EmptyDataset:
             count = 0
         rows[slug] = f"{persona.name} · {count} conversations"
-    _print_rows("Personas", rows)
+    print_rows("Personas", rows)
 
 
 @persona_app.command("show")
@@ -393,7 +306,7 @@ def show_persona(ctx: typer.Context, persona: Annotated[str, typer.Argument(help
     }
     rows |= {f"knows {other}": sentence for other, sentence in who.relationships.items()}
     rows |= {fact.id: fact.text for fact in who.facts}
-    _print_rows(who.name, rows)
+    print_rows(who.name, rows)
 
 
 # --- data ----------------------------------------------------------------------------------------------------------
@@ -407,17 +320,36 @@ def list_data() -> None:
     from training.data.catalog import datasets
 
     rows = {name: f"{row.description} ({row.lang}, {row.license})" for name, row in datasets().items()}
-    _print_rows("Datasets", rows)
+    print_rows("Datasets", rows)
 
 
 @data_app.command("show")
 def show_data(
-    ctx: typer.Context, dataset: Annotated[str, typer.Argument(help="A dataset's name, or a readable path.")]
+    ctx: typer.Context,
+    dataset: Annotated[str, typer.Argument(help="A dataset's name, or a readable path.")],
+    masked: Annotated[
+        bool, typer.Option("--masked", help="Also the first one as the base model reads it: it learns what is in ⟦⟧.")
+    ] = False,
+    base_model: Annotated[str | None, typer.Option(help="Default: the configured BASE_MODEL.")] = None,
 ) -> None:
     """Size, digest and first conversation of a dataset."""
     from training.data.catalog import load_dataset
 
-    _print_conversations(dataset, load_dataset(dataset, _workspace(ctx), TERMINAL))
+    workspace = _workspace(ctx)
+    rows = load_dataset(dataset, workspace, TERMINAL)
+    print_conversations(dataset, rows)
+    if masked:
+        _print_masked(rows[0], base_model, workspace)
+
+
+def _print_masked(row: Conversation, base_model: str | None, workspace: Workspace) -> None:
+    from training import models
+
+    hush()
+    base = models.choose(base_model, workspace)
+    chat_format = models.load_format(base, workspace)
+    for window in chat_format.examples(row, min(Hyperparameters().max_length, base.context)):
+        typer.echo(f"\n{chat_format.show(window)}")
 
 
 @data_app.command("validate")
@@ -428,20 +360,4 @@ def validate_data(file: Annotated[Path, typer.Argument(exists=True, dir_okay=Fal
     rows = read_conversations(file, str(file))
     if not rows:
         raise EmptyDataset(name=file, count=0, needed=1)
-    _print_conversations(f"{file} is valid", rows)
-
-
-def _print_conversations(title: str, conversations: list[Conversation]) -> None:
-    from training.data.mix import digest
-
-    turns = [message for row in conversations for message in row.messages if message.role == "assistant"]
-    rows = {
-        "conversations": f"{len(conversations):,}",
-        "answers": f"{len(turns):,}, of {sum(len(t.content.split()) for t in turns) / len(turns):.0f} words on average",
-        "licences": ", ".join(sorted({row.license or "none given" for row in conversations})),
-        "languages": ", ".join(sorted({row.lang for row in conversations})),
-        "digest": digest(conversations),
-    }
-    first = conversations[0].messages
-    rows |= {f"first, {message.role}": message.content for message in first}
-    _print_rows(title, rows)
+    print_conversations(f"{file} is valid", rows)

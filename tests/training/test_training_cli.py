@@ -14,6 +14,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from training.cli import TERMINAL, build
+from training.data.catalog import load_dataset
 from training.runs import RUN_LOCK
 from training.schema import Hyperparameters, Plan, Report, TrainSpec, UnderstudyError, Workspace
 
@@ -115,6 +116,13 @@ def test_the_cast_and_the_data_can_be_looked_at(run: Run) -> None:
     assert "You are Glordon." in run("persona", "show", "glordon").output
     assert "general" in run("data", "list").output
     assert "MIT" in run("data", "show", "general").output
+
+
+def test_what_is_learnt_of_a_dataset_can_be_looked_at(run: Run, workspace: Workspace) -> None:
+    first = load_dataset("general", workspace, "1")[0].messages
+    masked = run("data", "show", "general", "--masked").output
+    assert f"<|user|>{first[0].content}<|end|><|assistant|>⟦{first[1].content}<|end|>⟧" in masked
+    assert "⟦" not in run("data", "show", "general").output
 
 
 def test_a_file_is_validated(run: Run, tmp_path: Path) -> None:
