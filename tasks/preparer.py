@@ -98,7 +98,7 @@ class Publisher:
     def _read(self, guild_id: str, base: BaseModel) -> Catalog:
         return Catalog(
             personas={slug: persona.name for slug, persona in load_cast(self._workspace, guild_id).items()},
-            datasets=dataset_names(self._workspace, guild_id),
+            datasets=dataset_names(),
             base_model=base[0],
             rehearsal=base[1],
         )

@@ -97,7 +97,7 @@ def test_a_file_that_cannot_be_opened_is_one_sentence(tmp_path: Path) -> None:
 
 
 def test_the_general_set_is_shipped(workspace: Workspace) -> None:
-    assert dataset_names(workspace, "1") == ("general",)
+    assert dataset_names() == ("general",)
     rows = load_dataset("general", workspace, "1")
     assert len(rows) >= 200
     assert {row.license for row in rows} == {datasets()["general"].license}

@@ -31,8 +31,8 @@ def datasets() -> dict[str, Dataset]:
     return {name: Dataset(name=name, **row) for name, row in table.items()}
 
 
-def dataset_names(workspace: Workspace, guild_id: str) -> tuple[str, ...]:
-    """The names a guild may choose from."""
+def dataset_names() -> tuple[str, ...]:
+    """The names that anybody may choose from."""
     return tuple(sorted(datasets()))
 
 
@@ -60,7 +60,7 @@ def readable_path(given: str, workspace: Workspace, guild_id: str) -> Path:
     """
     roots = (workspace.dataset_warehouse, workspace.artifact_root)
     if "\0" in given or not _looks_like_path(given):
-        raise _unknown(given, workspace, guild_id)
+        raise _unknown(given)
     found: Path | None = None
     for root in roots:
         # An absolute `given` replaces the root here.
@@ -70,7 +70,7 @@ def readable_path(given: str, workspace: Workspace, guild_id: str) -> Path:
         if found is None and os.path.isfile(real):
             found = real
     if found is None:
-        raise _unknown(given, workspace, guild_id)
+        raise _unknown(given)
     return found
 
 
@@ -78,8 +78,8 @@ def _looks_like_path(given: str) -> bool:
     return "/" in given or "\\" in given or given.endswith(".jsonl")
 
 
-def _unknown(given: str, workspace: Workspace, guild_id: str) -> UnknownDataset:
-    return UnknownDataset(name=given.replace("\0", ""), choices=", ".join(dataset_names(workspace, guild_id)))
+def _unknown(given: str) -> UnknownDataset:
+    return UnknownDataset(name=given.replace("\0", ""), choices=", ".join(dataset_names()))
 
 
 def _allowed(real: Path, roots: tuple[Path, ...], workspace: Workspace, guild_id: str) -> bool:
