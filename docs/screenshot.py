@@ -28,9 +28,8 @@ async def photograph(page_url: str) -> None:
         # The page forbids evaluated scripts, with which playwright waits for its pictures.
         page = await browser.new_page(viewport={"width": 1180, "height": 1720}, color_scheme="dark", bypass_csp=True)
         await page.goto(f"{page_url}#/workshop")
-        await page.wait_for_function(
-            "[...document.querySelectorAll('.message img')].every(image => image.complete && image.naturalWidth)"
-        )
+        await page.locator(".message img").last.wait_for()
+        await page.evaluate("Promise.all([...document.querySelectorAll('.message img')].map(image => image.decode()))")
         await page.screenshot(path=PICTURE)
         await browser.close()
 
