@@ -69,7 +69,7 @@ class TaskSettings(BaseSettings):
     allowed_base_models: CommaList = Field((), description="More base models that a job may name, separated by commas.")
     hf_token: SecretStr | None = Field(None, description="Token for gated models on the Hugging Face hub.")
     llm_base_url: str | None = Field(
-        None, description="OpenAI-compatible server that helps to write dialogues; empty: none."
+        None, description="OpenAI-compatible server for writing dialogues; checked now, used once those are built."
     )
     api_key: SecretStr | None = Field(None, description="Bearer key that REST callers must send; empty: no REST door.")
     api_host: str = Field("127.0.0.1", min_length=1, description="Address the REST door listens on.")
