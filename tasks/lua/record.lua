@@ -20,14 +20,20 @@ local function emit(record, kind, payload)
 end
 
 -- A record's end: in no queue any more, its payload kept, one last event, which `missed` finds when the stream is
--- trimmed before a door has read it.
+-- trimmed before a door has read it. The event also tells how far the job had come.
 local function close(record, state, kind, payload)
   local r = redis.call('HMGET', record, 'waiting', 'running', 'keep')
   redis.call('ZREM', r[1], record)
   redis.call('ZREM', r[2], record)
   redis.call('HSET', record, 'state', state, unpack(payload or {}))
   redis.call('HDEL', record, 'reaped')
-  local entry = emit(record, kind, payload)
+  local told = { unpack(payload or {}) }
+  local reached = redis.call('HGET', record, 'progress')
+  if reached then
+    table.insert(told, 'progress')
+    table.insert(told, reached)
+  end
+  local entry = emit(record, kind, told)
   local milliseconds = string.match(entry, '%d+')
   redis.call('HSET', record, 'ended', entry, 'at', whole(now))
   redis.call('ZADD', ENDS, milliseconds, record)

@@ -138,6 +138,17 @@ def test_an_end_is_told_once(redis: Store) -> None:
     assert [version.version for version in redis.do(store.versions(GUILD, "olga"))] == [1]
 
 
+def test_an_end_tells_how_far_the_job_had_come(redis: Store, redis_url: SecretStr) -> None:
+    redis.do(store.submit(train_job("a")))
+    held = claimed(redis)
+    redis.do(store.progress(held, LOOK, 5.0))
+    redis.do(store.finish(held, None))
+    with Redis.from_url(redis_url.get_secret_value(), decode_responses=True) as connection:
+        ((_, last),) = connection.xrevrange(keys.EVENTS, count=1)
+    assert last["kind"] == "cancelled"
+    assert Progress.model_validate_json(last["progress"]) == LOOK
+
+
 def test_the_first_version_goes_live_and_later_ones_wait(redis: Store) -> None:
     for _ in range(2):
         job = train_job("a")
