@@ -102,6 +102,16 @@ def metrics(house: House, job_id: str) -> list[str]:
     return Path(house.artifacts / "runs" / job_id / "metrics.jsonl").read_text().splitlines()
 
 
+async def test_each_persona_got_a_voice_of_its_own_and_fits_its_held_out_lines(house: House) -> None:
+    """On the full rehearsal model, over all that the tests above trained; chance is one in seven."""
+    reports = [json.loads(path.read_text()) for path in house.artifacts.glob("runs/*/report.json")]
+    assert {report["spec"]["persona"] for report in reports} == {"glordon", "olga", "caleb"}
+    for report in reports:
+        assert report["eval_loss_after"] < report["eval_loss_before"] - 0.1
+        voice = next(line for line in report["lines"] if line["id"] == "voice")
+        assert voice["value"] >= 0.5, voice
+
+
 async def test_discord_would_accept_every_request(house: House) -> None:
     assert len(house.sandbox.requests) > 20
     assert violations(house.sandbox.requests) == []
