@@ -41,7 +41,7 @@ install: .venv/.installed
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	@echo "Installing the locked dependencies into .venv (once)"
 	@$(BIN)/python -m pip install --quiet --require-hashes --no-deps -r requirements.hashed.lock
-	@$(BIN)/python -m pip install --quiet $(CONSTRAINTS) -e '.[dev,openai]'
+	@$(BIN)/python -m pip install --quiet $(CONSTRAINTS) -e '.[dev]'
 	@touch $@
 
 # uv resolves for every supported platform and Python at once; CUDA's own packages go to a file of their own, so that

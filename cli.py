@@ -251,7 +251,7 @@ def main() -> None:
     try:
         app()
     except Exception as error:
-        from training.schema import UnderstudyError
+        from training.errors import UnderstudyError
 
         if not isinstance(error, UnderstudyError):
             raise

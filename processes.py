@@ -18,7 +18,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from tasks.lifeline import end_with
-from training.schema import UnderstudyError
+from training.errors import UnderstudyError
 
 READY = "READY "
 POLL_SECONDS = 0.1

@@ -24,7 +24,7 @@ from tasks.alive import keep_beating
 from tasks.client import Client
 from tasks.errors import SettingsWrong
 from tasks.settings import TaskSettings, load_settings
-from training.schema import UnderstudyError
+from training.errors import UnderstudyError
 
 REFUSED = 2
 TOKEN_NO_LONGER_VALID = 4004

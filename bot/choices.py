@@ -15,7 +15,7 @@ from bot.door import Ask
 from bot.limits import CHOICE_NAME, CHOICES, trim, width
 from tasks.errors import RedisAway
 from tasks.jobs import Catalog, JobView
-from training.schema import UnknownDataset, UnknownPersona
+from training.errors import UnknownDataset, UnknownPersona
 
 # Discord drops choices that come after 3 s; an empty list in time says that nothing is known yet.
 PATIENCE_SECONDS = 2.0

@@ -8,7 +8,7 @@ from bot.connect import connector
 from bot.settings import BotSettings
 from tasks.doctor import Check
 from tasks.settings import load_settings
-from training.schema import UnderstudyError
+from training.errors import UnderstudyError
 
 # What the bot does in a channel, and no more.
 PERMISSIONS = discord.Permissions(

@@ -10,7 +10,7 @@ import discord
 from discord import app_commands
 
 from bot.limits import CONTENT, trim
-from training.schema import UnderstudyError
+from training.errors import UnderstudyError
 
 logger = logging.getLogger(__name__)
 

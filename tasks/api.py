@@ -24,9 +24,9 @@ from tasks.complaints import in_words
 from tasks.errors import NoSuchJob, RedisAway, WorkersAway
 from tasks.jobs import JobState, JobView, Origin, Queue, new_job
 from tasks.settings import TaskSettings, load_settings
+from training.errors import DoesNotFit, UnderstudyError
 from training.schema import (
     SLUG_PATTERN,
-    DoesNotFit,
     Hyperparameters,
     JobName,
     Noun,
@@ -37,7 +37,6 @@ from training.schema import (
     Slug,
     TaskType,
     TrainSpec,
-    UnderstudyError,
 )
 
 MAX_BODY_BYTES = 64 * 1024

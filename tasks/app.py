@@ -15,7 +15,7 @@ from tasks.settings import TaskSettings, load_settings
 from tasks.shelf import Shelf
 from tasks.talker import Talker
 from tasks.worker import Supervisor, look_at_machine
-from training.schema import UnderstudyError
+from training.errors import UnderstudyError
 
 
 def assemble() -> Celery:

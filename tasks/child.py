@@ -21,8 +21,9 @@ from typing import Protocol
 
 from tasks import lifeline
 from tasks.errors import Unexpected
+from training.errors import RunStopped, UnderstudyError
 from training.runs import RUN_LOCK
-from training.schema import Noun, Problem, Progress, Report, RunStopped, TrainSpec, UnderstudyError, Workspace
+from training.schema import Noun, Problem, Progress, Report, TrainSpec, Workspace
 
 LOCK_SECONDS = 0.05
 

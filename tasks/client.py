@@ -18,7 +18,8 @@ from tasks.jobs import AdapterVersion, Catalog, Event, Job, JobState, JobView, O
 from tasks.settings import TaskSettings
 from tasks.store import AsyncStore, Call
 from tasks.timings import Timings
-from training.schema import Plan, TrainSpec, UnderstudyError
+from training.errors import UnderstudyError
+from training.schema import Plan, TrainSpec
 
 log = logging.getLogger(__name__)
 START_SECONDS = 5.0

@@ -17,7 +17,8 @@ from tasks.errors import RedisNotStarted
 from tasks.jobs import Queue
 from tasks.settings import TaskSettings, load_settings
 from tasks.store import AsyncStore
-from training.schema import Noun, UnderstudyError
+from training.errors import UnderstudyError
+from training.schema import Noun
 
 LEAST_DISK_GIB = 5
 CARD_QUESTION = (

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from training.schema import Problem, UnderstudyError
+from training.errors import UnderstudyError
+from training.schema import Problem
 
 
 class SettingsWrong(UnderstudyError):

@@ -29,7 +29,8 @@ from tasks.lease import Lease
 from tasks.settings import TaskSettings
 from tasks.store import Claim, Ending, Store
 from tasks.timings import Timings
-from training.schema import Machine, UnderstudyError
+from training.errors import UnderstudyError
+from training.schema import Machine
 
 log = logging.getLogger(__name__)
 STOP_PATIENCE_SECONDS = 5.0

@@ -14,8 +14,9 @@ from tasks.lease import Lease
 from tasks.settings import TaskSettings
 from tasks.store import SHIPPED, Claim, Store
 from training.data.catalog import dataset_names
+from training.errors import UnderstudyError
 from training.persona.sheet import load_cast
-from training.schema import Machine, Plan, TrainSpec, UnderstudyError, Workspace
+from training.schema import Machine, Plan, TrainSpec, Workspace
 
 log = logging.getLogger(__name__)
 CATALOG_SECONDS = 10.0

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tasks import child
+from training.errors import RunStopped, UnknownPersona
 from training.schema import (
     ChatReply,
     ChatSpec,
@@ -25,9 +26,7 @@ from training.schema import (
     Plan,
     Progress,
     Report,
-    RunStopped,
     TrainSpec,
-    UnknownPersona,
     Verdict,
     Workspace,
 )

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import jinja2
 
-from training.schema import Conversation, Message, UnderstudyError
+from training.errors import UnderstudyError
+from training.schema import Conversation, Message
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

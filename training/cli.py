@@ -22,23 +22,12 @@ import typer
 from annotated_types import Ge, Le
 from pydantic import ValidationError
 
+from training.commands import datasets, persona
+from training.errors import RunStopped, UnderstudyError
+from training.places import TERMINAL
 from training.runs import RUN_LOCK
-from training.schema import (
-    ChatSpec,
-    Conversation,
-    EmptyDataset,
-    Hyperparameters,
-    Message,
-    RunStopped,
-    TaskType,
-    TrainSpec,
-    UnderstudyError,
-    Workspace,
-)
-from training.terminal import hush, print_conversations, print_plan, print_report, print_rows, progress_bar
-
-TERMINAL = "terminal"
-"""The guild of everything done from a terminal; Discord's have numbers for ids, and the REST door's is another."""
+from training.schema import ChatSpec, Hyperparameters, Message, TaskType, TrainSpec, Workspace
+from training.terminal import hush, print_plan, print_report, progress_bar, workspace_of
 
 
 class UnknownRun(UnderstudyError):
@@ -61,14 +50,17 @@ def build(make_workspace: Callable[[], Workspace]) -> typer.Typer:
     )
     for command in (train, resume, plan, chat):
         app.command()(command)
-    app.add_typer(persona_app)
-    app.add_typer(data_app)
+    app.add_typer(_group("persona", "The cast.", persona.app))
+    app.add_typer(_group("data", "From files, sheets and logs to conversations to learn from.", datasets.app))
     return app
 
 
-def _workspace(ctx: typer.Context) -> Workspace:
-    made: Workspace = ctx.obj()
-    return made
+def _group(name: str, about: str, *parts: typer.Typer) -> typer.Typer:
+    """A command group put together from the files that hold its commands."""
+    group = typer.Typer(name=name, help=about, no_args_is_help=True)
+    for part in parts:
+        group.add_typer(part)
+    return group
 
 
 # --- train, resume, plan -------------------------------------------------------------------------------------------
@@ -138,14 +130,14 @@ def _takes_spec(command: Callable[..., None]) -> Callable[..., None]:
 @_takes_spec
 def train(ctx: typer.Context, spec: TrainSpec) -> None:
     """Fine-tune in this process, with a progress bar. Ctrl-C keeps a checkpoint to go on from."""
-    _run(spec, secrets.token_hex(6), _workspace(ctx))
+    _run(spec, secrets.token_hex(6), workspace_of(ctx))
 
 
 def resume(
     ctx: typer.Context, job_id: Annotated[str, typer.Argument(help="The id that `understudy train` printed.")]
 ) -> None:
     """Go on with a run of this terminal's that was stopped, from its newest checkpoint."""
-    workspace = _workspace(ctx)
+    workspace = workspace_of(ctx)
     known = {path.parent.name: path for path in (workspace.artifact_root / "runs").glob("*/spec.json")}
     spec = TrainSpec.model_validate_json(known[job_id].read_bytes()) if job_id in known else None
     # A guild's runs belong to its workers, who would not learn of what is done here.
@@ -163,7 +155,7 @@ def plan(
     """What a run would take: examples, steps, time, memory. Nothing is trained."""
     from training import pipeline
 
-    found = pipeline.plan(spec, workspace=_workspace(ctx))
+    found = pipeline.plan(spec, workspace=workspace_of(ctx))
     if as_json:
         typer.echo(found.model_dump_json(indent=2))
     else:
@@ -237,7 +229,7 @@ def chat(
     """Talk to a persona; each line of standard input is a turn, and the end of input ends the talk."""
     from training.persona.sheet import find_persona
 
-    workspace = _workspace(ctx)
+    workspace = workspace_of(ctx)
     who = find_persona(workspace, TERMINAL, persona)
     # Only now: a mistyped name is answered before torch has loaded.
     from training.inference import Engine
@@ -267,97 +259,3 @@ def _lines() -> Iterator[str]:
             return
         if line:
             yield line
-
-
-# --- persona -------------------------------------------------------------------------------------------------------
-
-persona_app = typer.Typer(name="persona", help="The cast.", no_args_is_help=True)
-
-
-@persona_app.command("list")
-def list_personas(ctx: typer.Context) -> None:
-    """All personas, with how many conversations each has to learn from."""
-    from training.persona.dialogues import persona_conversations
-    from training.persona.sheet import load_cast
-
-    workspace = _workspace(ctx)
-    rows = {}
-    for slug, persona in load_cast(workspace, TERMINAL).items():
-        try:
-            count = len(persona_conversations(persona, workspace, TERMINAL))
-        except EmptyDataset:
-            count = 0
-        rows[slug] = f"{persona.name} · {count} conversations"
-    print_rows("Personas", rows)
-
-
-@persona_app.command("show")
-def show_persona(ctx: typer.Context, persona: Annotated[str, typer.Argument(help="Slug of the persona.")]) -> None:
-    """What a persona's sheet says, as the models see it and as the scorecard uses it."""
-    from training.persona.sheet import find_persona
-
-    who = find_persona(_workspace(ctx), TERMINAL, persona)
-    rows = {
-        "aliases": ", ".join(who.aliases) or "none",
-        "system card": who.system_card(),
-        "traits": ", ".join(who.traits),
-        "never says": "; ".join(who.taboos),
-        "greeting": who.greeting,
-    }
-    rows |= {f"knows {other}": sentence for other, sentence in who.relationships.items()}
-    rows |= {fact.id: fact.text for fact in who.facts}
-    print_rows(who.name, rows)
-
-
-# --- data ----------------------------------------------------------------------------------------------------------
-
-data_app = typer.Typer(name="data", help="The datasets.", no_args_is_help=True)
-
-
-@data_app.command("list")
-def list_data() -> None:
-    """The datasets of catalog/datasets.toml."""
-    from training.data.catalog import datasets
-
-    rows = {name: f"{row.description} ({row.lang}, {row.license})" for name, row in datasets().items()}
-    print_rows("Datasets", rows)
-
-
-@data_app.command("show")
-def show_data(
-    ctx: typer.Context,
-    dataset: Annotated[str, typer.Argument(help="A dataset's name, or a readable path.")],
-    masked: Annotated[
-        bool, typer.Option("--masked", help="Also the first one as the base model reads it: it learns what is in ⟦⟧.")
-    ] = False,
-    base_model: Annotated[str | None, typer.Option(help="Default: the configured BASE_MODEL.")] = None,
-) -> None:
-    """Size, digest and first conversation of a dataset."""
-    from training.data.catalog import load_dataset
-
-    workspace = _workspace(ctx)
-    rows = load_dataset(dataset, workspace, TERMINAL)
-    print_conversations(dataset, rows)
-    if masked:
-        _print_masked(rows[0], base_model, workspace)
-
-
-def _print_masked(row: Conversation, base_model: str | None, workspace: Workspace) -> None:
-    from training import models
-
-    hush()
-    base = models.choose(base_model, workspace)
-    chat_format = models.load_format(base, workspace)
-    for window in chat_format.examples(row, min(Hyperparameters().max_length, base.context)):
-        typer.echo(f"\n{chat_format.show(window)}")
-
-
-@data_app.command("validate")
-def validate_data(file: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="A JSONL file.")]) -> None:
-    """Check a file of conversations; the first bad line is named."""
-    from training.data.read import read_conversations
-
-    rows = read_conversations(file, str(file))
-    if not rows:
-        raise EmptyDataset(name=file, count=0, needed=1)
-    print_conversations(f"{file} is valid", rows)

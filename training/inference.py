@@ -16,8 +16,9 @@ import torch
 
 from training import models
 from training.chat import ChatFormat
+from training.errors import UnderstudyError
 from training.models import Loaded
-from training.schema import ChatReply, ChatSpec, Message, Persona, UnderstudyError, Workspace
+from training.schema import ChatReply, ChatSpec, Message, Persona, Workspace
 
 if TYPE_CHECKING:
     from peft import PeftModel

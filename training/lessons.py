@@ -9,17 +9,10 @@ from training.chat import ChatFormat, Example
 from training.data.catalog import load_dataset
 from training.data.holdout import hold_out
 from training.data.mix import digest, mix
+from training.errors import EmptyDataset
 from training.persona.dialogues import persona_conversations
 from training.persona.sheet import find_persona, load_cast
-from training.schema import (
-    Conversation,
-    EmptyDataset,
-    Persona,
-    TaskType,
-    TrainSpec,
-    Warned,
-    Workspace,
-)
+from training.schema import Conversation, Persona, TaskType, TrainSpec, Warned, Workspace
 
 FEW_ROWS = 40
 MANY_EPOCHS = 5

@@ -18,16 +18,9 @@ from huggingface_hub.errors import HfHubHTTPError
 
 from training import standin
 from training.chat import ChatFormat
+from training.errors import BaseModelNotAllowed, BaseModelUnavailable, PackageMissing, PathNotAllowed
 from training.places import SHIPPED
-from training.schema import (
-    BaseModelNotAllowed,
-    BaseModelUnavailable,
-    Machine,
-    Noun,
-    PackageMissing,
-    PathNotAllowed,
-    Workspace,
-)
+from training.schema import Machine, Noun, Workspace
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel

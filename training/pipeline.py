@@ -19,6 +19,7 @@ from training import lessons as learning
 from training import models, sft
 from training.charts import loss_chart
 from training.chat import Example
+from training.errors import BaseModelUnavailable, DoesNotFit, RunStopped
 from training.evaluation.metrics import perplexity
 from training.evaluation.probes import Probe, questions, telling
 from training.evaluation.scorecard import score
@@ -29,16 +30,13 @@ from training.models import GIB, Loaded
 from training.planning import plan, remember_pace
 from training.runs import read_lines, write_bytes, write_json
 from training.schema import (
-    BaseModelUnavailable,
     ChatSpec,
     Conversation,
-    DoesNotFit,
     LossPoint,
     Message,
     Phase,
     Progress,
     Report,
-    RunStopped,
     Sample,
     ScoreLine,
     TrainSpec,

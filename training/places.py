@@ -6,6 +6,8 @@ from pathlib import Path
 
 from training.schema import Workspace
 
+TERMINAL = "terminal"
+"""The guild of everything done from a terminal; Discord's have numbers for ids, and the REST door's is another."""
 SHIPPED = Path(__file__).resolve().parents[1]
 
 

@@ -153,6 +153,16 @@ class ChatSpec(Noun):
     seed: int | None = None
 
 
+class LanguageModel(Noun):
+    """An OpenAI-compatible server that writes dialogues; prices are in US dollars a million tokens."""
+
+    base_url: str
+    model: str | None = Field(None, description="None: the first that the server lists.")
+    api_key: SecretStr | None = None
+    price_in: float = 0.0
+    price_out: float = 0.0
+
+
 class Workspace(Noun):
     """Where a run may read and write, and with which base model; handed down, since training reads no environment."""
 
@@ -162,6 +172,7 @@ class Workspace(Noun):
     base_model: str = "auto"
     allowed_base_models: tuple[str, ...] = ()
     hf_token: SecretStr | None = None
+    language_model: LanguageModel | None = Field(None, description="Writes dialogues; None: none is set up.")
 
 
 class Machine(Noun):
@@ -320,69 +331,3 @@ class Problem(Noun):
 
     code: str
     sentence: str
-
-
-class UnderstudyError(Exception):
-    """Something went wrong that no one foresaw; the log has the details."""
-
-    def __init__(self, **details: object) -> None:
-        self.details = details
-        super().__init__((self.__doc__ or "").split("\n\n")[0].replace("\n    ", " ").format(**details))
-
-    @property
-    def problem(self) -> Problem:
-        """This error as it crosses Redis: the class name as code, its docstring, filled in, as sentence."""
-        return Problem(code=type(self).__name__, sentence=str(self))
-
-
-class UnknownPersona(UnderstudyError):
-    """There is no persona called {name} here. Choose one of: {choices}."""
-
-
-class UnreadableSheet(UnderstudyError):
-    """The persona sheet {name} cannot be read: {reason}. Correct the sheet and try again."""
-
-
-class UnknownDataset(UnderstudyError):
-    """There is no dataset called {name} here. Choose one of: {choices}."""
-
-
-class UnreadableData(UnderstudyError):
-    """{name} could not be read: {reason}. Fix that line or choose another dataset."""
-
-
-class EmptyDataset(UnderstudyError):
-    """{name} holds {count} usable conversations, and {needed} is the least. Add some, or choose another dataset."""
-
-
-class BaseModelNotAllowed(UnderstudyError):
-    """The base model {name} is not allowed here. Choose one of: {choices},
-    or ask the operator to add it to ALLOWED_BASE_MODELS."""
-
-
-class BaseModelUnavailable(UnderstudyError):
-    """The base model {name} could not be loaded: {reason}.
-    Check its name, HF_TOKEN and the network, or give a local path."""
-
-
-class PackageMissing(UnderstudyError):
-    """The base model {name} needs a package that is not installed with the worker: {reason}.
-    Install the gpu extra there, as README.md shows, or choose another base model."""
-
-
-class PathNotAllowed(UnderstudyError):
-    """{path} is outside the folders this server may use. Put the file under ARTIFACT_ROOT or DATASET_WAREHOUSE."""
-
-
-class DoesNotFit(UnderstudyError):
-    """This job needs about {needed_gib:.1f} GiB, and {free_gib:.1f} GiB are free.
-    Choose a smaller base model or a shorter max_length."""
-
-
-class Diverged(UnderstudyError):
-    """The loss became infinite at step {step}: the updates were too large to learn from.
-    Choose a smaller learning_rate."""
-
-
-class RunStopped(UnderstudyError):
-    """The run was stopped at step {step}; its checkpoint is kept."""

@@ -19,9 +19,10 @@ import torch
 from training.batches import Batch, collate, drawn, micro_batches, rate_at, steps_per_epoch, target_losses
 from training.chat import Example
 from training.checkpoints import Checkpoint, newest_checkpoint, save_checkpoint
+from training.errors import BaseModelUnavailable, Diverged, RunStopped
 from training.models import BIG_MODEL, Loaded
 from training.runs import append_line, keep_lines, publish, read_lines, sync
-from training.schema import BaseModelUnavailable, Diverged, Hyperparameters, LossPoint, Phase, Progress, RunStopped
+from training.schema import Hyperparameters, LossPoint, Phase, Progress
 
 if TYPE_CHECKING:
     from peft import PeftModel

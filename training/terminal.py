@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from training.schema import Conversation, Plan, Progress, Report, TrainSpec
+from training.schema import Conversation, Plan, Progress, Report, TrainSpec, Workspace
 
 if TYPE_CHECKING:
     from rich.progress import Progress as Bars
@@ -117,3 +117,9 @@ def _duration(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours} h {minutes:02} min" if hours else f"{minutes} min {rest:02} s" if minutes else f"{rest} s"
+
+
+def workspace_of(ctx: typer.Context) -> Workspace:
+    """Where the command may read and write, as the root's `cli.py` made it out."""
+    made: Workspace = ctx.obj()
+    return made

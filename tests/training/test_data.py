@@ -10,15 +10,8 @@ from training.data import read
 from training.data.catalog import dataset_names, datasets, load_dataset
 from training.data.mix import digest, mix, split
 from training.data.read import read_conversations
-from training.schema import (
-    Conversation,
-    EmptyDataset,
-    Message,
-    PathNotAllowed,
-    UnknownDataset,
-    UnreadableData,
-    Workspace,
-)
+from training.errors import EmptyDataset, PathNotAllowed, UnknownDataset, UnreadableData
+from training.schema import Conversation, Message, Workspace
 
 
 def conversation(number: int, source: str = "us") -> Conversation:

@@ -10,10 +10,11 @@ import torch
 
 from tests.training.conftest import Finished
 from training.chat import ChatFormat
+from training.errors import BaseModelUnavailable
 from training.inference import Answer, Engine, generate
 from training.models import choose, load
 from training.persona.sheet import find_persona
-from training.schema import BaseModelUnavailable, ChatReply, ChatSpec, Message, Workspace
+from training.schema import ChatReply, ChatSpec, Message, Workspace
 
 
 def ask(engine: Engine, runs: Finished, persona: str, adapter: Path | None, **changes: object) -> ChatReply:

@@ -11,15 +11,9 @@ from transformers import LlamaConfig
 from transformers.utils import is_bitsandbytes_available
 
 from training import models
+from training.errors import BaseModelNotAllowed, BaseModelUnavailable, PackageMissing, PathNotAllowed
 from training.models import GIB, catalog, choose, load, measure, needed_bytes
-from training.schema import (
-    BaseModelNotAllowed,
-    BaseModelUnavailable,
-    Machine,
-    PackageMissing,
-    PathNotAllowed,
-    Workspace,
-)
+from training.schema import Machine, Workspace
 from training.standin import standin_config
 
 

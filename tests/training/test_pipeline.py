@@ -15,6 +15,15 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from tests.training.conftest import Finished
+from training.errors import (
+    BaseModelNotAllowed,
+    EmptyDataset,
+    PathNotAllowed,
+    RunStopped,
+    UnderstudyError,
+    UnknownDataset,
+    UnknownPersona,
+)
 from training.evaluation.probes import questions
 from training.lessons import gather
 from training.models import choose
@@ -22,21 +31,14 @@ from training.persona.sheet import find_persona
 from training.pipeline import finetune, plan, thinned
 from training.planning import remember_pace
 from training.schema import (
-    BaseModelNotAllowed,
     ChatSpec,
-    EmptyDataset,
     Hyperparameters,
     LossPoint,
-    PathNotAllowed,
     Phase,
     Progress,
     Report,
-    RunStopped,
     TaskType,
     TrainSpec,
-    UnderstudyError,
-    UnknownDataset,
-    UnknownPersona,
     Warned,
     Workspace,
 )

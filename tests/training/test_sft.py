@@ -14,8 +14,9 @@ from safetensors.torch import load_file
 from training import models, sft
 from training.batches import collate, drawn, micro_batches, rate_at, target_losses
 from training.chat import Example
+from training.errors import Diverged, RunStopped
 from training.lessons import examples, gather
-from training.schema import Diverged, Hyperparameters, Progress, RunStopped, TrainSpec, Workspace
+from training.schema import Hyperparameters, Progress, TrainSpec, Workspace
 
 KNOBS = Hyperparameters(epochs=1, batch_size=12, learning_rate=0.01, lora_rank=4, lora_dropout=0.1)
 

@@ -4,9 +4,10 @@ from pathlib import Path
 
 import pytest
 
+from training.errors import EmptyDataset, UnknownPersona, UnreadableData, UnreadableSheet
 from training.persona.dialogues import persona_conversations
 from training.persona.sheet import HEADINGS, find_persona, load_cast, parse_sheet
-from training.schema import EmptyDataset, UnknownPersona, UnreadableData, UnreadableSheet, Workspace
+from training.schema import Workspace
 
 SHEET = """# Mika
 ## Aliases

@@ -12,8 +12,8 @@ from safetensors.torch import load_file
 
 from training.data.holdout import hold_out
 from training.data.read import read_conversations
+from training.errors import EmptyDataset
 from training.places import SHIPPED
-from training.schema import EmptyDataset
 from training.standin import MARKER, UNFINISHED, Recipe, corpus, ensure_standin, standin_folder, standin_tokenizer
 
 SMALLEST = Recipe(hidden=16, intermediate=16, layers=1, heads=1, vocabulary=400, epochs=1, batch_size=256)

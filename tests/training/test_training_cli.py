@@ -13,10 +13,12 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
-from training.cli import TERMINAL, build
+from training.cli import build
 from training.data.catalog import load_dataset
+from training.errors import UnderstudyError
+from training.places import TERMINAL
 from training.runs import RUN_LOCK
-from training.schema import Hyperparameters, Plan, Report, TrainSpec, UnderstudyError, Workspace
+from training.schema import Hyperparameters, Plan, Report, TrainSpec, Workspace
 
 Run = Callable[..., Result]
 

@@ -9,8 +9,9 @@ from pathlib import Path
 from pydantic import Field
 
 from training.data.read import read_conversations
+from training.errors import EmptyDataset, PathNotAllowed, UnknownDataset
 from training.places import SHIPPED, guild_folder
-from training.schema import Conversation, EmptyDataset, Noun, PathNotAllowed, Slug, UnknownDataset, Workspace
+from training.schema import Conversation, Noun, Slug, Workspace
 
 CATALOG = SHIPPED / "catalog" / "datasets.toml"
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from training.data.mix import split
-from training.schema import Conversation, EmptyDataset
+from training.errors import EmptyDataset
+from training.schema import Conversation
 
 LEAST_ROWS = 12
 SPLIT_SEED = 1

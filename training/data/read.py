@@ -6,7 +6,8 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from training.schema import Conversation, UnreadableData
+from training.errors import UnreadableData
+from training.schema import Conversation
 
 MAX_LINE_BYTES = 1024 * 1024
 MAX_FILE_BYTES = 64 * 1024 * 1024

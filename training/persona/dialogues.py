@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from training.data.read import read_conversations
+from training.errors import EmptyDataset
 from training.persona.sheet import sheet_home
-from training.schema import Conversation, EmptyDataset, Message, Persona, Workspace
+from training.schema import Conversation, Message, Persona, Workspace
 
 
 def persona_conversations(persona: Persona, workspace: Workspace, guild_id: str) -> list[Conversation]:

@@ -10,8 +10,9 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from training.errors import UnknownPersona, UnreadableSheet
 from training.places import SHIPPED, guild_folder
-from training.schema import Fact, Persona, UnknownPersona, UnreadableSheet, Workspace
+from training.schema import Fact, Persona, Workspace
 
 log = logging.getLogger(__name__)
 HEADINGS = ("Aliases", "Who", "Traits", "Speech", "Facts", "Relationships", "Never says", "Greeting")

@@ -1,0 +1,99 @@
+"""What every format becomes: turns in canonical order, and an account of every row that did not make it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Literal
+
+from training.data.schema import Inspection, RowProblem
+from training.schema import Conversation, Message
+
+Role = Literal["system", "user", "assistant"]
+Turn = tuple[Role, str]
+PROBLEMS_SHOWN = 20
+
+NO_TURNS = "no turns"
+NO_ANSWER = "no assistant turn"
+NO_QUESTION = "no user turn"
+
+
+@dataclass(frozen=True)
+class Dropped:
+    """Why a row is left out, in the few words that its count is listed under."""
+
+    reason: str
+
+
+def canonical_turns(turns: Iterable[Turn]) -> tuple[Message, ...] | Dropped:
+    """An optional system turn, then user and assistant in turn, ending with the assistant; or why that cannot be.
+
+    Blank turns vanish, neighbours of one role are merged by a newline, all system turns move to the front, a leading
+    assistant and a trailing user are dropped. No turn is invented.
+    """
+    system: list[str] = []
+    spoken: list[Turn] = []
+    for role, text in turns:
+        if not text.strip():
+            continue
+        if role == "system":
+            system.append(text)
+        elif spoken and spoken[-1][0] == role:
+            spoken[-1] = (role, f"{spoken[-1][1]}\n{text}")
+        else:
+            spoken.append((role, text))
+    roles = {role for role, _ in spoken}
+    if spoken and spoken[0][0] == "assistant":
+        spoken = spoken[1:]
+    if spoken and spoken[-1][0] == "user":
+        spoken = spoken[:-1]
+    if not spoken:
+        return Dropped(NO_TURNS if not roles else NO_ANSWER if "assistant" not in roles else NO_QUESTION)
+    head: list[Turn] = [("system", "\n".join(system))] if system else []
+    return tuple(Message(role=role, content=text) for role, text in head + spoken)
+
+
+@dataclass
+class Tally:
+    """Counts what becomes of the rows of one source; every row is either used or dropped, exactly once."""
+
+    format: str = ""
+    rows: int = 0
+    used: int = 0
+    conversations: int = 0
+    turns: int = 0
+    languages: Counter[str] = field(default_factory=Counter)
+    dropped: Counter[str] = field(default_factory=Counter)
+    problems: list[RowProblem] = field(default_factory=list)
+
+    def use(self, rows: int = 1) -> None:
+        """Note rows that went into a conversation."""
+        self.rows += rows
+        self.used += rows
+
+    def drop(self, row: int, reason: str) -> None:
+        """Note a row that is left out; `row` counts from 1."""
+        self.rows += 1
+        self.dropped[reason] += 1
+        if len(self.problems) < PROBLEMS_SHOWN:
+            self.problems.append(RowProblem(row=row, why=reason))
+
+    def made(self, conversation: Conversation) -> None:
+        """Note a conversation that came out."""
+        self.conversations += 1
+        self.turns += sum(message.role != "system" for message in conversation.messages)
+        self.languages[conversation.lang or "und"] += 1
+
+    def inspection(self) -> Inspection:
+        """The account so far."""
+        return Inspection(
+            format=self.format,
+            rows=self.rows,
+            used=self.used,
+            conversations=self.conversations,
+            turns=self.turns,
+            languages=dict(self.languages.most_common()),
+            dropped=dict(self.dropped.most_common()),
+            problems=tuple(self.problems),
+        )

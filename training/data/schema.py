@@ -1,0 +1,142 @@
+"""The nouns of data: what is read, what is made of it, what is offered and what is asked for."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from training.schema import Conversation, GuildId, Noun, Slug
+
+DATASET_PATTERN = r"^[a-z0-9][a-z0-9._-]{0,39}$"
+DatasetName = Annotated[str, Field(pattern=DATASET_PATTERN)]
+
+
+# --- what data turned out to be ------------------------------------------------------------------------------------
+
+
+class RowProblem(Noun):
+    """What is wrong with one row of a file; rows count from 1."""
+
+    row: int
+    why: str
+
+
+class Inspection(Noun):
+    """What became of the rows of a source: rows = used + all that were dropped."""
+
+    format: str
+    rows: int
+    used: int = Field(description="Rows that went into at least one conversation.")
+    conversations: int
+    turns: int
+    languages: dict[str, int]
+    dropped: dict[str, int] = Field({}, description="How many rows each reason cost.")
+    problems: tuple[RowProblem, ...] = Field((), description="The first rows that were dropped, with the reason.")
+
+
+class Source(Noun):
+    """Where some of a dataset's conversations come from."""
+
+    name: str
+    license: str = ""
+    conversations: int
+    sha256: str = Field("", description="Of the file as it was read; empty for what was made on the spot.")
+
+
+class Step(Noun):
+    """One step of a dataset's making, in conversations; what it removed is counted by reason."""
+
+    name: str
+    before: int
+    after: int
+    removed: dict[str, int] = Field({})
+
+
+class TokenHistogram(Noun):
+    """How long a dataset's conversations are, in tokens of one tokenizer."""
+
+    tokenizer: str
+    total: int
+    longest: int
+    buckets: dict[str, int] = Field({}, description='Conversations by length, keyed "0-127", "128-255", …')
+
+
+class DatasetCard(Noun):
+    """`dataset.json`: what a dataset folder holds, and how it came about."""
+
+    name: DatasetName
+    made_at: str = Field(description="UTC, ISO 8601.")
+    version: str = Field(description="Digest of exactly these conversations.")
+    persona: Slug | None = Field(None, description="Whose dialogues these are, if one persona's.")
+    sources: tuple[Source, ...]
+    licenses: tuple[str, ...]
+    steps: tuple[Step, ...] = ()
+    conversations: int
+    turns: int
+    languages: dict[str, int] = Field({})
+    tokens: TokenHistogram | None = None
+    files: dict[str, str] = Field({}, description="SHA-256 of each file of the folder.")
+    permission: str | None = Field(None, description="Reference of the permission that chat logs were used under.")
+    notes: tuple[str, ...] = Field((), description="Stated oversampling and the like, one sentence each.")
+
+
+class DatasetOffer(Noun):
+    """A dataset that a guild may name; `where` tells what loading it would take."""
+
+    name: DatasetName
+    where: Literal["shipped", "guild", "warehouse", "hub"]
+    license: str
+    lang: str
+    description: str = ""
+    restricted: bool = Field(False, description="Non-commercial, research only, or without a stated licence.")
+    conversations: int | None = None
+    persona: Slug | None = None
+
+
+# --- what is asked for -----------------------------------------------------------------------------------------------
+
+
+class DataAction(StrEnum):
+    """What can be asked of a guild's datasets."""
+
+    INFO = "info"
+    PREVIEW = "preview"
+    VALIDATE = "validate"
+    UPLOAD = "upload"
+    BUILD = "build"
+    DELETE = "delete"
+
+
+class Upload(Noun):
+    """A file that a member attached; a worker fetches it."""
+
+    url: str = Field(max_length=2000)
+    filename: str = Field(min_length=1, max_length=260)
+    size: int = Field(ge=0, description="Bytes, as Discord tells.")
+
+
+class DataSpec(Noun):
+    """One piece of work on a guild's datasets."""
+
+    action: DataAction
+    guild_id: GuildId
+    name: DatasetName | None = Field(None, description="The dataset it is about; None for validating an upload.")
+    upload: Upload | None = None
+    persona: Slug | None = Field(None, description="Whose dialogues to build; None: the whole cast's.")
+    general: str | None = Field(None, max_length=400, description="Dataset to mix in.")
+    persona_share: float = Field(0.8, gt=0, le=1, description="Share of persona conversations in a mix.")
+    use_language_model: bool = Field(False, description="Also have LLM_BASE_URL write dialogues.")
+    accept_licence: bool = Field(False, description="Use sources that are non-commercial or for research only.")
+    seed: int = Field(42, ge=0, le=2**31 - 1)
+
+
+class DataReport(Noun):
+    """What came of a DataSpec; which fields are there depends on its action."""
+
+    action: DataAction
+    name: str
+    card: DatasetCard | None = None
+    inspection: Inspection | None = None
+    preview: tuple[Conversation, ...] = ()

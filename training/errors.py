@@ -1,0 +1,115 @@
+"""Expected bad endings of the learning part; the docstring of each is the sentence that people read."""
+
+from __future__ import annotations
+
+from training.schema import Problem
+
+
+class UnderstudyError(Exception):
+    """Something went wrong that no one foresaw; the log has the details."""
+
+    def __init__(self, **details: object) -> None:
+        self.details = details
+        super().__init__((self.__doc__ or "").split("\n\n")[0].replace("\n    ", " ").format(**details))
+
+    @property
+    def problem(self) -> Problem:
+        """This error as it crosses Redis: the class name as code, its docstring, filled in, as sentence."""
+        return Problem(code=type(self).__name__, sentence=str(self))
+
+
+class UnknownPersona(UnderstudyError):
+    """There is no persona called {name} here. Choose one of: {choices}."""
+
+
+class UnreadableSheet(UnderstudyError):
+    """The persona sheet {name} cannot be read: {reason}. Correct the sheet and try again."""
+
+
+class UnknownDataset(UnderstudyError):
+    """There is no dataset called {name} here. Choose one of: {choices}."""
+
+
+class UnreadableData(UnderstudyError):
+    """{name} could not be read: {reason}. Fix that line or choose another dataset."""
+
+
+class EmptyDataset(UnderstudyError):
+    """{name} holds {count} usable conversations, and {needed} is the least. Add some, or choose another dataset."""
+
+
+class BaseModelNotAllowed(UnderstudyError):
+    """The base model {name} is not allowed here. Choose one of: {choices},
+    or ask the operator to add it to ALLOWED_BASE_MODELS."""
+
+
+class BaseModelUnavailable(UnderstudyError):
+    """The base model {name} could not be loaded: {reason}.
+    Check its name, HF_TOKEN and the network, or give a local path."""
+
+
+class PackageMissing(UnderstudyError):
+    """The base model {name} needs a package that is not installed with the worker: {reason}.
+    Install the gpu extra there, as README.md shows, or choose another base model."""
+
+
+class PathNotAllowed(UnderstudyError):
+    """{path} is outside the folders this server may use. Put the file under ARTIFACT_ROOT or DATASET_WAREHOUSE."""
+
+
+class DoesNotFit(UnderstudyError):
+    """This job needs about {needed_gib:.1f} GiB, and {free_gib:.1f} GiB are free.
+    Choose a smaller base model or a shorter max_length."""
+
+
+class Diverged(UnderstudyError):
+    """The loss became infinite at step {step}: the updates were too large to learn from.
+    Choose a smaller learning_rate."""
+
+
+class RunStopped(UnderstudyError):
+    """The run was stopped at step {step}; its checkpoint is kept."""
+
+
+class UnknownFormat(UnderstudyError):
+    """{name} is in no format that is known here. Its first row is {first_row}. Expected was one of: {expected}."""
+
+
+class DatasetUnavailable(UnderstudyError):
+    """The dataset {name} is not on this machine: {reason}.
+    Put it into DATASET_WAREHOUSE, or give the path of a file."""
+
+
+class LicenceNotAccepted(UnderstudyError):
+    """{sources}: licensed for research or non-commercial use only, or without a stated licence.
+    Say that you accept that ({how}), or leave it out."""
+
+
+class NothingLeft(UnderstudyError):
+    """Nothing of {name} is left after {step}: {dropped}. Loosen that step, or choose other data."""
+
+
+class UploadRefused(UnderstudyError):
+    """{name} was not taken: {reason}. Upload a smaller or plainer file."""
+
+
+class PermissionMissing(UnderstudyError):
+    """{name} holds messages from Discord, which may not be trained on without Discord's express permission.
+    Record that permission first: {how}."""
+
+
+class LanguageModelMissing(UnderstudyError):
+    """No language model is set up to write dialogues. Set LLM_BASE_URL to an OpenAI-compatible server."""
+
+
+class LanguageModelFailed(UnderstudyError):
+    """The language model at {base_url} does not answer as it should: {reason}. What was written so far is kept;
+    the same command goes on from there."""
+
+
+class UnreadableCard(UnderstudyError):
+    """The character card {name} cannot be read: {reason}. Export it again as Character Card V2 or V3."""
+
+
+class FolderTaken(UnderstudyError):
+    """The folder {folder} holds something else already. Choose another name, or remove it first."""
