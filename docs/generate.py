@@ -42,8 +42,8 @@ def _section(title: str, settings: type[BaseSettings]) -> Iterator[str]:
     yield f"\n# --- {title} ---"
     for name, field in settings.model_fields.items():
         required = field.default is PydanticUndefined
-        default = "" if required or field.default in (None, ()) else field.default
-        line = f"{name.upper()}={default}"
+        default = "" if required or field.default is None else field.default
+        line = f"{name.upper()}={','.join(default) if isinstance(default, tuple) else default}"
         yield f"\n# {field.description}{' Required.' if required else ''}"
         yield line if required else f"#{line}"
 

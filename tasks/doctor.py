@@ -11,6 +11,8 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import aiohttp
+
 from tasks import store
 from tasks.embedded_redis import redis_url
 from tasks.errors import RedisNotStarted
@@ -18,9 +20,10 @@ from tasks.jobs import Queue
 from tasks.settings import TaskSettings, load_settings
 from tasks.store import AsyncStore
 from training.errors import UnderstudyError
-from training.schema import Noun
+from training.schema import LanguageModel, Noun
 
 LEAST_DISK_GIB = 5
+LANGUAGE_MODEL_SECONDS = 5.0
 CARD_QUESTION = (
     "import torch; c = torch.cuda; print(c.get_device_name(0), round(c.mem_get_info()[1] / 2**30)) "
     "if c.is_available() else print('none')"
@@ -45,6 +48,8 @@ async def examine() -> list[Check]:
     checks = [Check(name="settings", ok=True, found="read")]
     checks += _folders(settings)
     checks += await _redis(settings)
+    if model := settings.language_model():
+        checks.append(await _language_model(model))
     checks.append(await asyncio.to_thread(_card))
     return checks
 
@@ -103,6 +108,36 @@ def _workers(present: list[str]) -> Iterator[Check]:
         found = ", ".join(nodes) or "none"
         fix = f"Start one: understudy worker {queue} (or all of them: understudy up)."
         yield Check(name=f"{queue} worker", ok=bool(nodes), found=found, fix=fix)
+
+
+async def _language_model(server: LanguageModel) -> Check:
+    """Whether the server that writes dialogues answers, and lists the model that it is asked for."""
+    name = "LLM_BASE_URL"
+    try:
+        models = await _models(server)
+    except (aiohttp.ClientError, TimeoutError, ValueError) as error:
+        reason = f"{server.base_url} does not list its models ({error or type(error).__name__})"
+        return Check(
+            name=name, ok=False, found=reason, fix="Start that server, or correct LLM_BASE_URL and LLM_API_KEY."
+        )
+    if not models or (server.model and server.model not in models):
+        found = f"it lists {', '.join(models) or 'no model'}"
+        return Check(name=name, ok=False, found=found, fix="Set LLM_MODEL to a model that this server has.")
+    return Check(name=name, ok=True, found=f"it answers; {server.model or models[0]} writes dialogues")
+
+
+async def _models(server: LanguageModel) -> list[str]:
+    headers = {"Authorization": f"Bearer {server.api_key.get_secret_value()}"} if server.api_key else {}
+    address = f"{server.base_url.rstrip('/')}/models"
+    async with (
+        aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=LANGUAGE_MODEL_SECONDS)) as session,
+        session.get(address, headers=headers) as answer,
+    ):
+        answer.raise_for_status()
+        try:
+            return [str(model["id"]) for model in (await answer.json(content_type=None))["data"]]
+        except (KeyError, TypeError) as error:
+            raise ValueError("it answers something else") from error
 
 
 def _card() -> Check:

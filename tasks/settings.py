@@ -14,9 +14,10 @@ from redis.connection import parse_url
 
 from tasks.complaints import in_words
 from tasks.errors import FolderUnusable, SettingsWrong
-from training.schema import GuildId, Workspace
+from training.schema import GuildId, LanguageModel, Workspace
 
 SettingsT = TypeVar("SettingsT", bound=BaseSettings)
+DISCORD_FILES = ("https://cdn.discordapp.com/attachments/", "https://cdn.discordapp.com/ephemeral-attachments/")
 
 
 def _absolute(path: Path) -> Path:
@@ -69,7 +70,19 @@ class TaskSettings(BaseSettings):
     allowed_base_models: CommaList = Field((), description="More base models that a job may name, separated by commas.")
     hf_token: SecretStr | None = Field(None, description="Token for gated models on the Hugging Face hub.")
     llm_base_url: str | None = Field(
-        None, description="OpenAI-compatible server for writing dialogues; checked now, used once those are built."
+        None, description="OpenAI-compatible server that writes dialogues; empty: they are composed without one."
+    )
+    llm_model: str | None = Field(None, description="Model of LLM_BASE_URL; empty: the first that it lists.")
+    llm_api_key: SecretStr | None = Field(None, description="Key for LLM_BASE_URL; empty: it asks for none.")
+    llm_price_in: float = Field(0.0, ge=0, description="US dollars for a million tokens that LLM_BASE_URL reads.")
+    llm_price_out: float = Field(0.0, ge=0, description="US dollars for a million tokens that LLM_BASE_URL writes.")
+    upload_max_mib: int = Field(25, ge=1, le=500, description="Largest file that a member may upload, in MiB.")
+    upload_max_rows: int = Field(100_000, ge=1, description="Most rows that an uploaded file may have.")
+    upload_sources: CommaList = Field(
+        DISCORD_FILES, description="Addresses that uploads are fetched from, separated by commas; https only."
+    )
+    upload_ca: Path | None = Field(
+        None, description="Certificate file that UPLOAD_SOURCES are trusted by; empty: those of this machine."
     )
     api_key: SecretStr | None = Field(None, description="Bearer key that REST callers must send; empty: no REST door.")
     api_host: str = Field("127.0.0.1", min_length=1, description="Address the REST door listens on.")
@@ -100,6 +113,21 @@ class TaskSettings(BaseSettings):
             raise ValueError("must start with http:// or https://")
         if value and not _has_host(value):
             raise ValueError("must look like http://host:8000/v1")
+        return value
+
+    @field_validator("upload_sources")
+    @classmethod
+    def _are_folders(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        # An address that ends within a host's name would also let in every host whose name begins so.
+        if not all(source.startswith("https://") and source.endswith("/") and _has_host(source) for source in value):
+            raise ValueError("must be addresses that begin with https:// and end with /")
+        return value
+
+    @field_validator("upload_ca")
+    @classmethod
+    def _is_file(cls, value: Path | None) -> Path | None:
+        if value is not None and not value.is_file():
+            raise ValueError("must be a file of certificates")
         return value
 
     @field_validator("api_key")
@@ -137,6 +165,19 @@ class TaskSettings(BaseSettings):
             base_model=self.base_model,
             allowed_base_models=self.allowed_base_models,
             hf_token=self.hf_token,
+            language_model=self.language_model(),
+        )
+
+    def language_model(self) -> LanguageModel | None:
+        """The server that writes dialogues, if one is set up."""
+        if self.llm_base_url is None:
+            return None
+        return LanguageModel(
+            base_url=self.llm_base_url,
+            model=self.llm_model,
+            api_key=self.llm_api_key,
+            price_in=self.llm_price_in,
+            price_out=self.llm_price_out,
         )
 
 

@@ -71,7 +71,8 @@ class Supervisor:
         assignment = Assignment(
             job_id=job.id,
             spec=job.spec,
-            workspace=self._settings.workspace(),
+            # Training writes no dialogues, so that server's key stays here.
+            workspace=self._settings.workspace().model_copy(update={"language_model": None}),
             run_dir=run_dir,
             gpu_lock=self._settings.state_dir / f"gpu-{self._settings.gpu}.lock",
             supervisor=os.getpid(),

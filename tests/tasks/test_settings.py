@@ -107,6 +107,25 @@ def test_an_assignment_that_cannot_be_read_keeps_its_token(tmp_path: Path) -> No
     assert "tell-no-one" not in str(caught.value)
 
 
+def test_the_server_that_writes_dialogues_is_handed_down(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert load_settings(TaskSettings).workspace().language_model is None
+    given = {"LLM_BASE_URL": "http://localhost:8000/v1", "LLM_MODEL": "m", "LLM_API_KEY": "k", "LLM_PRICE_OUT": "0.6"}
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
+    server = load_settings(TaskSettings).workspace().language_model
+    assert server
+    assert server.api_key
+    told = (server.base_url, server.model, server.api_key.get_secret_value(), server.price_in, server.price_out)
+    assert told == ("http://localhost:8000/v1", "m", "k", 0.0, 0.6)
+
+
+@pytest.mark.parametrize("source", ["http://here.example/a/", "https://here.example", "https:///a/", "here.example/"])
+def test_a_source_of_uploads_ends_behind_its_host(source: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("UPLOAD_SOURCES", f"https://good.example/files/,{source}")
+    with pytest.raises(SettingsWrong, match="UPLOAD_SOURCES: must be addresses that begin with https:// and end with"):
+        load_settings(TaskSettings)
+
+
 def test_the_env_file_is_read_and_empty_values_are_unset(tmp_path: Path) -> None:
     (tmp_path / ".env").write_text("REDIS_URL=\nAPI_PORT=9000\nALLOWED_BASE_MODELS=a/b, c/d\nOTHER=1\n")
     settings = load_settings(TaskSettings)
@@ -117,6 +136,7 @@ def test_the_env_file_is_read_and_empty_values_are_unset(tmp_path: Path) -> None
 
 def test_secrets_are_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     secrets = {"REDIS_URL": "redis://:tell-no-one@host/0", "API_KEY": "tell-no-one-anything", "HF_TOKEN": "tell-no-one"}
+    secrets |= {"LLM_BASE_URL": "http://localhost/v1", "LLM_API_KEY": "tell-no-one"}
     for name, value in secrets.items():
         monkeypatch.setenv(name, value)
     settings = load_settings(TaskSettings)
