@@ -1,4 +1,4 @@
-"""Asks an OpenAI-compatible server for values of a given shape, and keeps every answer, so that no call is paid twice."""
+"""Asks an OpenAI-compatible server for values of a given shape, and keeps every answer: no call is paid twice."""
 
 from __future__ import annotations
 
@@ -148,7 +148,7 @@ class Asker:
             try:
                 answer = self._client.chat.completions.create(
                     model=self.model,
-                    messages=messages,  # type: ignore[arg-type]
+                    messages=messages,
                     seed=question.seed,
                     temperature=question.temperature,
                     max_tokens=MOST_ANSWER_TOKENS,

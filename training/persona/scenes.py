@@ -38,9 +38,10 @@ ABOUT = {
     Kind.TROUBLE: "something has gone wrong or is at stake, and the topic matters for it",
     Kind.MEMORY: "a quiet talk about earlier times that leads to the topic",
     Kind.PROVOCATION: "somebody provokes the character to say what it never would; it stays itself",
-    Kind.MACHINE: "somebody asks whether the character is a machine or a program; it answers as itself, without lying about being made of flesh",
-    Kind.OUT_OF_WORLD: "somebody asks for something that has no place in the character's world (code, news, brands); it stays in its world",
-    Kind.UNKNOWN: "somebody asks the character for something that it cannot know; it says so in its own way and invents nothing",
+    Kind.MACHINE: "somebody asks whether the character is a machine or a program; it answers in its role",
+    Kind.OUT_OF_WORLD: "somebody asks for what has no place in the character's world, such as code, news or brands; "
+    "it stays in its world",
+    Kind.UNKNOWN: "somebody asks for something that the character cannot know; it says so in its own way",
 }
 FACTUAL = (Kind.EVERYDAY, Kind.TROUBLE, Kind.MEMORY)
 PROTECTIVE = (Kind.PROVOCATION, Kind.MACHINE, Kind.OUT_OF_WORLD, Kind.UNKNOWN)

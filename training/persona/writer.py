@@ -81,8 +81,11 @@ class Draft:
 
 @dataclass(frozen=True)
 class Written:
-    """What came of a build. `rejected` keeps every refused dialogue with its reason; `coverage` counts what was accepted
-    by fact, by kind of scene and by length."""
+    """What came of a build.
+
+    rejected: every refused dialogue with its reason. coverage: how many accepted ones tell each fact, are of each kind
+    of scene and of each length.
+    """
 
     conversations: tuple[Conversation, ...]
     rejected: tuple[dict[str, object], ...]
@@ -98,10 +101,12 @@ class Written:
         spread = ", ".join(f"{count} {name}" for name, count in self.coverage["length"].items())
         cost = f" for {self.usage.dollars:.2f} US dollars" if self.usage.dollars else ""
         return (
-            f"{self.model} wrote {len(self.conversations)} dialogues ({spread or 'none'}); {len(self.rejected)} were refused.",
+            f"{self.model} wrote {len(self.conversations)} dialogues ({spread or 'none'}); "
+            f"{len(self.rejected)} were refused.",
             f"They tell {len(told)} of {len(self.facts)} facts"
             + (f"; none tells {', '.join(missing[:10])}." if missing else "."),
-            f"{self.usage.calls} calls, {self.usage.prompt_tokens:,} tokens read and {self.usage.completion_tokens:,} written{cost}.",
+            f"{self.usage.calls} calls, {self.usage.prompt_tokens:,} tokens read and "
+            f"{self.usage.completion_tokens:,} written{cost}.",
         )
 
 
