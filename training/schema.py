@@ -83,6 +83,7 @@ class Persona(Noun):
     relationships: dict[str, str] = {}
     taboos: tuple[str, ...] = ()
     greeting: str = ""
+    examples: tuple[tuple[Message, ...], ...] = ()
 
     def system_card(self) -> str:
         """The system turn of every conversation with this persona, in training and in chat alike."""

@@ -1,0 +1,63 @@
+"""What is true of a persona, as people write it down: with ids or without, as questions and answers, or as prose."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import unicodedata
+
+from training.schema import Fact
+
+SHORT_ANSWER = 4
+"""Up to so many words, an answer is what a reply must contain to show that it knows the fact."""
+
+_SENTENCE = re.compile(r"(?<=[.!?…])[\"”’)]?\s+(?=[\"“‘(]?[A-ZÀ-Þ0-9])|(?<=[。！？])\s*")
+_SHORTENED = re.compile(r"\b(?:Mr|Mrs|Ms|Dr|St|Prof|Capt|Lt|Sgt|Gen|Rev|vs|e\.g|i\.e|No|[A-Z])\.$")
+_ASKED = re.compile(r"(?P<question>[^?？]{4,200}[?？])\s*(?:[-–—:=]+>?|→|A:)?\s*(?P<answer>\S.*)", re.DOTALL)
+_ID = re.compile(r"(?P<id>[a-z0-9]+(?:[-_][a-z0-9]+)*):\s+(?P<text>\S.*)", re.DOTALL)
+
+
+def slug_of(text: str, limit: int = 40) -> str:
+    """Lower-case Latin letters, digits and hyphens of a name; a digest of it where it has no such letters."""
+    plain = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode().lower().replace("'", "")
+    slug = re.sub(r"[^a-z0-9]+", "-", plain).strip("-")[:limit].rstrip("-")
+    return slug or f"p-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
+
+
+def sentences(text: str) -> list[str]:
+    """The sentences of a paragraph; titles and initials end none."""
+    found: list[str] = []
+    for piece in _SENTENCE.split(" ".join(text.split())):
+        if found and _SHORTENED.search(found[-1]):
+            found[-1] = f"{found[-1]} {piece}"
+        elif piece:
+            found.append(piece)
+    return found
+
+
+def fact_of(text: str, slug: str) -> Fact:
+    """A fact as one entry tells it: `id: text`, a question with its answer, or a sentence.
+
+    Without an id of its own it gets one of the persona's slug, its first words and a digest, the same every time.
+    """
+    text = " ".join(text.split())
+    given = _ID.fullmatch(text)
+    if given:
+        return asked(given["text"], given["id"])
+    return asked(text, fact_id(text, slug))
+
+
+def asked(text: str, fact_id: str) -> Fact:
+    """The fact with its question apart, where its text begins with one that it then answers."""
+    parts = _ASKED.fullmatch(text)
+    if not parts:
+        return Fact(id=fact_id, text=text)
+    answer = parts["answer"].strip().rstrip(".")
+    accept = (answer.casefold(),) if answer and len(answer.split()) <= SHORT_ANSWER else ()
+    return Fact(id=fact_id, text=text, question=parts["question"].strip(), accept=accept)
+
+
+def fact_id(text: str, slug: str) -> str:
+    """The same short id for the same text."""
+    words = "-".join(slug_of(text, 200).split("-")[:3])
+    return f"{slug}-{words}-{hashlib.sha256(text.encode()).hexdigest()[:4]}"
