@@ -194,7 +194,7 @@ class Asker:
         from openai import OpenAIError
 
         try:
-            listed = [model.id for model in self._client.models.list()]
+            listed = [model.id for model in self._client.with_options(max_retries=1).models.list()]
         except OpenAIError as error:
             raise self._failed(str(error.__cause__ or error)) from error
         if not listed:
