@@ -43,10 +43,13 @@ def publish(made: Path, target: Path) -> None:
     for file in made.rglob("*"):
         sync(file)
     sync(made)
+    aside = made.with_name(f"{made.name}.old")
+    shutil.rmtree(aside, ignore_errors=True)
     if target.exists():
-        shutil.rmtree(target)
+        target.rename(aside)
     made.rename(target)
     sync(target.parent)
+    shutil.rmtree(aside, ignore_errors=True)
 
 
 def append_line(path: Path, value: Mapping[str, Any]) -> None:

@@ -38,8 +38,25 @@ def mix(
 
 def digest(conversations: Sequence[Conversation]) -> str:
     """A short name for exactly this set of conversations: 12 hexadecimal digits of SHA-256, whatever their order."""
-    lines = sorted(row.model_dump_json() for row in conversations)
-    return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:12]
+    found = SetDigest()
+    for row in conversations:
+        found.add(row.model_dump_json().encode())
+    return found.name()
+
+
+class SetDigest:
+    """Names a set of lines as it grows: their SHA-256s are added up, so that neither order nor memory matters."""
+
+    def __init__(self) -> None:
+        self._sum = 0
+
+    def add(self, line: bytes) -> None:
+        """Take in one line, without its line break."""
+        self._sum += int.from_bytes(hashlib.sha256(line).digest(), "big")
+
+    def name(self) -> str:
+        """12 hexadecimal digits."""
+        return hashlib.sha256(str(self._sum).encode()).hexdigest()[:12]
 
 
 def _rank(row: Conversation, seed: int) -> str:
