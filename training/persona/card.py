@@ -16,10 +16,11 @@ from typing import Any, Literal
 
 from pydantic import ValidationError
 
-from training.errors import UnreadableCard
+from training.errors import UnreadableCard, UnreadableSheet
 from training.persona import png
 from training.persona.examples import read_examples, write_examples
 from training.persona.facts import asked, fact_id, sentences, slug_of
+from training.persona.sheet import MAX_SHEET_BYTES, parse_sheet, read_sheet
 from training.runs import write_bytes
 from training.schema import Fact, Persona
 
@@ -65,6 +66,27 @@ def card_bytes(data: bytes, name: str) -> dict[str, Any]:
     if not is_card(value):
         raise UnreadableCard(name=name, reason="it is JSON, but not of a character card")
     return value
+
+
+def read_persona(path: Path, slug: str = "") -> Persona:
+    """The persona in a file: a Markdown sheet, or a card as JSON or PNG, recognised by its content.
+
+    Without a slug, one is made of the name. Raises UnreadableSheet or UnreadableCard.
+    """
+    if holds_card(path):
+        return persona_from_card(card_json(path), slug or None, path.name)
+    read = read_sheet(path)
+    return read.model_copy(update={"slug": slug or slug_of(read.name)})
+
+
+def holds_card(path: Path) -> bool:
+    """Whether a file is a card rather than a sheet: a PNG, or JSON. Raises UnreadableCard where it cannot be read."""
+    try:
+        with path.open("rb") as file:
+            head = file.read(MAX_SHEET_BYTES)
+    except OSError as error:
+        raise UnreadableCard(name=path.name, reason=error.strerror or "the file system refused") from error
+    return head.startswith(png.SIGNATURE) or head.removeprefix(b"\xef\xbb\xbf").lstrip()[:1] in (b"{", b"[")
 
 
 def is_card(value: Any) -> bool:
@@ -119,23 +141,30 @@ def _plain(data: dict[str, Any], called: str) -> Persona:
     name = " ".join(data.get("name", "").split())
     if not name or len(name) > MAX_NAME:
         raise UnreadableCard(name=called, reason=f"its name is {'missing' if not name else 'too long'}")
-    slug = slug_of(name)
     nickname = data.get("nickname")
     aliases = (nickname,) if isinstance(nickname, str) and nickname.strip() and nickname != name else ()
     texts = {key: _told(data.get(key, ""), name) for key in ("description", "personality", "scenario")}
-    bio = " ".join((texts["description"] or texts["scenario"]).split())
+    described = _described(name, texts["description"] or texts["scenario"] or texts["personality"] or name)
     spoken = data.get("first_mes", ""), data.get("mes_example", "")
     first, examples = (filled(text, name, "friend") for text in spoken)
-    return Persona(
-        name=name,
-        slug=slug,
-        aliases=aliases,
-        bio=bio or texts["personality"],
-        traits=traits_in(texts["personality"]),
-        facts=_facts(data.get("character_book"), name, slug, called),
-        greeting=first.strip(),
-        examples=read_examples(examples, (name, *aliases)),
-    )
+    facts = (*described.facts, *_facts(data.get("character_book"), name, described.slug))
+    own = {
+        "aliases": aliases,
+        "traits": traits_in(texts["personality"]),
+        "greeting": first.strip(),
+        "examples": read_examples(examples, (name, *aliases)),
+    }
+    given = {part: told for part, told in own.items() if told}
+    return described.model_copy(update=given | {"facts": tuple({fact.id: fact for fact in facts}.values())})
+
+
+def _described(name: str, text: str) -> Persona:
+    """What a description says; many have headings of their own, as a sheet has."""
+    try:
+        read = parse_sheet(f"Name: {name}\n\n{text}", slug_of(name))
+    except UnreadableSheet:
+        read = Persona(name=name, slug=slug_of(name), bio=" ".join(text.split()))
+    return read.model_copy(update={"name": name})
 
 
 def _told(text: str, name: str) -> str:
@@ -167,7 +196,7 @@ def _entries(book: Any) -> list[dict[str, Any]]:
     return [entry for entry in usable if isinstance(entry.get("content"), str) and entry["content"].strip()]
 
 
-def _facts(book: Any, name: str, slug: str, called: str) -> tuple[Fact, ...]:
+def _facts(book: Any, name: str, slug: str) -> tuple[Fact, ...]:
     facts: dict[str, Fact] = {}
     for entry in _entries(book):
         text = " ".join(_told(entry["content"], name).split())

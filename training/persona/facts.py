@@ -52,7 +52,7 @@ def asked(text: str, fact_id: str) -> Fact:
     parts = _ASKED.fullmatch(text)
     if not parts:
         return Fact(id=fact_id, text=text)
-    answer = parts["answer"].strip().rstrip(".")
+    answer = re.sub(r"^(?:an?|the|in an?|in the)\s+", "", parts["answer"].strip().rstrip("."), flags=re.I)
     accept = (answer.casefold(),) if answer and len(answer.split()) <= SHORT_ANSWER else ()
     return Fact(id=fact_id, text=text, question=parts["question"].strip(), accept=accept)
 

@@ -1,52 +1,97 @@
-"""Persona sheets: Markdown that people write, read into a Persona."""
+"""Persona sheets: Markdown that people write, read into a Persona, and written from one."""
 
 from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
 from pydantic import ValidationError
 
 from training.errors import UnknownPersona, UnreadableSheet
+from training.persona.examples import read_examples, write_examples
+from training.persona.facts import fact_of, sentences, slug_of
+from training.persona.headings import Outline, items, outline, paragraph
 from training.places import SHIPPED, guild_folder
 from training.schema import Fact, Persona, Workspace
 
 log = logging.getLogger(__name__)
-HEADINGS = ("Aliases", "Who", "Traits", "Speech", "Facts", "Relationships", "Never says", "Greeting")
-NEVER_EMPTY = ("Who", "Speech")
 MAX_SHEET_BYTES = 64 * 1024
+_UNDER_FACT = {"ask": "ask", "question": "ask", "accept": "accept", "reject": "reject"}
+_PAIR = re.compile(r"(?P<other>[^:：—–]{1,80}?)\s*(?:[:：]|\s[—–-]\s|[—–])\s*(?P<sentence>\S.*)")
+
+
+@dataclass(frozen=True)
+class Understood:
+    """What was made of a sheet, and what a person should know of it, one phrase each."""
+
+    persona: Persona
+    notes: tuple[str, ...] = ()
 
 
 def parse_sheet(text: str, slug: str) -> Persona:
-    """Read a sheet; `slug` is its file's name without the ending.
+    """Read a sheet; `slug` is its file's name without the ending, or "" to make one from the name.
 
-    Raises UnreadableSheet, which names every missing heading and every bad entry at once.
+    Raises UnreadableSheet, which names everything that is wrong at once.
     """
-    name, sections, problems = _sections(text)
-    facts, fact_problems = _facts(sections.get("Facts", []))
-    relationships, relation_problems = _relationships(sections.get("Relationships", []))
-    problems += fact_problems + relation_problems
+    return understand_sheet(text, slug).persona
+
+
+def understand_sheet(text: str, slug: str) -> Understood:
+    """Read a sheet, and tell what it lacks and what was kept as facts for want of a better place."""
+    made = outline(text.replace("\0", ""))
+    slug = slug or slug_of(made.name)
+    facts, problems = _facts(made, slug)
+    bio = _bio(made)
+    if not made.name:
+        problems.insert(0, "the first heading '# Name' is missing")
+    if not bio:
+        problems.append("nothing says who this is: add a heading '## Who'")
     if problems:
         raise UnreadableSheet(name=slug, reason="; ".join(problems))
+    relationships, loose = _relationships(made.parts.get("Relationships", []))
+    facts += [fact_of(sentence, slug) for sentence in loose]
+    aliases = tuple(_listed(made, "Aliases"))
     try:
-        return Persona(
-            name=name,
+        persona = Persona(
+            name=made.name,
             slug=slug,
-            aliases=tuple(_bullets(sections["Aliases"])),
-            bio=_paragraph(sections["Who"]),
-            traits=tuple(_bullets(sections["Traits"])),
-            style=_paragraph(sections["Speech"]),
-            facts=tuple(facts),
+            aliases=aliases,
+            bio=bio,
+            traits=tuple(_listed(made, "Traits")),
+            style=paragraph(made.parts.get("Speech", [])),
+            facts=tuple({fact.id: fact for fact in facts}.values()),
             relationships=relationships,
-            taboos=tuple(_bullets(sections["Never says"])),
-            greeting=_paragraph(sections["Greeting"]),
+            taboos=tuple(_listed(made, "Never says")),
+            greeting=_greeting(made),
+            examples=read_examples("\n".join(made.parts.get("Examples", [])), (made.name, *aliases)),
         )
     except ValidationError as error:
         first = error.errors()[0]
         raise UnreadableSheet(name=slug, reason=f"{first['loc'][0]}: {first['msg']}") from error
+    return Understood(persona, (*_notes(persona), *_kept_notes(made)))
+
+
+def sheet_text(persona: Persona) -> str:
+    """The persona as a sheet in our own form, which reads back as the same persona."""
+    parts: dict[str, Iterable[str]] = {
+        "Aliases": (f"- {_line(alias)}" for alias in persona.aliases),
+        "Who": [_line(persona.bio)],
+        "Traits": (f"- {_line(trait)}" for trait in persona.traits),
+        "Speech": [_line(persona.style)],
+        "Facts": (line for fact in persona.facts for line in _fact_lines(fact)),
+        "Relationships": (f"- {other}: {_line(sentence)}" for other, sentence in persona.relationships.items()),
+        "Never says": (f"- {_line(taboo)}" for taboo in persona.taboos),
+        "Greeting": [_line(persona.greeting)],
+        "Example dialogues": [write_examples(persona.examples, persona.name)] if persona.examples else [],
+    }
+    lines = [f"# {persona.name}"]
+    for heading, told in parts.items():
+        lines += [f"## {heading}", *(line for line in told if line)]
+    return "\n".join(lines) + "\n"
 
 
 def load_cast(workspace: Workspace, guild_id: str) -> dict[str, Persona]:
@@ -64,8 +109,12 @@ def load_cast(workspace: Workspace, guild_id: str) -> dict[str, Persona]:
 
 
 def find_persona(workspace: Workspace, guild_id: str, slug: str) -> Persona:
-    """One persona of the guild. Raises UnknownPersona, which lists the choices, or UnreadableSheet."""
+    """One persona of the guild, by its slug or its name in any case.
+
+    Raises UnknownPersona, which lists the choices, or UnreadableSheet.
+    """
     sheets = _sheets(workspace, guild_id)
+    slug = slug if slug in sheets else _slug_called(slug, workspace, guild_id)
     if slug not in sheets:
         raise UnknownPersona(name=slug, choices=", ".join(sorted(load_cast(workspace, guild_id))))
     return read_sheet(sheets[slug])
@@ -103,100 +152,145 @@ def _sheets(workspace: Workspace, guild_id: str) -> dict[str, Path]:
     return by_slug | {path.stem: path for path in sorted(own.glob("*.md"))}
 
 
+def _slug_called(name: str, workspace: Workspace, guild_id: str) -> str:
+    """The slug that a person means by a name; what is no one's name stays as it is."""
+    wanted = _line(name).casefold()
+    cast = load_cast(workspace, guild_id)
+    return next((slug for slug, who in cast.items() if wanted in (slug, who.name.casefold())), name)
+
+
 @lru_cache(maxsize=256)
 def _warn_once(path: Path, sentence: str) -> None:
     """Say once what is wrong with a sheet, though it is read again and again."""
     log.warning("%s is left out of its cast: %s", path, sentence)
 
 
-def _sections(text: str) -> tuple[str, dict[str, list[str]], list[str]]:
-    """The name, each heading's lines, and what is wrong with the headings."""
-    name = ""
-    sections: dict[str, list[str]] = {}
+# --- what is made of the parts ---------------------------------------------------------------------------------------
+
+
+def _bio(made: Outline) -> str:
+    """Who it is: under its heading, else what stands first, else under the first unknown heading, else the traits."""
+    told = paragraph(made.parts.get("Who", [])) or paragraph(made.preface)
+    for label in [] if told else list(made.others):
+        told = told or paragraph(made.others.pop(label))
+    if not told and (traits := _listed(made, "Traits")):
+        told = f"{made.name} is {', '.join(traits)}."
+    return told
+
+
+def _greeting(made: Outline) -> str:
+    told = paragraph(made.parts.get("Greeting", []))
+    quoted = re.fullmatch(r"[\"“«]([^\"”»“«]+)[\"”»]", told)
+    return quoted[1] if quoted else told
+
+
+def _listed(made: Outline, part: str) -> list[str]:
+    """The bullets of a part; prose is taken apart at its commas, or into its sentences where it has several."""
+    found: list[str] = []
+    for item in items(made.parts.get(part, [])):
+        text = item.text.replace("**", "")
+        found += [text] if item.bullet else _taken_apart(text)
+    return [text for text in found if text]
+
+
+def _taken_apart(text: str) -> list[str]:
+    told = sentences(text)
+    if len(told) > 1:
+        return told
+    return [piece.strip(" .") for piece in re.split(r"[,;、，；]", text)]
+
+
+def _facts(made: Outline, slug: str) -> tuple[list[Fact], list[str]]:
+    """Facts are top bullets, with or without an id; bullets under each may give ask, accept and reject."""
+    facts: dict[str, Fact] = {}
     problems: list[str] = []
-    lines: list[str] = []
-    for line in text.splitlines():
-        if line.startswith("## "):
-            heading = line[3:].strip()
-            if heading not in HEADINGS:
-                problems.append(f"the heading '## {heading}' is not known")
-            elif heading in sections:
-                problems.append(f"the heading '## {heading}' comes twice")
-            lines = sections.setdefault(heading, [])
-        elif line.startswith("# ") and not name:
-            name = line[2:].strip()
+    newest = ""
+    for item in items(made.parts.get("Facts", [])):
+        key, colon, value = (part.strip() for part in item.text.replace("**", "").partition(":"))
+        kind = _UNDER_FACT.get(key.casefold()) if item.indent and colon else None
+        if kind and not newest:
+            problems.append(f"'{item.text[:60]}' under '## Facts' stands before any fact")
+        elif kind:
+            facts[newest] = _told_more(facts[newest], kind, value)
         else:
-            lines.append(line)
-    if not name:
-        problems.append("the first heading '# Name' is missing")
-    problems += [f"the heading '## {heading}' is missing" for heading in HEADINGS if heading not in sections]
-    problems += [
-        f"nothing stands under '## {heading}'"
-        for heading in NEVER_EMPTY
-        if heading in sections and not _paragraph(sections[heading])
-    ]
-    return name, sections, problems
+            for text in [item.text] if item.bullet else sentences(item.text):
+                fact = fact_of(text.replace("**", ""), slug)
+                if fact.id in facts and facts[fact.id].text != fact.text:
+                    problems.append(f"the fact '{fact.id}' comes twice")
+                facts[fact.id], newest = fact, fact.id
+    others = (fact_of(text, slug) for text in _other_facts(made))
+    return [*facts.values(), *(fact for fact in others if fact.id not in facts)], problems
 
 
-def _paragraph(lines: list[str]) -> str:
-    return " ".join(" ".join(lines).split())
+def _told_more(fact: Fact, kind: str, value: str) -> Fact:
+    if kind == "ask":
+        return fact.model_copy(update={"question": value})
+    return fact.model_copy(update={kind: tuple(word.strip() for word in value.split(";") if word.strip())})
 
 
-def _items(lines: list[str]) -> Iterator[tuple[int, str]]:
-    """Each bullet's indent and text, with wrapped lines joined."""
-    indent, text = 0, ""
-    for line in lines:
-        bullet = re.match(r"(\s*)[-*]\s+(.*)", line)
-        if bullet:
-            if text:
-                yield indent, text
-            indent, text = len(bullet[1]), bullet[2].strip()
-        elif line.strip():
-            text = f"{text} {line.strip()}".strip()
-    if text:
-        yield indent, text
-
-
-def _bullets(lines: list[str]) -> list[str]:
-    return [text for _, text in _items(lines)]
-
-
-def _facts(lines: list[str]) -> tuple[list[Fact], list[str]]:
-    """Facts are top bullets `id: text`; the bullets under each give ask, accept and reject."""
-    facts: dict[str, dict[str, str]] = {}
-    problems: list[str] = []
-    current: dict[str, str] | None = None
-    for indent, item in _items(lines):
-        key, colon, value = (part.strip() for part in item.partition(":"))
-        if not colon or not (value or indent):
-            problems.append(f"'{item[:60]}' under '## Facts' needs the form 'id: text'")
-            current = {} if indent == 0 else current
-        elif indent == 0:
-            if key in facts:
-                problems.append(f"the fact '{key}' comes twice")
-            current = facts[key] = {"text": value}
-        elif current is None:
-            problems.append(f"'{item[:60]}' under '## Facts' stands before any fact")
-        elif key in ("ask", "accept", "reject"):
-            current[key] = value
-        else:
-            problems.append(f"'{key}' under '## Facts' is not known: use ask, accept or reject")
-    return [_fact(key, parts) for key, parts in facts.items()], problems
-
-
-def _fact(key: str, parts: dict[str, str]) -> Fact:
-    accept, reject = (
-        tuple(word.strip() for word in parts.get(kind, "").split(";") if word.strip()) for kind in ("accept", "reject")
-    )
-    return Fact(id=key, text=parts["text"], question=parts.get("ask", ""), accept=accept, reject=reject)
+def _other_facts(made: Outline) -> Iterator[str]:
+    """What stands under headings that are not known, and before the first heading where `Who` has one of its own."""
+    for label, lines in made.others.items():
+        for item in items(lines):
+            for text in [item.text] if item.bullet else sentences(item.text):
+                plain = text.replace("**", "")
+                yield plain if plain.endswith((".", "!", "?")) and len(plain.split()) > 4 else f"{label}: {plain}"
+    if made.parts.get("Who"):
+        for item in items(made.preface):
+            yield from sentences(item.text.replace("**", ""))
 
 
 def _relationships(lines: list[str]) -> tuple[dict[str, str], list[str]]:
+    """Each entry `Name: sentence`, and the entries that name nobody."""
     relationships: dict[str, str] = {}
-    problems: list[str] = []
-    for item in _bullets(lines):
-        other, colon, sentence = (part.strip() for part in item.partition(":"))
-        if not colon or not sentence:
-            problems.append(f"'{item[:60]}' under '## Relationships' needs the form 'Name: one sentence'")
-        relationships[other] = sentence
-    return relationships, problems
+    loose: list[str] = []
+    for _, entry, _ in items(_one_a_line(lines)):
+        pair = _PAIR.fullmatch(entry.replace("**", ""))
+        if pair:
+            relationships[pair["other"].strip()] = pair["sentence"].strip()
+        else:
+            loose.append(entry)
+    return relationships, loose
+
+
+def _one_a_line(lines: list[str]) -> list[str]:
+    """Lines `Name: sentence` without bullets as bullets, unless there are bullets, whose wrapped lines stay whole."""
+    bulleted = any(item.bullet for item in items(lines))
+    return lines if bulleted else [f"- {line.strip()}" for line in lines if line.strip()]
+
+
+def _notes(persona: Persona) -> Iterator[str]:
+    asked = sum(bool(fact.question and fact.accept) for fact in persona.facts)
+    if not persona.facts:
+        yield "no facts: the scorecard will have no fact line"
+    elif asked < len(persona.facts):
+        yield f"no probe asks for {len(persona.facts) - asked} of {len(persona.facts)} facts: they lack ask or accept"
+    if not persona.style:
+        yield "no speech: nothing tells the model how they talk"
+    if not persona.traits:
+        yield "no traits"
+    if not persona.greeting:
+        yield "no greeting"
+    if not persona.taboos:
+        yield "nothing they would never say"
+    if not persona.examples:
+        yield "no example dialogues"
+
+
+def _kept_notes(made: Outline) -> Iterator[str]:
+    for label in made.others:
+        yield f"the heading '{label}' is not known; what stands under it is kept as facts"
+
+
+# --- how a sheet is written ------------------------------------------------------------------------------------------
+
+
+def _line(text: str) -> str:
+    return " ".join(text.split())
+
+
+def _fact_lines(fact: Fact) -> Iterator[str]:
+    yield f"- {fact.id}: {_line(fact.text)}"
+    for kind, told in (("ask", fact.question), ("accept", "; ".join(fact.accept)), ("reject", "; ".join(fact.reject))):
+        if told:
+            yield f"  - {kind}: {_line(told)}"
