@@ -69,6 +69,7 @@ class Api:
         app = web.Application(client_max_size=limits.REQUEST_BYTES + 1, middlewares=[self._guard])
         app.router.add_get("/", self._gateway.handle)
         app.router.add_get("/attachments/{channel}/{id}/{name}", self._attachment)
+        app.router.add_get("/ephemeral-attachments/{app}/{id}/{name}", self._attachment)
         for route in self._routes:
             app.router.add_route(route.method, API + route.template, self._handler(route))
         app.router.add_route("*", "/{path:.*}", self._unbuilt)
@@ -82,8 +83,9 @@ class Api:
         host = request.host.rsplit(":", 1)[0]
         if request.path == "/":
             fits = host == GATEWAY_HOST
-        elif request.path.startswith("/attachments/"):
-            fits = host == CDN_HOST
+        elif request.path.startswith(("/attachments/", "/ephemeral-attachments/")):
+            # Workers know nothing of the sandbox: they are told its address instead of Discord's.
+            fits = host in {CDN_HOST, "127.0.0.1", "localhost"}
         else:
             fits = host in {API_HOST, "127.0.0.1", "localhost"}
         return await handler(request) if fits else await self._unbuilt(request)

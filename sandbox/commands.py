@@ -290,13 +290,11 @@ def _fits(option: Json, value: Any) -> bool:
 def checked_value(option: Json, value: Any) -> Any:
     """The value as the option's type has it; raises Misused with a sentence."""
     kind, name = option["type"], option["name"]
-    if kind == ATTACHMENT:
-        raise Misused(f"The option {name} takes a file, and the sandbox takes none from members yet.")
     if kind == BOOLEAN and not isinstance(value, bool):
         raise Misused(f"The option {name} is true or false.")
     if kind in {INTEGER, NUMBER}:
         value = _number(option, value)
-    if kind in {STRING, USER, CHANNEL, ROLE, MENTIONABLE}:
+    if kind in {STRING, USER, CHANNEL, ROLE, MENTIONABLE, ATTACHMENT}:
         value = str(value)
     if kind == STRING and not option.get("min_length", 0) <= len(value) <= option.get(
         "max_length", limits.STRING_OPTION

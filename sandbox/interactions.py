@@ -17,12 +17,12 @@ from sandbox.errors import Json, Problems
 from sandbox.forms import ALLOWED_IN_ANSWER, SETTABLE_IN_ANSWER, Draft, Flag, Upload, check_message
 from sandbox.people import BOT_ID, GUILD_ID, Channel, Member
 from sandbox.state import Attachment, Message, World
-from sandbox.wire import wire_message
+from sandbox.wire import wire_attachment, wire_message
 
 logger = logging.getLogger(__name__)
 
 NO_ANSWER = "The application did not respond"
-USER, CHANNEL, ROLE, MENTIONABLE = 6, 7, 8, 9
+USER, CHANNEL, ROLE, MENTIONABLE, ATTACHMENT = 6, 7, 8, 9, 11
 
 
 class Asks(IntEnum):
@@ -199,7 +199,7 @@ class Interactions:
         return data
 
     def _resolved(self, options: Sequence[Json]) -> Json:
-        """The users, roles and channels that the options name, by id."""
+        """The users, roles, channels and files that the options name, by id."""
         guild = self._world.guild
         resolved: dict[str, Json] = {}
         for option in options:
@@ -215,6 +215,11 @@ class Interactions:
                 resolved.setdefault("roles", {})[key] = guild.roles[key].wire()
             elif kind == CHANNEL and key in guild.channels:
                 resolved.setdefault("channels", {})[key] = guild.wire_channel(guild.channels[key])
+            elif kind == ATTACHMENT and key in self._world.uploads:
+                attachment = wire_attachment(self._world.uploads[key], Attachment.cdn_url)
+                resolved.setdefault("attachments", {})[key] = attachment
+            elif kind == ATTACHMENT:
+                raise Misused(f"The file of the option {option['name']} is gone. Choose it again.")
             elif kind in {USER, CHANNEL, ROLE, MENTIONABLE}:
                 raise Misused(f"The option {option['name']} names nobody and nothing here.")
         return resolved

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import mimetypes
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -36,6 +37,8 @@ POLICY = (
     "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
 FIRST_MEMBER = "Mara"
+UPLOAD_TYPE = "application/octet-stream"
+TOO_LARGE = f"A file may have at most {limits.FILE_BYTES // 2**20} MiB."
 
 
 class Seat:
@@ -82,10 +85,11 @@ class Live:
 
     def application(self) -> web.Application:
         """The web application of the page's listener."""
-        app = web.Application(middlewares=[self._guard])
+        app = web.Application(client_max_size=limits.FILE_BYTES + 1, middlewares=[self._guard])
         for path in FILES:
             app.router.add_get(path, self._file)
         app.router.add_get("/attachments/{id}/{name}", self._attachment)
+        app.router.add_post("/uploads/{channel}/{name}", self._upload)
         app.router.add_get("/live", self._serve)
         return app
 
@@ -116,6 +120,22 @@ class Live:
         if attachment is None or attachment.filename != request.match_info["name"]:
             raise web.HTTPNotFound(text="There is no such file.")
         return attachment_response(attachment)
+
+    async def _upload(self, request: web.Request) -> web.StreamResponse:
+        """Keep the body as a file, for a command that is sent next; answers with its id."""
+        channel = self._world.guild.channels.get(request.match_info["channel"])
+        # A form on another site could send plain text, but no other page may send this type without asking first.
+        if channel is None or request.content_type != UPLOAD_TYPE:
+            raise web.HTTPBadRequest(text="The sandbox did not understand that.")
+        try:
+            data = await request.read()
+        except web.HTTPRequestEntityTooLarge:
+            data = None
+        if data is None or len(data) > limits.FILE_BYTES:
+            raise web.HTTPRequestEntityTooLarge(limits.FILE_BYTES, 0, text=TOO_LARGE)
+        name = request.match_info["name"]
+        kind = mimetypes.guess_type(name)[0] or UPLOAD_TYPE
+        return web.json_response({"id": self._world.upload(channel, name, kind, data).id})
 
     # --- the websocket --------------------------------------------------------------------------------------------
 

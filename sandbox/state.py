@@ -5,15 +5,20 @@ All of it is in memory. It outlives a restart of the bot, as Discord does, but n
 
 from __future__ import annotations
 
+import re
 import secrets
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Protocol
+from urllib.parse import quote
 
 from sandbox.clock import Clock
 from sandbox.errors import Json, missing_permissions, unknown_channel, unknown_message
 from sandbox.forms import ALLOWED_IN_CHANNEL, NO_FLAGS, Before, Draft, Flag, Upload, mentioned
+from sandbox.limits import FILENAME
 from sandbox.people import BOT_ID, GUILD_ID, Channel, Guild, Member, Overwrite, Permission, User
+
+UPLOADS_KEPT = 20
 
 
 @dataclass(frozen=True)
@@ -26,14 +31,16 @@ class Attachment:
     content_type: str
     data: bytes = field(repr=False)
     description: str | None = None
+    ephemeral: bool = False
 
     def cdn_url(self) -> str:
-        """The address that the bot sees."""
-        return f"https://cdn.discordapp.com/attachments/{self.channel_id}/{self.id}/{self.filename}"
+        """The address that the bot sees; what goes with a command lies apart from what goes with a message."""
+        folder = f"ephemeral-attachments/{BOT_ID}" if self.ephemeral else f"attachments/{self.channel_id}"
+        return f"https://cdn.discordapp.com/{folder}/{self.id}/{quote(self.filename)}"
 
     def page_url(self) -> str:
         """The address that the sandbox's page sees."""
-        return f"/attachments/{self.id}/{self.filename}"
+        return f"/attachments/{self.id}/{quote(self.filename)}"
 
 
 @dataclass
@@ -144,6 +151,7 @@ class World:
         self.guild = Guild()
         self.watchers: list[Watcher] = []
         self.webhooks: dict[str, Webhook] = {}
+        self.uploads: dict[str, Attachment] = {}
         self._messages: dict[str, dict[str, Message]] = {channel: {} for channel in self.guild.channels}
 
     @property
@@ -170,7 +178,9 @@ class World:
         return message
 
     def find_attachment(self, attachment_id: str) -> Attachment | None:
-        """A stored file of a message that still exists."""
+        """A stored file of a command, or of a message that still exists."""
+        if attachment_id in self.uploads:
+            return self.uploads[attachment_id]
         for messages in self._messages.values():
             for message in messages.values():
                 if attachment_id in message.attachments:
@@ -207,6 +217,15 @@ class World:
         message.flags &= ~Flag.LOADING
         message.removed = True
         self._tell(lambda watcher: watcher.message_removed(message))
+
+    def upload(self, channel: Channel, filename: str, content_type: str, data: bytes) -> Attachment:
+        """Keep a file that a member will use a command with; only so many are kept, as Discord's links expire."""
+        while len(self.uploads) >= UPLOADS_KEPT:
+            self.uploads.pop(next(iter(self.uploads)))
+        key = self.clock.snowflake()
+        stored = Attachment(key, channel.id, stored_name(filename), content_type, data, ephemeral=True)
+        self.uploads[key] = stored
+        return stored
 
     def react(self, message: Message, user: User, emoji: str) -> None:
         """Add a reaction; a second one of the same kind by the same user changes nothing."""
@@ -296,6 +315,12 @@ class World:
     def _tell(self, tell: Callable[[Watcher], None]) -> None:
         for watcher in self.watchers:
             tell(watcher)
+
+
+def stored_name(filename: str) -> str:
+    """A file's name as Discord keeps it: letters, digits, and what stands between them."""
+    name = re.sub(r"[^\w.-]+", "_", filename.replace("\\", "/").rpartition("/")[2]).strip("_")
+    return name[-FILENAME:] or "file"
 
 
 def history(

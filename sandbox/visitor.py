@@ -6,9 +6,12 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
 from typing import Any, Self
+from urllib.parse import quote
 
 import aiohttp
+from yarl import URL
 
 from sandbox.errors import Json
 
@@ -21,6 +24,14 @@ class Refused(Exception):
 
 class NoAnswer(Exception):
     """The app did not acknowledge within three seconds."""
+
+
+@dataclass(frozen=True)
+class File:
+    """A file that the member chooses for an option."""
+
+    name: str
+    data: bytes = field(repr=False)
 
 
 class Visitor:
@@ -118,8 +129,15 @@ class Visitor:
         return found
 
     async def slash(self, channel: str, command: str, *sub: str, **options: Any) -> str:
-        """Use a slash command, and return how the app acknowledged; raises Refused or NoAnswer."""
-        where = {"channel_id": self._channel_id(channel), "command": command, "sub": list(sub), "options": options}
+        """Use a slash command, and return how the app acknowledged; raises Refused or NoAnswer.
+
+        An option may be a File, which is uploaded first.
+        """
+        channel_id = self._channel_id(channel)
+        for name, value in options.items():
+            if isinstance(value, File):
+                options[name] = await self._upload(channel_id, value)
+        where = {"channel_id": channel_id, "command": command, "sub": list(sub), "options": options}
         return str(await self._ask("slash", **where))
 
     async def autocomplete(
@@ -149,6 +167,14 @@ class Visitor:
         """React to a message."""
         where = {"channel_id": message["channel_id"], "message_id": message["id"]}
         await self._send("react", self._nonce(), **where, emoji=emoji)
+
+    async def _upload(self, channel_id: str, file: File) -> str:
+        address = f"{self._page_url}/uploads/{channel_id}/{quote(file.name, safe='')}"
+        headers = {"Content-Type": "application/octet-stream"}
+        async with self._session.post(URL(address, encoded=True), data=file.data, headers=headers) as answer:
+            if answer.status != 200:
+                raise Refused(await answer.text())
+            return str((await answer.json())["id"])
 
     # --- the socket -----------------------------------------------------------------------------------------------
 

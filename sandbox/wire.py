@@ -29,7 +29,7 @@ def wire_message(message: Message, link: Link, reader: str) -> Json:
         "mention_everyone": message.mention_everyone,
         "mentions": [user.wire() for user in message.mentions],
         "mention_roles": list(message.mention_roles),
-        "attachments": [_wire_attachment(a, link) for a in message.attachments.values() if a.filename not in shown],
+        "attachments": [wire_attachment(a, link) for a in message.attachments.values() if a.filename not in shown],
         "embeds": [_wire_embed(embed, message, link) for embed in message.embeds],
         "components": message.components,
         "pinned": False,
@@ -53,7 +53,8 @@ def wire_message(message: Message, link: Link, reader: str) -> Json:
     return wire
 
 
-def _wire_attachment(attachment: Attachment, link: Link) -> Json:
+def wire_attachment(attachment: Attachment, link: Link) -> Json:
+    """A file as Discord writes it, in a message or among what a command's options name."""
     wire: Json = {
         "id": attachment.id,
         "filename": attachment.filename,
@@ -64,6 +65,8 @@ def _wire_attachment(attachment: Attachment, link: Link) -> Json:
     }
     if attachment.description:
         wire["description"] = attachment.description
+    if attachment.ephemeral:
+        wire["ephemeral"] = True
     return wire
 
 

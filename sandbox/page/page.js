@@ -12,7 +12,8 @@ const RETRY_LAST_MS = 15_000;
 const DEPTH_LIMIT = 8;
 const AVATAR_COLOURS = 8;
 
-const Type = { sub: 1, group: 2, string: 3, integer: 4, boolean: 5, user: 6, channel: 7, mentionable: 9, number: 10 };
+const Type = { sub: 1, group: 2, string: 3, integer: 4, boolean: 5, user: 6, channel: 7, mentionable: 9, number: 10, attachment: 11 };
+const FILE_LIMIT = 10 * 2 ** 20;
 
 const $ = (id) => document.getElementById(id);
 
@@ -1040,7 +1041,7 @@ function awaitingMessage(entry) {
   };
 }
 
-function sendCommand() {
+async function sendCommand() {
   const sending = form;
   const { options, problem, field } = sending.read();
   if (problem) {
@@ -1056,6 +1057,14 @@ function sendCommand() {
   };
   const failed = (sentence) => putMessage({ ...message, content: sentence, waiting: false, failed: true });
   const frame = { t: "slash", channel_id: state.channelId, command: entry.command, sub: entry.sub, options };
+  if (Object.values(options).some((value) => value instanceof File)) {
+    try {
+      frame.options = await uploaded(frame.channel_id, options);
+    } catch (sentence) {
+      return showTrouble(String(sentence));
+    }
+    if (form !== sending) return;
+  }
   const sent = send(frame, { answered: () => removeMessage(message.id), failed, refused });
   if (!sent) return showTrouble("There is no connection at the moment. Your command is kept.");
   following = true;
@@ -1102,6 +1111,7 @@ function kindWords(option) {
   if (option.type === Type.number) return `a number${range}`;
   if (option.type === Type.user || option.type === Type.mentionable) return "a member";
   if (option.type === Type.channel) return "a channel";
+  if (option.type === Type.attachment) return "a file";
   return option.type === Type.string ? "text" : "a kind of value the sandbox cannot give yet";
 }
 
@@ -1130,6 +1140,25 @@ function numberValue(option, text) {
   return rightKind && inRange ? { value } : { problem: `${option.name} must be ${kindWords(option)}.` };
 }
 
+function fileValue(option, file) {
+  return file.size <= FILE_LIMIT ? { value: file } : { problem: `${option.name} may have at most ${FILE_LIMIT / 2 ** 20} MiB.` };
+}
+
+/** Uploads the chosen files and puts the id of each in its place; throws a sentence. */
+async function uploaded(channelId, options) {
+  const given = Object.entries(options).map(async ([name, value]) => [name, value instanceof File ? await upload(channelId, value) : value]);
+  return Object.fromEntries(await Promise.all(given));
+}
+
+async function upload(channelId, file) {
+  const headers = { "Content-Type": "application/octet-stream" };
+  const gone = "The file could not be read or sent. Choose it again.";
+  const path = `/uploads/${channelId}/${encodeURIComponent(file.name)}`;
+  const answer = await fetch(path, { method: "POST", headers, body: file }).catch(() => Promise.reject(gone));
+  if (!answer.ok) throw await answer.text();
+  return (await answer.json()).id;
+}
+
 /** One command being filled in: a chip for each required option, and a button for each optional one. */
 class SlashForm {
   constructor(entry) {
@@ -1148,7 +1177,29 @@ class SlashForm {
   }
 
   add(option) {
-    const input = el("input", {
+    const input = option.type === Type.attachment ? this.fileInput(option) : this.textInput(option);
+    const chip = el("label", { class: "chip" }, el("span", { class: "chip-name" }, option.name), input);
+    const field = { option, input, chip, picked: undefined };
+    input.addEventListener("focus", () => this.suggest(field));
+    input.addEventListener("blur", () => this.left());
+    input.addEventListener("input", () => this.typed(field));
+    input.addEventListener("keydown", (event) => this.key(event, field));
+    this.fields.push(field);
+    this.chips.append(chip);
+    return field;
+  }
+
+  fileInput(option) {
+    return el("input", {
+      type: "file",
+      "aria-label": option.name,
+      "aria-required": option.required ? "true" : null,
+      "aria-describedby": "panel-hint trouble",
+    });
+  }
+
+  textInput(option) {
+    return el("input", {
       type: "text",
       role: "combobox",
       size: "6",
@@ -1162,15 +1213,6 @@ class SlashForm {
       "aria-controls": "panel-list",
       "aria-describedby": "panel-hint trouble",
     });
-    const chip = el("label", { class: "chip" }, el("span", { class: "chip-name" }, option.name), input);
-    const field = { option, input, chip, picked: undefined };
-    input.addEventListener("focus", () => this.suggest(field));
-    input.addEventListener("blur", () => this.left());
-    input.addEventListener("input", () => this.typed(field));
-    input.addEventListener("keydown", (event) => this.key(event, field));
-    this.fields.push(field);
-    this.chips.append(chip);
-    return field;
   }
 
   showExtras() {
@@ -1233,7 +1275,7 @@ class SlashForm {
   }
 
   valuesSoFar(except) {
-    const filled = this.fields.filter((field) => field !== except && field.input.value.trim());
+    const filled = this.fields.filter((field) => field !== except && field.option.type !== Type.attachment && field.input.value.trim());
     const read = filled.map((field) => [field.option.name, this.value(field).value]);
     return Object.fromEntries(read.filter(([, value]) => value !== undefined));
   }
@@ -1269,6 +1311,11 @@ class SlashForm {
 
   key(event, field) {
     const { input, option } = field;
+    if (option.type === Type.attachment && event.key === "Enter" && input.files.length) {
+      // Left to itself, Enter would ask for another file.
+      event.preventDefault();
+      return $("composer").requestSubmit();
+    }
     // Tab merely passes through a field that is still empty; choosing the first suggestion there would be a surprise.
     const passing = event.key === "Tab" && !input.value && panel.active <= 0;
     if (!passing && field.picked === undefined && panelKey(event)) return;
@@ -1290,6 +1337,7 @@ class SlashForm {
 
   value({ option, input, picked }) {
     const text = input.value.trim();
+    if (option.type === Type.attachment && text) return fileValue(option, input.files[0]);
     if (picked !== undefined) return { value: picked };
     if (text) return readValue(option, text);
     return option.required ? { problem: `${option.name} is needed: ${option.description}` } : {};

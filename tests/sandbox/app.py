@@ -153,6 +153,11 @@ def _lab(app: App) -> app_commands.Group:
     async def button(interaction: discord.Interaction[Any], number: int) -> None:
         await interaction.response.send_message("press it", view=pinned_view(number))
 
+    @group.command(description="Read a file")
+    async def read(interaction: discord.Interaction[Any], file: discord.Attachment, note: str = "") -> None:
+        app.seen.append(("file", file))
+        await interaction.response.send_message(f"{file.filename}: {len(await file.read())} bytes {note}".strip())
+
     @group.command(description="Show a chart")
     async def chart(interaction: discord.Interaction[Any]) -> None:
         embed = discord.Embed(title="Loss").set_image(url="attachment://loss.png")

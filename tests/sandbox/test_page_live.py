@@ -78,6 +78,23 @@ async def test_a_typed_command_is_answered_to_its_author_alone(stage: Stage) -> 
     watch.assert_quiet()
 
 
+async def test_a_file_is_chosen_for_an_option(stage: Stage) -> None:
+    page, watch = await stage.seat("Mara")
+    await page.fill("#say", "/lab read ")
+    chooser = page.get_by_label("file", exact=True)
+    await expect(chooser).to_be_focused()
+    await expect(page.locator("#panel")).to_contain_text("a file · required")
+    await page.get_by_role("button", name="Add note").click()
+    await page.keyboard.press("Enter")
+    await expect(page.locator("#trouble")).to_have_text("file is needed: …")
+    await page.get_by_label("note", exact=True).fill("hi")
+    await chooser.set_input_files({"name": "rows.jsonl", "mimeType": "text/plain", "buffer": b"x" * 42})
+    await chooser.focus()
+    await page.keyboard.press("Enter")
+    await expect(page.locator(".message").last).to_contain_text("rows.jsonl: 42 bytes hi")
+    watch.assert_quiet()
+
+
 async def test_a_button_pressed_by_one_changes_the_message_for_all(stage: Stage) -> None:
     mara, watch = await stage.seat("Mara")
     nell, _ = await stage.seat("Nell")
