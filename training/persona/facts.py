@@ -59,5 +59,5 @@ def asked(text: str, fact_id: str) -> Fact:
 
 def fact_id(text: str, slug: str) -> str:
     """The same short id for the same text."""
-    words = "-".join(slug_of(text, 200).split("-")[:3])
-    return f"{slug}-{words}-{hashlib.sha256(text.encode()).hexdigest()[:4]}"
+    words = re.findall(r"[a-z0-9]+", text.casefold())[:3]
+    return "-".join((slug, *words, hashlib.sha256(text.encode()).hexdigest()[:6]))

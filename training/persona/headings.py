@@ -89,8 +89,8 @@ def outline(text: str) -> Outline:
         elif heading.level <= level or not part:
             target, part, level = made.others.setdefault(_plain(heading.label), []), "", heading.level
             target += [heading.rest] if heading.rest else []
-    if not made.name:
-        made.name = _first_line(made)
+    made.name = made.name or _first_line(made)
+    made.others = {label: lines for label, lines in made.others.items() if any(line.strip() for line in lines)}
     return made
 
 
@@ -130,9 +130,7 @@ def _marked(line: str) -> Heading | None:
 def _bold(line: str, marked: bool) -> Heading | None:
     """A bold line of its own, or, in a sheet without marked headings, a bold label that is known."""
     found = _BOLD.fullmatch(line)
-    if not found or (found["rest"] and (marked or not _is_known(found["label"]))):
-        return None
-    if marked and not part_of(found["label"]):
+    if not found or ((found["rest"] or marked) and not _is_known(found["label"])):
         return None
     return Heading(found["label"], found["rest"], BOLD_LEVEL)
 
@@ -143,7 +141,7 @@ def _loose(line: str, before: str, part: str) -> Heading | None:
     if found and _is_known(found["label"]) and not (part == "Examples" and not part_of(found["label"])):
         return Heading(found["label"], found["rest"], BOLD_LEVEL)
     alone = _ALONE.fullmatch(line)
-    if alone and not before.strip() and part_of(alone["label"]):
+    if alone and (not before.strip() or line.isupper()) and part_of(alone["label"]):
         return Heading(alone["label"], "", BOLD_LEVEL)
     return None
 
@@ -169,9 +167,9 @@ def _name_in(heading: Heading, known: str | None, made: Outline) -> str:
 
 def _first_line(made: Outline) -> str:
     """The name where no heading gives it: what stands under a heading `Name`, or a short first line."""
-    for label, lines in made.others.items():
+    for label in list(made.others):
         if re.fullmatch(NAME, label, re.I):
-            return _cleaned(next((line for line in lines if line.strip()), ""))
+            return _cleaned(next((line for line in made.others.pop(label) if line.strip()), ""))
     for place, line in enumerate(made.preface):
         if line.strip():
             if not _may_be_title(line.strip()):
