@@ -67,6 +67,15 @@ class ChatFormat:
         """The ids of a system turn alone; of a template that takes one."""
         return self._ids([{"role": "system", "content": card}])
 
+    def length(self, messages: Sequence[Message]) -> int:
+        """Tokens of the whole conversation."""
+        return self._length(self._turns(messages, fold=False))
+
+    def text(self, messages: Sequence[Message]) -> str:
+        """The whole conversation as the template writes it, before it becomes tokens."""
+        arguments: dict[str, Any] = {"enable_thinking": False, "tokenize": False}
+        return self.tokenizer.apply_chat_template(self._turns(messages), **arguments)
+
     def prompt(self, messages: Sequence[Message]) -> list[int]:
         """The ids after which the model is to write the assistant's next turn."""
         return self._ids(self._turns(messages), opened=True)
