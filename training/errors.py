@@ -113,3 +113,29 @@ class UnreadableCard(UnderstudyError):
 
 class FolderTaken(UnderstudyError):
     """The folder {folder} holds something else already. Choose another name, or remove it first."""
+
+
+class DatasetTaken(UnderstudyError):
+    """There is a dataset called {name} here already. Choose another name."""
+
+
+class DatasetNotYours(UnderstudyError):
+    """The dataset {name} was not made here, so it cannot be deleted. Choose one of: {choices}."""
+
+
+class TooManyDatasets(UnderstudyError):
+    """{count} datasets were made here, and that is the most. Delete one with /dataset delete first."""
+
+
+class PersonaUploaded(UnderstudyError):
+    """{name} is a character card, which makes a persona and not a dataset.
+    Ask the operator to read it in with `understudy persona build`."""
+
+
+class UnusablePermission(UnderstudyError):
+    """Discord's recorded permission does not serve here: {reason}. Correct it with `understudy data permission record`,
+    or leave those messages out."""
+
+
+class UnusableLedger(UnderstudyError):
+    """{name} cannot be used to tell whose messages may be used: {reason}. Correct that file, or give another one."""
