@@ -7,6 +7,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Literal
 
+import orjson
+
 from training.data.schema import Inspection, RowProblem
 from training.schema import Conversation, Message
 
@@ -54,6 +56,19 @@ def canonical_turns(turns: Iterable[Turn]) -> tuple[Message, ...] | Dropped:
     return tuple(Message(role=role, content=text) for role, text in head + spoken)
 
 
+def to_line(conversation: Conversation) -> bytes:
+    """The conversation as its line of a JSONL file, newline included; half the cost of `model_dump_json`."""
+    row = {
+        "id": conversation.id,
+        "source": conversation.source,
+        "license": conversation.license,
+        "lang": conversation.lang,
+        "messages": [{"role": message.role, "content": message.content} for message in conversation.messages],
+        "meta": conversation.meta,
+    }
+    return orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE)
+
+
 @dataclass
 class Tally:
     """Counts what becomes of the rows of one source; every row is either used or dropped, exactly once."""
@@ -64,6 +79,7 @@ class Tally:
     conversations: int = 0
     turns: int = 0
     languages: Counter[str] = field(default_factory=Counter)
+    kinds: Counter[str] = field(default_factory=Counter)
     dropped: Counter[str] = field(default_factory=Counter)
     problems: list[RowProblem] = field(default_factory=list)
 
@@ -84,6 +100,8 @@ class Tally:
         self.conversations += 1
         self.turns += sum(message.role != "system" for message in conversation.messages)
         self.languages[conversation.lang or "und"] += 1
+        if kind := conversation.meta.get("kind"):
+            self.kinds[kind] += 1
 
     def inspection(self) -> Inspection:
         """The account so far."""
@@ -94,6 +112,7 @@ class Tally:
             conversations=self.conversations,
             turns=self.turns,
             languages=dict(self.languages.most_common()),
+            kinds=dict(self.kinds.most_common()),
             dropped=dict(self.dropped.most_common()),
             problems=tuple(self.problems),
         )

@@ -32,6 +32,7 @@ class Inspection(Noun):
     conversations: int
     turns: int
     languages: dict[str, int]
+    kinds: dict[str, int] = Field({}, description="Conversations by the kind that their rows name, as Firefly's do.")
     dropped: dict[str, int] = Field({}, description="How many rows each reason cost.")
     problems: tuple[RowProblem, ...] = Field((), description="The first rows that were dropped, with the reason.")
 
