@@ -10,7 +10,7 @@ from tasks.bell import make_celery
 from tasks.embedded_redis import redis_url
 from tasks.jobs import Queue
 from tasks.post import attach
-from tasks.preparer import Planner, Publisher
+from tasks.preparer import Preparer, Publisher
 from tasks.settings import TaskSettings, load_settings
 from tasks.shelf import Shelf
 from tasks.talker import Talker
@@ -24,7 +24,7 @@ def assemble() -> Celery:
     celery = make_celery(redis_url(settings))
     attach(celery, settings, Queue.TRAIN, Supervisor(settings), tick=Shelf(settings), look=look_at_machine)
     attach(celery, settings, Queue.CHAT, Talker(settings))
-    attach(celery, settings, Queue.PREPARE, Planner(settings), tick=Publisher(settings))
+    attach(celery, settings, Queue.PREPARE, Preparer(settings), tick=Publisher(settings))
     return celery
 
 

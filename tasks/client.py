@@ -12,12 +12,22 @@ from tasks import store
 from tasks.acceptance import Acceptance, Command
 from tasks.bell import Bell
 from tasks.embedded_redis import redis_url
-from tasks.errors import CatalogMissing, JobEnded, NoSuchJob, NoSuchVersion, PlanRefused, RedisAway, WorkersAway
+from tasks.errors import (
+    CatalogMissing,
+    DataRefused,
+    JobEnded,
+    NoSuchJob,
+    NoSuchVersion,
+    PlanRefused,
+    RedisAway,
+    WorkersAway,
+)
 from tasks.follow import Follower
 from tasks.jobs import AdapterVersion, Catalog, Event, Job, JobState, JobView, Origin, Queue, new_job
 from tasks.settings import TaskSettings
 from tasks.store import AsyncStore, Call
 from tasks.timings import Timings
+from training.data.schema import DataReport, DataSpec
 from training.errors import UnderstudyError
 from training.schema import Plan, TrainSpec
 
@@ -81,20 +91,21 @@ class Client:
 
     async def plan(self, spec: TrainSpec, origin: Origin, timeout: float = 60) -> Plan:
         """What a job would take; raises PlanRefused with the worker's reason, or WorkersAway."""
-        job = new_job("plan", spec, origin)
-        asked_at = time.monotonic()
-        await self._store.do(store.submit(job))
-        await self._ring([job])
-        try:
-            view = await self._planned(job, timeout)
-        except TimeoutError:
-            await self._store.do(store.cancel(job.guild_id, job.id))
-            raise WorkersAway(queue=Queue.PREPARE, seconds=time.monotonic() - asked_at) from None
+        view = await self._answered(new_job("plan", spec, origin), timeout)
         if view.problem:
             raise PlanRefused(view.problem)
         if view.plan is None:
-            raise NoSuchJob(name=job.id)
+            raise NoSuchJob(name=view.job.id)
         return view.plan
+
+    async def data(self, spec: DataSpec, origin: Origin, timeout: float = 60) -> DataReport:
+        """What comes of work on data that someone waits for; raises DataRefused with its reason, or WorkersAway."""
+        view = await self._answered(new_job("data", spec, origin), timeout)
+        if view.problem:
+            raise DataRefused(view.problem)
+        if view.data is None:
+            raise NoSuchJob(name=view.job.id)
+        return view.data
 
     async def show(self, job_id: str, guild_id: str) -> JobView:
         """One job of this guild; raises NoSuchJob."""
@@ -274,8 +285,19 @@ class Client:
                     log.debug("Waiting for job %s: %s", job_id, error)
                 await asyncio.sleep(LOOK_SECONDS)
 
-    async def _planned(self, job: Job, timeout: float) -> JobView:
-        """The plan's end; gives up early if it still waits and no worker is there to take it."""
+    async def _answered(self, job: Job, timeout: float) -> JobView:
+        """A job that someone waits for, once it has ended; raises WorkersAway, and then it is not done any more."""
+        asked_at = time.monotonic()
+        await self._store.do(store.submit(job))
+        await self._ring([job])
+        try:
+            return await self._prepared(job, timeout)
+        except TimeoutError:
+            await self._store.do(store.cancel(job.guild_id, job.id))
+            raise WorkersAway(queue=Queue.PREPARE, seconds=time.monotonic() - asked_at) from None
+
+    async def _prepared(self, job: Job, timeout: float) -> JobView:
+        """The job's end; gives up early if it still waits and no worker is there to take it."""
         try:
             return await self._until_ended(job.id, job.guild_id, min(timeout, AWAY_SECONDS))
         except TimeoutError:
@@ -304,4 +326,6 @@ def _queued(command: Command) -> JobView:
 
 
 def _name(job: Job) -> str:
+    if isinstance(job.spec, DataSpec):
+        return job.spec.name or job.id
     return job.spec.job_name if isinstance(job.spec, TrainSpec) else job.id

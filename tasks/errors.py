@@ -71,7 +71,7 @@ class AdapterMissing(UnderstudyError):
     Restore them, or train {persona} again."""
 
 
-class PlanRefused(UnderstudyError):
+class Refused(UnderstudyError):
     """{sentence}"""
 
     def __init__(self, problem: Problem) -> None:
@@ -82,6 +82,14 @@ class PlanRefused(UnderstudyError):
     def problem(self) -> Problem:
         """The reason as the worker gave it, under the worker's own code."""
         return self._problem
+
+
+class PlanRefused(Refused):
+    """{sentence}"""
+
+
+class DataRefused(Refused):
+    """{sentence}"""
 
 
 class Poisoned(UnderstudyError):

@@ -9,7 +9,13 @@ from typing import Literal
 
 from pydantic import Field
 
+from training.data.schema import DataAction, DataReport, DatasetOffer, DataSpec
 from training.schema import ChatReply, ChatSpec, GuildId, Noun, Plan, Problem, Progress, Report, TrainSpec
+
+Kind = Literal["train", "chat", "plan", "data"]
+Spec = TrainSpec | ChatSpec | DataSpec
+SUBMITTED = frozenset({DataAction.UPLOAD, DataAction.BUILD})
+"""The work on data that is accepted and reported in the channel; whoever asks for any other waits for it."""
 
 
 class JobState(StrEnum):
@@ -53,15 +59,15 @@ class Job(Noun):
     """One accepted command. `kind` says which spec it carries."""
 
     id: str = Field(pattern=r"^[a-z0-9]{12}$")
-    kind: Literal["train", "chat", "plan"]
-    spec: TrainSpec | ChatSpec
+    kind: Kind
+    spec: Spec
     origin: Origin
     created_at: float = Field(description="Unix seconds, by the door's clock.")
 
     @property
     def queue(self) -> Queue:
         """The queue that serves this kind of job."""
-        return {"train": Queue.TRAIN, "chat": Queue.CHAT, "plan": Queue.PREPARE}[self.kind]
+        return {"train": Queue.TRAIN, "chat": Queue.CHAT}.get(self.kind, Queue.PREPARE)
 
     @property
     def guild_id(self) -> str:
@@ -69,7 +75,7 @@ class Job(Noun):
         return self.spec.guild_id
 
 
-def new_job(kind: Literal["train", "chat", "plan"], spec: TrainSpec | ChatSpec, origin: Origin) -> Job:
+def new_job(kind: Kind, spec: Spec, origin: Origin) -> Job:
     """A job with a fresh random id."""
     return Job(id=secrets.token_hex(6), kind=kind, spec=spec, origin=origin, created_at=time.time())
 
@@ -101,6 +107,7 @@ class Event(Noun):
     version: int | None = Field(None, description="The adapter version that a succeeded persona job registered.")
     plan: Plan | None = None
     reply: ChatReply | None = None
+    data: DataReport | None = None
     problem: Problem | None = None
 
 
@@ -116,6 +123,7 @@ class JobView(Noun):
     version: int | None = None
     plan: Plan | None = None
     reply: ChatReply | None = None
+    data: DataReport | None = None
     problem: Problem | None = None
 
 
@@ -134,6 +142,6 @@ class Catalog(Noun):
     """What a guild may choose from, as the workers last published it."""
 
     personas: dict[str, str] = Field(description="Slug to name.")
-    datasets: tuple[str, ...]
+    datasets: dict[str, DatasetOffer]
     base_model: str
     rehearsal: bool

@@ -6,17 +6,22 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
+from typing import Protocol
 
 from tasks import store
 from tasks.embedded_redis import redis_url
 from tasks.jobs import Catalog
 from tasks.lease import Lease
+from tasks.post import GiveBack
 from tasks.settings import TaskSettings
-from tasks.store import SHIPPED, Claim, Store
-from training.data.catalog import dataset_names
-from training.errors import UnderstudyError
+from tasks.store import SHIPPED, Claim, Ending, Store
+from tasks.uploads import Fetcher
+from training.data.catalog import datasets
+from training.data.schema import DataReport, DatasetOffer, DataSpec, Upload
+from training.errors import RunStopped, UnderstudyError
 from training.persona.sheet import load_cast
-from training.schema import Machine, Plan, TrainSpec, Workspace
+from training.schema import Machine, Plan, Progress, TrainSpec, Workspace
 
 log = logging.getLogger(__name__)
 CATALOG_SECONDS = 10.0
@@ -24,6 +29,24 @@ BaseModel = tuple[str, bool]
 """A base model's id, and whether it is only for rehearsal."""
 MakePlan = Callable[[TrainSpec, Workspace, Machine | None], Plan]
 ChooseBase = Callable[[Workspace, Machine | None], BaseModel]
+
+
+class Prepare(Protocol):
+    """What `training.data.prepare.prepare` looks like."""
+
+    def __call__(
+        self,
+        spec: DataSpec,
+        workspace: Workspace,
+        *,
+        job_id: str,
+        most_rows: int,
+        fetch: Callable[[Upload, Path], None],
+        on_progress: Callable[[Progress], None],
+        should_stop: Callable[[], bool],
+    ) -> DataReport:
+        """Do the work; raises RunStopped when asked to stop, and goes on from there when called again."""
+        ...
 
 
 def plan_with_pipeline(spec: TrainSpec, workspace: Workspace, machine: Machine | None) -> Plan:
@@ -46,21 +69,67 @@ def choose_base(workspace: Workspace, machine: Machine | None) -> BaseModel:
     return base.id, base.rehearsal
 
 
-class Planner:
-    """Does plan jobs, for the machine that the train worker last told of."""
+def prepare_data(
+    spec: DataSpec,
+    workspace: Workspace,
+    *,
+    job_id: str,
+    most_rows: int,
+    fetch: Callable[[Upload, Path], None],
+    on_progress: Callable[[Progress], None],
+    should_stop: Callable[[], bool],
+) -> DataReport:
+    """The real work on data; what reads every format comes with it, when first needed."""
+    from training.data.prepare import prepare
 
-    def __init__(self, settings: TaskSettings, plan: MakePlan = plan_with_pipeline) -> None:
+    return prepare(
+        spec,
+        workspace,
+        job_id=job_id,
+        most_rows=most_rows,
+        fetch=fetch,
+        on_progress=on_progress,
+        should_stop=should_stop,
+    )
+
+
+class Preparer:
+    """Does plans, for the machine that the train worker last told of, and work on data."""
+
+    def __init__(
+        self, settings: TaskSettings, plan: MakePlan = plan_with_pipeline, prepare: Prepare = prepare_data
+    ) -> None:
         self._settings = settings
         self._plan = plan
+        self._prepare = prepare
         self._store: Store | None = None
 
-    def __call__(self, held: Claim, lease: Lease, _: threading.Event) -> Plan | None:
-        """One plan; None if it was cancelled meanwhile."""
+    def __call__(self, held: Claim, lease: Lease, stopping: threading.Event) -> Ending | GiveBack:
+        """One plan or one report; None if it was cancelled meanwhile."""
         spec = held.job.spec
+        if isinstance(spec, DataSpec):
+            return self._data(held.job.id, spec, lease, stopping)
         assert isinstance(spec, TrainSpec)
         self._store = self._store or Store(redis_url(self._settings))
         plan = self._plan(spec, self._settings.workspace(), self._store.do(store.machine()))
         return None if lease.cancelled.is_set() else plan
+
+    def _data(self, job_id: str, spec: DataSpec, lease: Lease, stopping: threading.Event) -> Ending | GiveBack:
+        def unwanted() -> bool:
+            return lease.cancelled.is_set() or lease.lost.is_set() or stopping.is_set()
+
+        try:
+            return self._prepare(
+                spec,
+                self._settings.workspace(),
+                job_id=job_id,
+                most_rows=self._settings.upload_max_rows,
+                fetch=Fetcher(self._settings),
+                on_progress=lease.tell,
+                should_stop=unwanted,
+            )
+        except RunStopped:
+            return None if lease.cancelled.is_set() else GiveBack(crashed=False)
 
 
 class Publisher:
@@ -99,7 +168,14 @@ class Publisher:
     def _read(self, guild_id: str, base: BaseModel) -> Catalog:
         return Catalog(
             personas={slug: persona.name for slug, persona in load_cast(self._workspace, guild_id).items()},
-            datasets=dataset_names(),
+            datasets=_offers(),
             base_model=base[0],
             rehearsal=base[1],
         )
+
+
+def _offers() -> dict[str, DatasetOffer]:
+    return {
+        name: DatasetOffer(name=name, where="shipped", license=row.license, lang=row.lang, description=row.description)
+        for name, row in datasets().items()
+    }

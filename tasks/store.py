@@ -31,11 +31,12 @@ from redis.retry import Retry
 
 from tasks import keys
 from tasks.errors import Poisoned, RedisAway, RedisRefused
-from tasks.jobs import AdapterVersion, Catalog, EventKind, Job, JobState, JobView, Queue
+from tasks.jobs import SUBMITTED, AdapterVersion, Catalog, EventKind, Job, JobState, JobView, Queue
+from training.data.schema import DataReport, DataSpec
 from training.schema import ChatReply, Machine, Plan, Problem, Progress, Report, TrainSpec
 
 T = TypeVar("T")
-Ending = Report | Plan | ChatReply | Problem | None
+Ending = Report | Plan | ChatReply | DataReport | Problem | None
 
 SHIPPED = "*"
 """Stands for a guild where a catalog holds what every guild may choose."""
@@ -43,8 +44,10 @@ AWAY_SECONDS = 10.0
 """For so long a worker counts as there after it said so."""
 
 _LUA = Path(__file__).with_name("lua")
-# Records of training stay; chats and plans are only needed until their door has heard of the end.
-_KEEP_SECONDS = {"train": 0, "chat": 7 * 86_400, "plan": 86_400}
+# Records of training stay; the others are only needed until their door has heard of the end.
+_DAY = 86_400
+_KEEP_SECONDS = {"train": 0, "chat": 7 * _DAY, "plan": _DAY, "data": _DAY}
+_KEEP_SUBMITTED_SECONDS = 30 * _DAY
 
 
 @dataclass(frozen=True)
@@ -92,7 +95,7 @@ def submit(job: Job) -> Call[tuple[bool, JobState | None]]:
             keys.jobs(guild),
             keys.names(guild),
         ),
-        (guild, job.id, job.kind, job.model_dump_json(), _KEEP_SECONDS[job.kind], name),
+        (guild, job.id, job.kind, job.model_dump_json(), _keep(job), name),
         lambda raw: (bool(raw[0]), JobState(raw[1])),
     )
 
@@ -258,10 +261,11 @@ _ENDINGS: dict[type, tuple[JobState, EventKind, str]] = {
     Report: (JobState.SUCCEEDED, EventKind.SUCCEEDED, "report"),
     Plan: (JobState.SUCCEEDED, EventKind.SUCCEEDED, "plan"),
     ChatReply: (JobState.SUCCEEDED, EventKind.SUCCEEDED, "reply"),
+    DataReport: (JobState.SUCCEEDED, EventKind.SUCCEEDED, "data"),
     Problem: (JobState.FAILED, EventKind.FAILED, "problem"),
     type(None): (JobState.CANCELLED, EventKind.CANCELLED, ""),
 }
-PAYLOADS = ("progress", "report", "version", "plan", "reply", "problem")
+PAYLOADS = ("progress", "report", "version", "plan", "reply", "data", "problem")
 
 
 def payloads(fields: dict[str, str]) -> dict[str, Any]:
@@ -271,6 +275,11 @@ def payloads(fields: dict[str, str]) -> dict[str, Any]:
 
 def _held(held: Claim) -> tuple[str, str]:
     return keys.EVENTS, keys.record(held.job.guild_id, held.job.id)
+
+
+def _keep(job: Job) -> int:
+    submitted = isinstance(job.spec, DataSpec) and job.spec.action in SUBMITTED
+    return _KEEP_SUBMITTED_SECONDS if submitted else _KEEP_SECONDS[job.kind]
 
 
 def _us(seconds: float) -> int:

@@ -9,7 +9,7 @@ from tasks.bell import make_celery
 from tasks.embedded_redis import redis_url
 from tasks.jobs import Queue
 from tasks.post import attach
-from tasks.preparer import Planner, Publisher
+from tasks.preparer import Preparer, Publisher
 from tasks.settings import TaskSettings, load_settings
 from tasks.shelf import Shelf
 from tasks.talker import Talker
@@ -37,7 +37,7 @@ attach(
     app,
     settings,
     Queue.PREPARE,
-    Planner(settings, fakes.plan),
+    Preparer(settings, fakes.plan),
     timings=TIMINGS,
     tick=Publisher(settings, lambda workspace, machine: (workspace.base_model, True)),
 )

@@ -27,6 +27,7 @@ from tasks.settings import TaskSettings
 from tasks.store import AsyncStore, Claim
 from tests.bot.samples import plan, reply
 from tests.conftest import settings_in
+from training.data.schema import DatasetOffer
 from training.schema import ChatReply, ChatSpec, Plan, Problem, Progress, Report, TrainSpec
 
 ROOT = Path(__file__).parents[2]
@@ -35,7 +36,10 @@ PATIENCE = 20.0
 RATES_REFILL = 6.0
 CATALOG = Catalog(
     personas={"glordon": "Glordon", "questa": "Ambassador Questa"},
-    datasets=("general", "lore"),
+    datasets={
+        "general": DatasetOffer(name="general", where="shipped", license="MIT", lang="en", conversations=300),
+        "lore": DatasetOffer(name="lore", where="guild", license="MIT", lang="en", conversations=40, persona="glordon"),
+    },
     base_model="standin",
     rehearsal=True,
 )

@@ -37,7 +37,7 @@ from tests.bot.samples import (
 )
 from training.schema import Phase, Problem, Warned
 
-CATALOG = Catalog(personas={"glordon": "Glordon"}, datasets=("general",), base_model="standin", rehearsal=True)
+CATALOG = Catalog(personas={"glordon": "Glordon"}, datasets={}, base_model="standin", rehearsal=True)
 
 
 def text_of(*embeds: discord.Embed) -> str:

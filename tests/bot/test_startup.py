@@ -109,7 +109,7 @@ async def test_a_second_bot_with_the_same_token(first: BotProcess, sandbox: Sand
 async def test_what_nobody_foresaw_gets_a_reference(
     first: BotProcess, sandbox: Sandbox, redis_server: EmbeddedRedis
 ) -> None:
-    no_slug = Catalog(personas={"No Slug": "Nobody"}, datasets=(), base_model="standin", rehearsal=True)
+    no_slug = Catalog(personas={"No Slug": "Nobody"}, datasets={}, base_model="standin", rehearsal=True)
     publisher = AsyncStore(redis_server.url)
     await publisher.do(store.publish(store.SHIPPED, no_slug))
     await publisher.close()
@@ -127,7 +127,7 @@ async def test_talk_with_no_worker_to_answer_is_refused_at_once(
     first: BotProcess, sandbox: Sandbox, redis_server: EmbeddedRedis
 ) -> None:
     queue = AsyncStore(redis_server.url)
-    cast = Catalog(personas={"glordon": "Glordon"}, datasets=(), base_model="standin", rehearsal=True)
+    cast = Catalog(personas={"glordon": "Glordon"}, datasets={}, base_model="standin", rehearsal=True)
     await queue.do(store.publish(store.SHIPPED, cast))
     async with Visitor.connect(sandbox.page_url, "Nell") as nell:
         await nell.slash("tavern", "persona-chat", persona="glordon", message="Is anybody there?")
