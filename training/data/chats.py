@@ -96,7 +96,7 @@ def language_in(value: dict[str, Any]) -> object:
 
 
 def _from_messages(value: dict[str, Any]) -> Sequence[Draft] | Dropped:
-    return _chat(value, value.get("messages"), value.get("id") or value.get("prompt_id"))
+    return _chat(value, value.get("messages"), value.get("id", value.get("prompt_id")))
 
 
 def _from_sharegpt(value: dict[str, Any]) -> Sequence[Draft] | Dropped:
@@ -171,7 +171,7 @@ def _turn(message: object) -> Turn | Dropped:
         return Dropped(UNKNOWN_ROLE)
     if role == "tool":
         return Dropped(TOOL_CALLS)
-    text = _text(message["content"] if "content" in message else message.get("value"))
+    text = _text(_first(message, "content", "value"))
     return text if isinstance(text, Dropped) else (role, text)
 
 
@@ -192,20 +192,28 @@ def _part(part: object) -> str | Dropped:
         return part
     if not isinstance(part, dict):
         return Dropped(NOT_TEXT)
-    kind = part.get("type", "text")
+    kind = part.get("type") or "text"
     if kind in _TOOL_PARTS:
         return Dropped(TOOL_CALLS)
     if kind in _MEDIA_PARTS:
         return Dropped(NEEDS_MEDIA)
-    text = part["text"] if "text" in part else part.get("value")
+    text = _first(part, "text", "value")
     return text if kind in _TEXT_PARTS and isinstance(text, str) else Dropped(NOT_TEXT)
+
+
+def _first(value: dict[str, Any], one: str, other: str) -> object:
+    """The field of either name; tables give a row every column, so the one not meant is there and null."""
+    found = value.get(one)
+    return value.get(other) if found is None else found
 
 
 def _weights(messages: object, turns: list[Turn]) -> str | Dropped:
     """The weights of the assistant turns, "0,1"; empty where all count in full."""
     assert isinstance(messages, list)
+    if not any("weight" in message or "loss_weight" in message for message in messages):
+        return ""
     spoken = [
-        (role, message.get("weight", message.get("loss_weight")) != 0)
+        (role, _first(message, "weight", "loss_weight") != 0)
         for message, (role, text) in zip(messages, turns, strict=True)
         if role != "system" and text.strip()
     ]
@@ -225,4 +233,8 @@ def _weights(messages: object, turns: list[Turn]) -> str | Dropped:
 def _meta(value: object) -> dict[str, str]:
     if not isinstance(value, dict):
         return {}
-    return {key: item if isinstance(item, str) else orjson.dumps(item).decode() for key, item in value.items()}
+    return {
+        str(key): item if isinstance(item, str) else orjson.dumps(item, default=str).decode()
+        for key, item in value.items()
+        if item is not None
+    }

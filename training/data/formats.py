@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-import orjson
 
 from training.data import chats, instruct, oasst
 from training.data.canonical import Tally
@@ -61,7 +60,7 @@ def family_of(first: list[dict[str, Any]], name: str) -> Family:
     """The format of a file's first rows; one that only the very first row has is as good. Raises UnknownFormat."""
     fitting = [family for family in FAMILIES if family.matches(first[0])]
     if not fitting:
-        shown = orjson.dumps(first[0], default=str, option=orjson.OPT_NON_STR_KEYS).decode()
+        shown = json.dumps(first[0], ensure_ascii=False, default=str)
         expected = "; ".join(f"{family.id} ({family.expects})" for family in FAMILIES)
         raise UnknownFormat(name=name, first_row=_shortened(shown), expected=expected)
     return next((family for family in fitting if all(map(family.matches, first))), fitting[0])

@@ -24,7 +24,7 @@ _NO_INPUT = re.compile(
     re.IGNORECASE,
 )
 _NO_OUTPUT = re.compile(r"\W*no[\s_-]*outputs?\W*", re.IGNORECASE)
-_MERGED = re.compile(r"^\s*#{2,}\s*\n+\s*\d+\s*\.\s*(Instruction|指令)\s*[:：]", re.MULTILINE | re.IGNORECASE)
+_MERGED = re.compile(r"^[ \t]*#{2,}[ \t]*\n\s*\d+\s*\.\s*(Instruction|指令)\s*[:：]", re.MULTILINE | re.IGNORECASE)
 _MEDIA = re.compile(
     r"\s*(https?://\S+|[<\[(]\s*(an?\s+|the\s+)?(picture|image|photo|photograph|painting|video|audio|sound|file|link"
     r"|url|graph|chart|diagram|map|图片|图像|照片|视频|音频)s?\b[^<>\[\]()]{0,60}[>\])])\s*",
@@ -112,8 +112,8 @@ def _from_firefly(value: dict[str, Any]) -> Sequence[Draft] | Dropped:
 
 
 def _from_pair(value: dict[str, Any]) -> Sequence[Draft] | Dropped:
-    question = next((value[key] for key in QUESTIONS if key in value), None)
-    answer = next((value[key] for key in ANSWERS if key in value), None)
+    question = next((value[key] for key in QUESTIONS if value.get(key) is not None), None)
+    answer = next((value[key] for key in ANSWERS if value.get(key) is not None), None)
     before = turns_of(question) if isinstance(question, list) else _side("user", question, value.get("context"))
     after = turns_of(answer) if isinstance(answer, list) else _side("assistant", answer, None)
     if isinstance(before, Dropped):
