@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from training.chat import ChatFormat, Example
 from training.data.catalog import load_dataset
 from training.data.holdout import hold_out
+from training.data.licences import is_restricted
 from training.data.mix import digest, mix
 from training.errors import EmptyDataset
 from training.persona.dialogues import persona_conversations
@@ -91,6 +92,7 @@ def warnings(spec: TrainSpec, lessons: Lessons, *, rehearsal: bool) -> tuple[War
         Warned.REHEARSAL_MODEL: rehearsal,
         Warned.FEW_LINES: len(lessons.train) < FEW_ROWS,
         Warned.MANY_EPOCHS: spec.hyperparameters.epochs > MANY_EPOCHS,
+        Warned.RESTRICTED_LICENCE: any(map(is_restricted, lessons.licenses)),
     }
     return tuple(warning for warning, applies in found.items() if applies)
 

@@ -198,6 +198,7 @@ class Warned(StrEnum):
     REHEARSAL_MODEL = "rehearsal_model"
     FEW_LINES = "few_lines"
     MANY_EPOCHS = "many_epochs"
+    RESTRICTED_LICENCE = "restricted_licence"
 
 
 class Plan(Noun):

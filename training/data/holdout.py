@@ -16,9 +16,15 @@ SPLIT_SEED = 1
 def hold_out(conversations: Sequence[Conversation], name: str) -> tuple[list[Conversation], list[Conversation]]:
     """(train, held out): a fifth is held out, at least 20 rows but never more than a third, and at most 200.
 
-    Raises EmptyDataset, which calls the data by `name`, where there are too few rows to learn and to check anything.
+    Raises EmptyDataset, which calls the data by `name`, where there are too few rows, or too few groups of them
+    (`split` keeps groups together), to learn and to check anything.
     """
     rows = len(conversations)
     if rows < LEAST_ROWS:
         raise EmptyDataset(name=name, count=rows, needed=LEAST_ROWS)
-    return split(conversations, min(max(20, rows // 5), rows // 3, 200), SPLIT_SEED)
+    train, held_out = split(conversations, min(max(20, rows // 5), rows // 3, 200), SPLIT_SEED)
+    if not held_out:
+        # Groups are never torn apart, and each of these is larger than all that may be held out.
+        groups = {row.meta.get("group", row.id) for row in conversations}
+        raise EmptyDataset(name=name, count=len(groups), needed=LEAST_ROWS)
+    return train, held_out

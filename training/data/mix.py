@@ -13,11 +13,16 @@ def split(
 ) -> tuple[list[Conversation], list[Conversation]]:
     """(train, held out), both in the given order; which rows are held out depends on their ids and the seed alone.
 
-    So a row stays on its side when others are added in moderate numbers or the file is sorted anew.
+    So a row stays on its side when others are added in moderate numbers or the file is sorted anew. Rows of one group
+    (`meta["group"]`, such as the tree they are cut from) stay on one side; so that fewer than `held_out` rows may be
+    held out where groups are large.
     """
     if not 0 <= held_out <= len(conversations):
         raise ValueError(f"cannot hold out {held_out} of {len(conversations)} conversations")
-    chosen = {id(row) for row in sorted(conversations, key=lambda row: _rank(row, seed))[:held_out]}
+    chosen: set[int] = set()
+    for group in sorted(_groups(conversations), key=lambda group: rank(group[0], seed, grouped=True)):
+        if len(chosen) + len(group) <= held_out:
+            chosen.update(id(row) for row in group)
     train = [row for row in conversations if id(row) not in chosen]
     return train, [row for row in conversations if id(row) in chosen]
 
@@ -32,8 +37,8 @@ def mix(
     if not 0 <= share < 1:
         raise ValueError(f"share must be at least 0 and below 1, not {share}")
     wanted = min(round(len(persona) * share / (1 - share)), len(general))
-    chosen = sorted(general, key=lambda row: _rank(row, seed))[:wanted]
-    return sorted([*persona, *chosen], key=lambda row: _rank(row, seed))
+    chosen = sorted(general, key=lambda row: rank(row, seed))[:wanted]
+    return sorted([*persona, *chosen], key=lambda row: rank(row, seed))
 
 
 def digest(conversations: Sequence[Conversation]) -> str:
@@ -59,5 +64,19 @@ class SetDigest:
         return hashlib.sha256(str(self._sum).encode()).hexdigest()[:12]
 
 
-def _rank(row: Conversation, seed: int) -> str:
-    return hashlib.sha256(f"{seed}\0{row.source}\0{row.id}".encode()).hexdigest()
+def _groups(conversations: Sequence[Conversation]) -> list[list[Conversation]]:
+    """Rows that must stay together; a row without a group is one of its own."""
+    groups: dict[tuple[str, str], list[Conversation]] = {}
+    single: list[list[Conversation]] = []
+    for row in conversations:
+        if "group" in row.meta:
+            groups.setdefault((row.source, row.meta["group"]), []).append(row)
+        else:
+            single.append([row])
+    return [*groups.values(), *single]
+
+
+def rank(row: Conversation, seed: int, *, grouped: bool = False) -> str:
+    """What a row, or the group it is of, is ordered by: as good as chance, and the same every time."""
+    named = row.meta.get("group", row.id) if grouped else row.id
+    return hashlib.sha256(f"{seed}\0{row.source}\0{named}".encode()).hexdigest()
