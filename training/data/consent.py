@@ -6,7 +6,8 @@ import json
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime
+from datetime import UTC, datetime
+from datetime import date as Day
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -35,9 +36,9 @@ class Permission(Noun):
 
     reference: Line = Field(description="What Discord calls it, such as the number of a ticket.")
     scope: tuple[Snowflake, ...] = Field(min_length=1, description="Ids of the servers or channels that it covers.")
-    date: date
+    date: Day
     granted_by: Line = "Discord"
-    expires: date | None = None
+    expires: Day | None = None
 
     @field_validator("scope", mode="before")
     @classmethod
@@ -49,7 +50,7 @@ class Permission(Noun):
         until = f" until {self.expires}" if self.expires else ""
         return f"{self.reference} ({self.granted_by}, {self.date}{until}, for {', '.join(self.scope)})"
 
-    def check(self, today: date, places: Iterable[str]) -> None:
+    def check(self, today: Day, places: Iterable[str]) -> None:
         """Raise UnusablePermission where it is not valid today, or covers none of `places`."""
         if self.date > today:
             raise UnusablePermission(reason=f"it is dated {self.date}, which is yet to come")
@@ -111,7 +112,7 @@ class Webhook(Noun):
     model_config = ConfigDict(frozen=True, extra="ignore")
 
     service: str = ""
-    characters: dict[str, Snowflake] = {}
+    characters: dict[str, Snowflake] = Field({})
 
 
 class ConsentLedger(Noun):
@@ -119,8 +120,8 @@ class ConsentLedger(Noun):
 
     policy_version: str = Field(min_length=1)
     guild_id: Snowflake | None = None
-    users: dict[Snowflake, Entry] = {}
-    webhooks: dict[Snowflake, Webhook] = {}
+    users: dict[Snowflake, Entry] = Field({})
+    webhooks: dict[Snowflake, Webhook] = Field({})
 
     def allows(self, user_id: str, scope: str = TRAIN) -> bool:
         """Whether this member's words may be used for `scope` under today's policy."""
@@ -262,5 +263,5 @@ def _fault(error: Exception) -> str:
     return (error.strerror or "it cannot be read") if isinstance(error, OSError) else str(error)
 
 
-def _today() -> date:
+def _today() -> Day:
     return datetime.now(UTC).date()

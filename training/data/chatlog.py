@@ -1,0 +1,368 @@
+"""Chat logs: exports of DiscordChatExporter become conversations, where permission and consent allow it."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from training.data.canonical import Dropped, Tally, canonical_turns
+from training.data.chatwords import chat_reason, is_refusal, spoken_text, without_mentions
+from training.data.consent import HOW_TO_RECORD, ConsentLedger, Permission, ProxyList, fold
+from training.data.lineage import Lineage, Link
+from training.data.sessions import Post, Round, Speaker, rounds, sessions
+from training.errors import PermissionMissing, UnreadableData
+from training.schema import Conversation, Message
+
+if TYPE_CHECKING:
+    from training.data.anonymise.anonymiser import Anonymiser
+    from training.data.files import Row
+    from training.data.reading import Reading
+
+LICENSE = "consent of its authors"
+DELETED_USER = "456226577798135808"
+SPOKEN = frozenset({"Default", "Reply"})
+
+NO_CONSENT = "no consent"
+DELETED = "deleted user"
+NOBODY_KNOWN = "a character of nobody known"
+OTHER_BOT = "another bot"
+SYSTEM = "system message"
+INTERACTION = "answer to a command"
+MALFORMED = "not a message"
+TWICE = "a message that came before"
+
+_REPLY_LINK = re.compile(r"\[Reply to:?\]\(<?https://(?:\w+\.)?discord(?:app)?\.com/channels/\d+/\d+/(\d+)")
+
+
+@dataclass(frozen=True)
+class ChatLogPolicy:
+    """What allows a chat log to be used, and whose voice is learnt from it.
+
+    `persona` None: each character that the ledger or the proxy lists know. `persona_authors` are names or ids of
+    authors that speak for the persona besides those that bear its name. `anonymiser` is made for each export from a
+    roster of the people in it and from its characters' names, which stay; None leaves everything as it is.
+    """
+
+    permission: Permission
+    consent: ConsentLedger
+    proxies: ProxyList = field(default_factory=ProxyList)
+    persona: str | None = None
+    aliases: tuple[str, ...] = ()
+    persona_authors: frozenset[str] = frozenset()
+    anonymiser: Callable[[Sequence[str], Sequence[str]], Anonymiser] | None = None
+    lineage: Lineage = field(default_factory=Lineage)
+    today: Callable[[], date] = lambda: datetime.now(UTC).date()
+
+
+def convert_export(rows: Iterator[Row], reading: Reading, tally: Tally) -> Iterator[Conversation]:
+    """The conversations of exports, one for each session and persona; a row of `tally` is a message.
+
+    Raises PermissionMissing, UnusablePermission, UnusableLedger or UnreadableData.
+    """
+    policy = reading.chatlog
+    if policy is None:
+        raise PermissionMissing(name=reading.source, how=HOW_TO_RECORD)
+    before = 0
+    for row in rows:
+        export = _Export(row.value, row.number, reading, policy, before)
+        yield from export.conversations(tally)
+        before += export.count
+
+
+class _Export:
+    """One export, and who speaks in it."""
+
+    def __init__(self, value: dict[str, Any], row: int, reading: Reading, policy: ChatLogPolicy, before: int) -> None:
+        self.reading, self.policy, self.before, self.count = reading, policy, before, 0
+        self.messages = value.get("messages")
+        self.guild, self.channel = _id(value, "guild"), _id(value, "channel")
+        if not isinstance(self.messages, Iterable) or isinstance(self.messages, str | dict):
+            raise UnreadableData(name=reading.source, reason=f"row {row}, field messages: it is not a list")
+        policy.permission.check(policy.today(), (self.guild, self.channel))
+        policy.consent.check(self.guild)
+        self.labels = _labels(self.messages)
+        self.anonymiser = policy.anonymiser(*self._names()) if policy.anonymiser else None
+        self.speakers: dict[tuple[str, str], Speaker] = {}
+
+    def conversations(self, tally: Tally) -> Iterator[Conversation]:
+        """One conversation for each session and persona that was answered in it."""
+        for posts in sessions(self._posts(tally)):
+            yield from self._session(posts, tally)
+
+    # --- messages to posts
+
+    def _posts(self, tally: Tally) -> Iterator[Post]:
+        assert self.messages is not None
+        last = ""
+        for message in self.messages:
+            self.count += 1
+            number = self.before + self.count
+            post = self._post(message, number)
+            if post is None or post.id == last:
+                tally.drop(number, TWICE if post else MALFORMED)
+                continue
+            last = post.id
+            yield post
+
+    def _post(self, message: Any, number: int) -> Post | None:
+        """A message as a post; None where it is not one."""
+        author = message.get("author") if isinstance(message, dict) else None
+        content = message.get("content") if isinstance(message, dict) else None
+        at = _seconds(message.get("timestamp")) if isinstance(message, dict) else None
+        if not isinstance(author, dict) or not isinstance(content, str) or at is None or not _id(message):
+            return None
+        speaker = self._speaker(author)
+        system = SYSTEM if message.get("type") not in SPOKEN else INTERACTION if message.get("interaction") else None
+        barred = self._barred(speaker, author)
+        text = spoken_text(without_mentions(content, self.labels))
+        return Post(
+            number=number,
+            id=_id(message),
+            at=at,
+            speaker=speaker,
+            text=text,
+            answers=_answered(message),
+            reason=system or barred or chat_reason(content, text),
+            unheard=barred is not None and barred != OTHER_BOT,
+            # What cannot be a question to anyone does not stand between a question and its answer.
+            chat=not system and barred != OTHER_BOT and chat_reason(content, text) in (None, "no text"),
+            refusal=speaker.character and is_refusal(text),
+        )
+
+    # --- who speaks
+
+    def _speaker(self, author: dict[str, Any]) -> Speaker:
+        """Who a message is by; a webhook's character is known by the webhook's id and its name together."""
+        author_id, name = _id(author), str(author.get("name") or "")
+        if known := self.speakers.get((author_id, name)):
+            return known
+        is_bot = bool(author.get("isBot"))
+        owners = self._owners(author, name) if is_bot else frozenset({author_id})
+        label = name if is_bot else self.labels.get(author_id, "")
+        made = Speaker(author_id, name, label or "Someone", owners, character=is_bot)
+        self.speakers[author_id, name] = made
+        return made
+
+    def _owners(self, author: dict[str, Any], name: str) -> frozenset[str]:
+        """The members who speak through a character; none for a bot, whose words are nobody's."""
+        if not _is_webhook(author):
+            return frozenset()
+        webhook = self.policy.consent.webhooks.get(_id(author))
+        for character, owner in (webhook.characters if webhook else {}).items():
+            if fold(character) == fold(name):
+                return frozenset({owner})
+        return self.policy.proxies.owners.get(fold(name), frozenset())
+
+    def _barred(self, speaker: Speaker, author: dict[str, Any]) -> str | None:
+        """Why nothing that this speaker says may be used."""
+        if speaker.author_id == DELETED_USER or not speaker.author_id:
+            return DELETED
+        if not speaker.character:
+            return None if self.policy.consent.allows(speaker.author_id) else NO_CONSENT
+        if not _is_webhook(author):
+            return None if self._is_known(speaker) else OTHER_BOT
+        if not speaker.owners or "" in speaker.owners:
+            return None if speaker.author_id in self.policy.persona_authors else NOBODY_KNOWN
+        return None if all(map(self.policy.consent.allows, speaker.owners)) else NO_CONSENT
+
+    def _is_known(self, speaker: Speaker) -> bool:
+        """Whether a bot is one of the personas: those that are looked for, and those that the lists know."""
+        return self._is_wanted(speaker) or fold(speaker.name) in self._characters()
+
+    def _is_wanted(self, speaker: Speaker) -> bool:
+        policy = self.policy
+        if speaker.author_id in policy.persona_authors or speaker.name in policy.persona_authors:
+            return True
+        if policy.persona is None:
+            return False
+        wanted = {fold(name) for name in (policy.persona, *policy.aliases)}
+        name = fold(speaker.name)
+        return name in wanted or name.replace(" ", "-") in wanted or (name.split() or [""])[0] in wanted
+
+    def _characters(self) -> frozenset[str]:
+        listed = (name for webhook in self.policy.consent.webhooks.values() for name in webhook.characters)
+        return self.policy.proxies.names() | {fold(name) for name in listed}
+
+    def _names(self) -> tuple[list[str], list[str]]:
+        """(people with their other names, characters): also people whose messages are not used are spoken of."""
+        people: dict[str, set[str]] = {}
+        characters = {name for name in (self.policy.persona, *self.policy.aliases) if name}
+        assert self.messages is not None
+        for message in self.messages:
+            for one in _people(message):
+                name, nickname = str(one.get("name") or ""), str(one.get("nickname") or "")
+                if one.get("isBot") or _id(one) == DELETED_USER:
+                    characters |= {name, nickname}
+                else:
+                    people.setdefault(_id(one), set()).update((name, nickname))
+        roster = [_roster_line(self.labels.get(author, ""), names) for author, names in people.items()]
+        return sorted(filter(None, roster)), sorted(filter(None, characters))
+
+    # --- sessions to conversations
+
+    def _session(self, posts: list[Post], tally: Tally) -> Iterator[Conversation]:
+        fates: list[dict[int, str]] = []
+        for persona in self._personas(posts):
+            made, fate = rounds(posts, partial(self._speaks_for, persona=persona))
+            conversation = self._conversation(made, persona, posts[0])
+            fates.append(fate if conversation else {post.number: post.reason or "no answer" for post in posts})
+            if conversation:
+                tally.made(conversation)
+                yield conversation
+        for post in posts:
+            reasons = [fate[post.number] for fate in fates if post.number in fate]
+            if fates and len(reasons) < len(fates):
+                tally.use()
+            else:
+                tally.drop(post.number, post.reason or (reasons or ["no persona speaks"])[0])
+
+    def _personas(self, posts: Sequence[Post]) -> list[str]:
+        """Whose conversations to make of a session."""
+        speaking = [post.speaker for post in posts if post.speaker.character and post.reason is None]
+        if self.policy.persona is not None or self.policy.persona_authors:
+            wanted = [speaker for speaker in speaking if self._is_wanted(speaker)]
+            return [self.policy.persona or wanted[0].name] if wanted else []
+        return list(dict.fromkeys(speaker.name for speaker in speaking))
+
+    def _speaks_for(self, speaker: Speaker, persona: str) -> bool:
+        if not speaker.character:
+            return False
+        if self.policy.persona is not None or self.policy.persona_authors:
+            return self._is_wanted(speaker)
+        return fold(speaker.name) == fold(persona)
+
+    def _conversation(self, made: Sequence[Round], persona: str, first: Post) -> Conversation | None:
+        if not made:
+            return None
+        session = _digest(self.channel, first.id)
+        name = f"{self.reading.source or 'discord'}-{_digest(self.channel, first.id, fold(persona))}"
+        labels = list(dict.fromkeys(post.speaker.label for one in made for post in one.asked))
+        messages = canonical_turns(
+            turn
+            for one in made
+            for turn in (("user", _asked(one.asked, named=len(labels) > 1)), ("assistant", _lines(one.answered)))
+        )
+        assert not isinstance(messages, Dropped)
+        spoken = made[0].answered[0].speaker.name
+        turns = tuple(self._masked(message, name) for message in messages)
+        meta = {
+            "persona": spoken,
+            "speakers": ", ".join([spoken, *(self._mask(label, name) for label in labels)]),
+            "group": session,
+            "session": session,
+            "permission": self.policy.permission.quote(),
+        }
+        self._link(name, session, made)
+        return Conversation(
+            id=name,
+            source=self.reading.source or "discord",
+            license=self.reading.license or LICENSE,
+            lang=self.reading.lang or "und",
+            messages=turns,
+            meta=meta,
+        )
+
+    def _link(self, example: str, session: str, made: Sequence[Round]) -> None:
+        posts = [post for one in made for post in (*one.asked, *one.answered)]
+        self.policy.lineage.add(
+            Link(
+                example=example,
+                session=session,
+                messages=tuple(dict.fromkeys(post.id for post in posts)),
+                authors=tuple(sorted({owner for post in posts for owner in post.speaker.owners})),
+                source=self.reading.source or "discord",
+            )
+        )
+
+    def _masked(self, message: Message, conversation: str) -> Message:
+        return Message(role=message.role, content=self._mask(message.content, conversation))
+
+    def _mask(self, text: str, conversation: str) -> str:
+        return self.anonymiser.text(text, conversation) if self.anonymiser else text
+
+
+def _asked(posts: Sequence[Post], *, named: bool) -> str:
+    """What was asked; where several speak in a conversation, each begins with its speaker's name."""
+    lines: list[str] = []
+    before: Speaker | None = None
+    for post in posts:
+        lines.append(f"{post.speaker.label}: {post.text}" if named and post.speaker != before else post.text)
+        before = post.speaker
+    return "\n".join(lines)
+
+
+def _lines(posts: Sequence[Post]) -> str:
+    return "\n".join(post.text for post in posts)
+
+
+def _people(message: Any) -> Iterator[dict[str, Any]]:
+    """A message's author and those whom it mentions."""
+    if isinstance(message, dict):
+        mentioned = message.get("mentions")
+        for one in (message.get("author"), *(mentioned if isinstance(mentioned, list) else ())):
+            if isinstance(one, dict) and _id(one):
+                yield one
+
+
+def _roster_line(label: str, names: Iterable[str]) -> str:
+    """Everything that one person is called, the usual name first."""
+    known = dict.fromkeys([label, *sorted({_plain(name) for name in names} | set(names))])
+    return ",".join(name.replace(",", " ") for name in known if name.strip())
+
+
+def _labels(messages: Iterable[Any]) -> dict[str, str]:
+    """What each author, and whoever is mentioned, is called: the name that was shown most often."""
+    shown: dict[str, Counter[str]] = {}
+    for message in messages:
+        for one in _people(message):
+            name = _plain(str(one.get("nickname") or "")) or str(one.get("name") or "")
+            shown.setdefault(_id(one), Counter())[name] += 1
+    return {author: names.most_common(1)[0][0] for author, names in shown.items()}
+
+
+def _plain(name: str) -> str:
+    """A nickname without decoration: no brackets with what they hold, no signs at its ends."""
+    return re.sub(r"^[\W_]+|[\W_]+$", "", re.sub(r"\([^()]*\)|\[[^\[\]]*\]|\|.*", "", name))
+
+
+def _answered(message: dict[str, Any]) -> str | None:
+    """The message that this one replies to: by Discord's own reference, else by the link that proxies put in."""
+    reference = message.get("reference")
+    if message.get("type") == "Reply":
+        return (str(reference.get("messageId") or "") if isinstance(reference, dict) else "") or "unknown"
+    embeds = message.get("embeds")
+    for embed in embeds if isinstance(embeds, list) else ():
+        described = embed.get("description") if isinstance(embed, dict) else None
+        if isinstance(described, str) and (found := _REPLY_LINK.search(described)):
+            return found[1]
+    return None
+
+
+def _id(value: Any, key: str | None = None) -> str:
+    """An id as text, empty where there is none."""
+    holder = value.get(key) if key and isinstance(value, dict) else value
+    found = holder.get("id") if isinstance(holder, dict) else None
+    return str(found) if isinstance(found, str | int) and not isinstance(found, bool) else ""
+
+
+def _is_webhook(author: dict[str, Any]) -> bool:
+    """Exports tell no webhook from a bot, but a bot has a discriminator."""
+    return bool(author.get("isBot")) and not str(author.get("discriminator") or "").strip("0")
+
+
+def _seconds(timestamp: Any) -> float | None:
+    try:
+        moment = datetime.fromisoformat(timestamp)
+    except (TypeError, ValueError):
+        return None
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+
+
+def _digest(*parts: str) -> str:
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
