@@ -140,7 +140,7 @@ def write_folder(
     nothing to write.
     """
     require_free(folder)
-    made = _room_for(folder)
+    made = room_for(folder)
     account = Account(counter)
     try:
         with (made / CONVERSATIONS).open("wb") as file:
@@ -173,10 +173,12 @@ def finish_folder(
     persona: str | None = None,
     notes: Sequence[str] = (),
     permission: str | None = None,
+    usage: str = "",
 ) -> DatasetCard:
     """Give the files in `made` their card and README, and move them to `folder`.
 
-    Raises FolderTaken, and EmptyDataset where `account` counted nothing.
+    `usage` says how to use them, in the README of what another trainer reads. Raises FolderTaken, and EmptyDataset
+    where `account` counted nothing.
     """
     if not account.conversations:
         raise EmptyDataset(name=name, count=0, needed=1)
@@ -196,7 +198,7 @@ def finish_folder(
         permission=permission,
         notes=tuple(notes),
     )
-    write_bytes(made / README, readme(card).encode())
+    write_bytes(made / README, readme(card, usage).encode())
     files = {file.name: file_sha256(file) for file in sorted(made.iterdir())}
     card = card.model_copy(update={"files": files})
     write_bytes(made / CARD, (card.model_dump_json(indent=2) + "\n").encode())
@@ -214,7 +216,7 @@ def require_free(folder: Path) -> None:
     if not there:
         return
     try:
-        ours = {CARD, *open_folder(folder).files}
+        ours = {CARD, *read_card(folder).files}
     except UnreadableData:
         raise FolderTaken(folder=folder) from None
     if there - ours:
@@ -251,10 +253,18 @@ def is_folder(path: Path) -> bool:
 
 def open_folder(folder: Path) -> DatasetCard:
     """The card of a dataset folder. Raises UnreadableData; it calls the folder by the last part of its path."""
+    card = read_card(folder)
+    if not (folder / CONVERSATIONS).is_file():
+        raise UnreadableData(name=folder.name, reason=f"{CONVERSATIONS} is missing")
+    return card
+
+
+def read_card(folder: Path) -> DatasetCard:
+    """The card of a dataset folder, or of one exported for another trainer. Raises UnreadableData."""
     try:
         if (folder / CARD).stat().st_size > MAX_CARD_BYTES:
             raise UnreadableData(name=folder.name, reason=f"{CARD} is larger than {MAX_CARD_BYTES // 2**20} MiB")
-        card = DatasetCard.model_validate_json((folder / CARD).read_bytes())
+        return DatasetCard.model_validate_json((folder / CARD).read_bytes())
     except OSError as error:
         raise UnreadableData(name=folder.name, reason=f"{CARD}: {error.strerror}") from error
     except ValidationError as error:
@@ -262,9 +272,6 @@ def open_folder(folder: Path) -> DatasetCard:
         where = ".".join(str(part) for part in fault["loc"])
         reason = f"{CARD}, field {where}: {fault['msg']}" if where else f"{CARD} is not valid JSON"
         raise UnreadableData(name=folder.name, reason=reason) from error
-    if not (folder / CONVERSATIONS).is_file():
-        raise UnreadableData(name=folder.name, reason=f"{CONVERSATIONS} is missing")
-    return card
 
 
 def check_folder(folder: Path) -> DatasetCard:
@@ -278,10 +285,10 @@ def check_folder(folder: Path) -> DatasetCard:
     return card
 
 
-# --- what both need ------------------------------------------------------------------------------------------------
+# --- the place -----------------------------------------------------------------------------------------------------
 
 
-def _room_for(folder: Path) -> Path:
+def room_for(folder: Path) -> Path:
     """A folder of our own beside the one to be written; what a killed process left of one is swept away."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     for left in folder.parent.glob(f".{folder.name}.*.making"):

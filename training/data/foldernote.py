@@ -7,8 +7,11 @@ from collections.abc import Sequence
 from training.data.schema import DatasetCard, Step
 
 
-def readme(card: DatasetCard) -> str:
-    """What the dataset is, where it is from, under which licence, how it was made, and how to train on it."""
+def readme(card: DatasetCard, usage: str = "") -> str:
+    """What the dataset is, where it is from, under which licence, how it was made, and how to train on it.
+
+    `usage` is for folders that another trainer reads.
+    """
     parts = [f"# {card.name}", _what(card), "## Sources and licences", _sources(card)]
     if card.permission:
         parts += ["## Permission", f"Messages from Discord are in here under the permission {_plain(card.permission)}."]
@@ -18,7 +21,7 @@ def readme(card: DatasetCard) -> str:
         parts.append("\n".join(f"- {_plain(note)}" for note in card.notes))
     if card.tokens:
         parts += ["## Lengths", _lengths(card)]
-    parts += ["## Train on it", _train(card)]
+    parts += ["## Train on it", usage or _train(card)]
     return "\n\n".join(parts) + "\n"
 
 
@@ -27,7 +30,7 @@ def _what(card: DatasetCard) -> str:
     whose = f" of the persona `{card.persona}`" if card.persona else ""
     return (
         f"{card.conversations:,} conversations{whose} with {card.turns:,} turns, made on {card.made_at}, version "
-        f"`{card.version}`.\nLanguages, in conversations: {languages}.\n`conversations.jsonl` has one a line; "
+        f"`{card.version}`.\nLanguages, in conversations: {languages}.\n"
         "`dataset.json` has the same account as this page, and the SHA-256 of each file."
     )
 
@@ -69,6 +72,7 @@ def _train(card: DatasetCard) -> str:
     job = f"--task-type persona --persona {card.persona}" if card.persona else "--task-type dialogue"
     option = f"task_type:persona persona:{card.persona}" if card.persona else "task_type:dialogue"
     return (
+        "`conversations.jsonl` has one conversation a line.\n\n"
         f"    understudy train {job} --dataset PATH/OF/THIS/FOLDER\n\nor, where a server knows it by name, in Discord:"
         f"\n\n    /finetune start job_name:{card.name} {option} dataset:{card.name}"
     )
