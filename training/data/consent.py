@@ -148,6 +148,12 @@ class ConsentLedger(Noun):
         )
         return self.model_copy(update={"users": {**self.users, user_id: entry}})
 
+    def with_character(self, webhook_id: str, name: str, user_id: str) -> ConsentLedger:
+        """The ledger with a webhook's character, whose words are this member's."""
+        before = self.webhooks.get(webhook_id, Webhook())
+        webhook = before.model_copy(update={"characters": {**before.characters, name: user_id}})
+        return self.model_copy(update={"webhooks": {**self.webhooks, webhook_id: webhook}})
+
     def under(self, policy_version: str) -> ConsentLedger:
         """The ledger under another policy; what was granted under the old one must be granted anew."""
         if policy_version == self.policy_version:
@@ -169,7 +175,9 @@ def read_ledger(path: Path) -> ConsentLedger:
     try:
         return ConsentLedger.model_validate(_load(path))
     except FileNotFoundError as error:
-        raise UnusableLedger(name=path.name, reason="there is no such file") from error
+        raise UnusableLedger(
+            name=path.name, reason="there is no such file, and `understudy data consent grant` makes one"
+        ) from error
     except (ValueError, OSError) as error:
         raise UnusableLedger(name=path.name, reason=_fault(error)) from error
 

@@ -1,0 +1,320 @@
+"""`understudy data permission | consent | forget`: whose messages may be used, and how they go again."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from training.places import TERMINAL, guild_folder
+from training.schema import GUILD_PATTERN, Workspace
+from training.terminal import print_rows, workspace_of
+
+if TYPE_CHECKING:
+    from training.data.chatlog import ChatLogPolicy
+    from training.data.consent import ConsentLedger
+    from training.data.lineage import Forgotten
+
+HEAD_BYTES = 64 * 1024
+KEY_FILE = "anonymise.key"
+_GUILD = re.compile(rb'"guild"\s*:\s*\{[^{}]*?"id"\s*:\s*"?([0-9]{1,20})\b')
+
+app = typer.Typer()
+permission = typer.Typer(help="Discord's permission to train on messages; without one, chat logs are refused.")
+consent = typer.Typer(help="Whose messages may be used; whoever has not agreed is left out.")
+app.add_typer(permission, name="permission", no_args_is_help=True)
+app.add_typer(consent, name="consent", no_args_is_help=True)
+
+
+def _guild(value: str) -> str:
+    # It becomes the name of a folder.
+    if not re.fullmatch(GUILD_PATTERN, value):
+        raise typer.BadParameter("an id has letters, digits, - and _ only")
+    return value
+
+
+def _users(values: list[str]) -> list[str]:
+    if bad := next((value for value in values if not re.fullmatch("[0-9]{1,20}", value)), None):
+        raise typer.BadParameter(f"{bad} is no id: Discord's ids are numbers of up to 20 digits")
+    return values
+
+
+Guild = Annotated[str, typer.Option("--guild", callback=_guild, help="Id of the Discord server.")]
+Users = Annotated[list[str], typer.Option("--user", callback=_users, help="Id of a member; may be given again.")]
+Scopes = Annotated[list[str], typer.Option("--scope", help="What for: train, publish; may be given again.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+LedgerFile = Annotated[Path | None, typer.Option("--ledger", help="Default: the server's own ledger.")]
+
+
+# --- permission ------------------------------------------------------------------------------------------------------
+
+
+@permission.command("record")
+def record(
+    ctx: typer.Context,
+    *,
+    reference: Annotated[str, typer.Option(help="What Discord calls the permission, such as a ticket's number.")],
+    scope: Annotated[list[str], typer.Option(help="Id of a server or channel that it covers; may be given again.")],
+    date: Annotated[datetime, typer.Option(formats=["%Y-%m-%d"], help="When it was given.")],
+    guild: Annotated[str | None, typer.Option(help="Id of the server; default: the first scope.")] = None,
+    granted_by: Annotated[str, typer.Option(help="Who gave it.")] = "Discord",
+    expires: Annotated[datetime | None, typer.Option(formats=["%Y-%m-%d"], help="Its last day.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Write down the permission that Discord gave for training on messages; cards of datasets and runs quote it."""
+    from training.data.consent import make_permission, permission_path, record_permission
+
+    made = make_permission(
+        reference=reference,
+        scope=tuple(scope),
+        date=date.date(),
+        granted_by=granted_by,
+        expires=expires.date() if expires else None,
+    )
+    path = permission_path(workspace_of(ctx), _guild(guild or made.scope[0]))
+    record_permission(path, made)
+    _tell({"file": str(path), **made.model_dump(mode="json", exclude_none=True)}, "Recorded", as_json)
+
+
+@permission.command("show")
+def show(ctx: typer.Context, guild: Guild, as_json: AsJson = False) -> None:
+    """The permission that is recorded for a server."""
+    from training.data.consent import permission_path, read_permission
+
+    path = permission_path(workspace_of(ctx), guild)
+    found = read_permission(path, f"Every chat log of server {guild}")
+    _tell(found.model_dump(mode="json", exclude_none=True), "Discord's permission", as_json)
+
+
+# --- consent ---------------------------------------------------------------------------------------------------------
+
+
+@consent.command("grant")
+def grant(
+    ctx: typer.Context,
+    *,
+    guild: Guild,
+    user: Users,
+    scope: Scopes = ["train"],  # noqa: B006
+    policy: Annotated[
+        str | None, typer.Option(help="Version of the policy agreed to; a new one ends old consent.")
+    ] = None,
+    ledger: LedgerFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """Note that members agree to the use of their messages."""
+    found = _decide(ctx, guild, user, "granted", scope=scope, policy=policy, ledger=ledger)
+    _tell_ledger(found, as_json)
+
+
+@consent.command("revoke")
+def revoke(ctx: typer.Context, guild: Guild, user: Users, ledger: LedgerFile = None, as_json: AsJson = False) -> None:
+    """Note that members no longer agree. What was made of their messages goes with `understudy data forget`."""
+    _tell_ledger(_decide(ctx, guild, user, "revoked", ledger=ledger), as_json)
+
+
+@consent.command("list")
+def list_consent(ctx: typer.Context, guild: Guild, ledger: LedgerFile = None, as_json: AsJson = False) -> None:
+    """Who agreed to what."""
+    from training.data.consent import ledger_path, read_ledger
+
+    found = read_ledger(ledger or ledger_path(workspace_of(ctx), guild))
+    found.check(guild)
+    _tell_ledger(found, as_json)
+
+
+@consent.command("character")
+def character(
+    ctx: typer.Context,
+    *,
+    guild: Guild,
+    user: Users,
+    webhook: Annotated[str, typer.Option(help="Id that the character's messages have as their author.")],
+    name: Annotated[str, typer.Option(help="The character's name, as its messages show it.")],
+    ledger: LedgerFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """Note whose words a webhook's character speaks: that member's consent counts for it."""
+    from training.data.consent import write_ledger
+
+    path, found = _ledger(ctx, guild, ledger, None)
+    found = found.with_character(*_users([webhook]), name, user[0])
+    write_ledger(path, found)
+    _tell_ledger(found, as_json)
+
+
+def _decide(
+    ctx: typer.Context,
+    guild: str,
+    users: list[str],
+    status: Literal["granted", "revoked"],
+    *,
+    scope: Sequence[str] = (),
+    policy: str | None = None,
+    ledger: Path | None = None,
+) -> ConsentLedger:
+    """Write what members decided into the ledger."""
+    from training.data.consent import write_ledger
+
+    path, found = _ledger(ctx, guild, ledger, policy)
+    for user in users:
+        found = found.decided(user, status, scope)
+    write_ledger(path, found)
+    return found
+
+
+def _ledger(ctx: typer.Context, guild: str, given: Path | None, policy: str | None) -> tuple[Path, ConsentLedger]:
+    """The server's ledger and where it lies; a new one where there is none yet."""
+    from training.data.consent import ConsentLedger, ledger_path, read_ledger
+
+    path = given or ledger_path(workspace_of(ctx), guild)
+    if not path.exists():
+        known = guild if guild.isdigit() else None
+        return path, ConsentLedger(policy_version=policy or "1", guild_id=known)
+    found = read_ledger(path)
+    found.check(guild)
+    return path, found.under(policy) if policy else found
+
+
+def _tell_ledger(ledger: ConsentLedger, as_json: bool) -> None:
+    if as_json:
+        typer.echo(ledger.model_dump_json(exclude_none=True))
+        return
+    rows = {"policy": ledger.policy_version}
+    for user, entry in ledger.users.items():
+        stale = (
+            "" if entry.policy_version in (None, ledger.policy_version) else f", under policy {entry.policy_version}"
+        )
+        rows[user] = f"{entry.status} {', '.join(entry.scope)} {entry.at}{stale}"
+    for webhook, one in ledger.webhooks.items():
+        rows |= {f"{name} ({webhook})": f"speaks for {user}" for name, user in one.characters.items()}
+    print_rows("Consent", rows)
+
+
+# --- forget ----------------------------------------------------------------------------------------------------------
+
+
+@app.command("forget")
+def forget_data(
+    ctx: typer.Context,
+    *,
+    guild: Guild,
+    user: Annotated[list[str] | None, typer.Option("--user", help="Id of a member; may be given again.")] = None,
+    message: Annotated[
+        list[str] | None, typer.Option("--message", help="Id of one message; may be given again.")
+    ] = None,
+    dataset: Annotated[
+        list[Path] | None,
+        typer.Option(
+            exists=True, file_okay=False, help="A dataset folder besides the server's own; may be given again."
+        ),
+    ] = None,
+    ledger: LedgerFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """Remove members' words, or single messages, from datasets, with every answer to them; and revoke their consent.
+
+    Adapters that learnt from them are marked for training anew.
+    """
+    from training.data.lineage import forget
+
+    users, messages = _users(user or []), _users(message or [])
+    if not users and not messages:
+        raise typer.BadParameter("name whom or what to forget, with --user or --message")
+    workspace = workspace_of(ctx)
+    if users:
+        # First, so that no conversion that starts in the meantime takes them in again.
+        _decide(ctx, guild, users, "revoked", ledger=ledger)
+    own = sorted((guild_folder(workspace, guild) / "datasets").glob("*"))
+    done = forget([*own, *(dataset or [])], workspace.artifact_root / "runs", users, messages)
+    _tell_forgotten(done, as_json)
+
+
+def _tell_forgotten(done: Forgotten, as_json: bool) -> None:
+    if as_json:
+        typer.echo(done.model_dump_json())
+        return
+    rows = {"examples removed": str(done.examples)}
+    for one in done.datasets:
+        left = f"version {one.before} is now {one.version}" if one.version else "nothing was left, so it is gone"
+        rows[one.name] = f"{one.removed} removed; {left}"
+    rows["to train anew"] = ", ".join(done.retrain) or "no adapter"
+    print_rows("Forgotten", rows)
+
+
+def _tell(values: dict[str, Any], title: str, as_json: bool) -> None:
+    if as_json:
+        typer.echo(json.dumps(values, ensure_ascii=False))
+    else:
+        print_rows(title, {name: ", ".join(v) if isinstance(v, list) else str(v) for name, v in values.items()})
+
+
+# --- what `convert` asks for -----------------------------------------------------------------------------------------
+
+
+def chatlog_policy(
+    export: Path,
+    workspace: Workspace,
+    *,
+    persona: str | None = None,
+    permission_file: Path | None = None,
+    consent_file: Path | None = None,
+    proxies: list[str] | None = None,
+    persona_authors: list[str] | None = None,
+    keep_names: bool = False,
+) -> ChatLogPolicy | None:
+    """What allows a chat export to be read; None where no permission is recorded, or the file is no such export.
+
+    Permission and ledger are those of the export's server, unless files are given. Raises UnusablePermission or
+    UnusableLedger.
+    """
+    from training.data.chatlog import ChatLogPolicy
+    from training.data.consent import ledger_path, permission_path, read_ledger, read_permission, read_proxies
+    from training.persona.sheet import load_cast
+
+    guild = guild_of(export)
+    if guild is None and permission_file is None:
+        return None
+    home = guild or TERMINAL
+    where = permission_file or permission_path(workspace, home)
+    if permission_file is None and not where.is_file():
+        return None
+    known = load_cast(workspace, TERMINAL).get(persona) if persona else None
+    return ChatLogPolicy(
+        permission=read_permission(where, export.name),
+        consent=read_ledger(consent_file or ledger_path(workspace, home)),
+        proxies=read_proxies(proxies or []),
+        persona=known.name if known else persona,
+        aliases=known.aliases if known else (),
+        persona_authors=frozenset(persona_authors or ()),
+        anonymiser=None if keep_names else _anonymiser(workspace, home),
+    )
+
+
+def guild_of(export: Path) -> str | None:
+    """The id of the server that an export is of, which stands at its beginning; None for anything else."""
+    import gzip
+
+    if not export.is_file():
+        return None
+    opener = gzip.open if export.suffix == ".gz" else open
+    try:
+        with opener(export, "rb") as file:
+            found = _GUILD.search(file.read(HEAD_BYTES))
+    except (OSError, EOFError):
+        return None
+    return found[1].decode() if found else None
+
+
+def _anonymiser(workspace: Workspace, guild: str) -> Any:
+    """Makes an anonymiser with the server's own key."""
+    from training.data.anonymise.anonymiser import Anonymiser
+    from training.data.anonymise.pseudonyms import read_key
+
+    key = read_key(guild_folder(workspace, guild) / KEY_FILE)
+    return lambda roster, personas: Anonymiser(key, roster, personas)
