@@ -98,6 +98,8 @@ def _start_demo(group: Group, folder: Path, redis: EmbeddedRedis, page_port: int
         "ARTIFACT_ROOT": str(folder / "artifacts"),
         "STATE_DIR": str(folder / "state"),
         "BASE_MODEL": "standin",
+        "UPLOAD_SOURCES": f"{sandbox.said['discord']}/ephemeral-attachments/",
+        "UPLOAD_CA": sandbox.said["ca"],
         "DISCORD_TOKEN": sandbox.said["token"],
         "DISCORD_GUILD_IDS": GUILD_ID,
         "DISCORD_TRAINER_ROLE": "Trainer",

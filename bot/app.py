@@ -10,7 +10,8 @@ import logging
 import discord
 from discord import app_commands
 
-from bot.buttons import JobButton
+from bot.buttons import DatasetButton, JobButton
+from bot.commands.dataset import dataset
 from bot.commands.finetune import finetune
 from bot.commands.persona_chat import persona_chat
 from bot.connect import connector
@@ -43,6 +44,7 @@ class Understudy(Door):
         super().__init__(
             queue=queue,
             trainer_role=settings.discord_trainer_role,
+            files_at=settings.discord_sandbox,
             # Roles and channels of a server; nothing that people write, and nothing privileged.
             intents=discord.Intents(guilds=True),
             allowed_mentions=discord.AllowedMentions.none(),
@@ -59,10 +61,11 @@ class Understudy(Door):
         self.tree = Commands(self)
         self.tree.add_command(finetune)
         self.tree.add_command(persona_chat)
+        self.tree.add_command(dataset)
 
     async def setup_hook(self) -> None:
         """Register what must answer from the first moment on; the relay waits for the channels to be known."""
-        self.add_dynamic_items(JobButton)
+        self.add_dynamic_items(JobButton, DatasetButton)
         await self._sync()
         self._relaying = asyncio.create_task(self._relay_when_ready(), name="relay")
 

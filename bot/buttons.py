@@ -9,12 +9,13 @@ from typing import Any, Self
 
 import discord
 
-from bot import cards
+from bot import cards, data_cards
 from bot.door import Ask
 from bot.errors import NotYourPlan, PlanGone, explain
 from bot.members import origin_of, require_starter, require_trainer
 from tasks.errors import NoSuchJob
 from tasks.jobs import Job, JobState
+from training.data.schema import DataAction, DataSpec
 from training.schema import TrainSpec
 
 
@@ -49,6 +50,38 @@ class JobButton(
             await _DEEDS[self.deed][2](interaction, self.job_id)
         except Exception as error:  # noqa: BLE001 (explain logs what no one foresaw, with its traceback)
             await explain(interaction, error)
+
+
+class DatasetButton(
+    discord.ui.DynamicItem[discord.ui.Button[discord.ui.View]],
+    template=r"dataset:(?P<deed>delete|keep):(?P<name>[a-z0-9][a-z0-9._-]{0,39})",
+):
+    """One of the two answers to whether a dataset is to go."""
+
+    def __init__(self, deed: str, name: str) -> None:
+        label, style = _ANSWERS[deed]
+        super().__init__(discord.ui.Button(label=label, style=style, custom_id=f"dataset:{deed}:{name}"))
+        self.deed, self.name = deed, name
+
+    @classmethod
+    async def from_custom_id(cls, interaction: Any, item: discord.ui.Item[Any], match: re.Match[str], /) -> Self:
+        """The button that was pressed, from its id alone."""
+        return cls(match["deed"], match["name"])
+
+    async def callback(self, interaction: Any) -> None:
+        """Delete the dataset, or keep it."""
+        try:
+            await (_delete if self.deed == "delete" else _keep)(interaction, self.name)
+        except Exception as error:  # noqa: BLE001 (explain logs what no one foresaw, with its traceback)
+            await explain(interaction, error)
+
+
+def delete_buttons(name: str) -> discord.ui.View:
+    """The second press that deleting a dataset takes."""
+    view = discord.ui.View(timeout=None)
+    view.add_item(DatasetButton("delete", name))
+    view.add_item(DatasetButton("keep", name))
+    return view
 
 
 def buttons(job_id: str, *deeds: Deed) -> discord.ui.View:
@@ -103,6 +136,20 @@ async def _make_live(interaction: Ask, job_id: str) -> None:
     await interaction.followup.send(cards.made_live(spec.persona, view.version, catalog))
 
 
+async def _delete(interaction: Ask, name: str) -> None:
+    require_trainer(interaction)
+    origin = origin_of(interaction)
+    await interaction.response.defer()
+    spec = DataSpec(action=DataAction.DELETE, guild_id=origin.guild_id, name=name)
+    await interaction.client.queue.data(spec, origin)
+    await _settle(interaction, data_cards.deleted(name))
+
+
+async def _keep(interaction: Ask, name: str) -> None:
+    await interaction.response.defer()
+    await _settle(interaction, data_cards.kept(name))
+
+
 async def _own_draft(interaction: Ask, job_id: str) -> Job:
     origin = origin_of(interaction)
     job = await interaction.client.queue.drafted(job_id, origin.guild_id)
@@ -123,6 +170,10 @@ def _spec(job: Job) -> TrainSpec:
     return job.spec
 
 
+_ANSWERS = {
+    "delete": (data_cards.DELETE, discord.ButtonStyle.danger),
+    "keep": (data_cards.KEEP, discord.ButtonStyle.secondary),
+}
 Press = Callable[[Ask, str], Awaitable[None]]
 
 _DEEDS: dict[Deed, tuple[str, discord.ButtonStyle, Press]] = {

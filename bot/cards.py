@@ -21,6 +21,7 @@ from bot.limits import (
 )
 from bot.phrases import REHEARSAL, bar, big, count, duration, harmless, nats, percent, span, trend
 from tasks.jobs import Catalog, Event, EventKind, Job, JobState, JobView
+from training.data.schema import DataSpec
 from training.schema import (
     Phase,
     Plan,
@@ -39,7 +40,7 @@ FAR_AWAY = 30 * 24 * 3600
 CHART_FILE = "loss.png"
 START, DISCARD, CANCEL, MAKE_LIVE = "Start", "Discard", "Cancel", "Make live"
 
-_STATES: dict[JobState, tuple[str, str, int]] = {
+STATES: dict[JobState, tuple[str, str, int]] = {
     JobState.QUEUED: ("🟡", "queued", 0xFEE75C),
     JobState.RUNNING: ("🔵", "running", 0x5865F2),
     JobState.PAUSED: ("🟠", "paused", 0xE67E22),
@@ -48,6 +49,7 @@ _STATES: dict[JobState, tuple[str, str, int]] = {
     JobState.FAILED: ("🔴", "failed", 0xED4245),
     JobState.CANCELLED: ("⚪", "cancelled", 0x99AAB5),
 }
+"""Each state's coloured sign, its word and its colour."""
 _PHASES: dict[Phase, str] = {
     Phase.STANDIN: "making the rehearsal model",
     Phase.DATA: "reading the data",
@@ -72,12 +74,13 @@ _VERDICTS: dict[Verdict, tuple[str, str]] = {
 _WARNINGS: dict[Warned, str] = {
     Warned.FEW_LINES: "Few lines to learn from: expect an uneven voice.",
     Warned.MANY_EPOCHS: "Many epochs for this little data: it may learn lines by heart.",
+    Warned.RESTRICTED_LICENCE: "Some of the data may be used for research or non-commercial purposes only.",
 }
 
 
 def sign(state: JobState) -> str:
     """The coloured sign of a state."""
-    return _STATES[state][0]
+    return STATES[state][0]
 
 
 # --- plans ---------------------------------------------------------------------------------------------------------
@@ -98,7 +101,7 @@ def plan_card(job: Job, spec: TrainSpec, plan: Plan, catalog: Catalog | None) ->
     ]
     if not plan.fits:
         lines.append("Nothing was started. Choose a smaller base model, or ask for a GPU with more memory.")
-    card = _embed(title, lines, _STATES[JobState.QUEUED if plan.fits else JobState.FAILED][2])
+    card = card_of(title, lines, STATES[JobState.QUEUED if plan.fits else JobState.FAILED][2])
     _add_warnings(card, plan.warnings)
     card.set_footer(text=f"Job {job.id}")
     return card
@@ -107,7 +110,7 @@ def plan_card(job: Job, spec: TrainSpec, plan: Plan, catalog: Catalog | None) ->
 def refused_card(spec: TrainSpec, problem: Problem, catalog: Catalog | None) -> discord.Embed:
     """Why a job cannot be planned."""
     lines = [_asked(spec, catalog), "", harmless(problem.sentence, 2000), "", "Nothing was started."]
-    card = _embed(f"🔴 **{_name(spec)}** · cannot start", lines, _STATES[JobState.FAILED][2])
+    card = card_of(f"🔴 **{_name(spec)}** · cannot start", lines, STATES[JobState.FAILED][2])
     card.set_footer(text=harmless(problem.code, 80))
     return card
 
@@ -128,11 +131,11 @@ def discarded(spec: TrainSpec) -> str:
 def job_card(job: Event | JobView, now: float, catalog: Catalog | None) -> discord.Embed:
     """How a training job goes; `now` is the Unix time its progress was told."""
     spec = _train_spec(job.job)
-    emoji, word, colour = _STATES[job.state]
+    emoji, word, colour = STATES[job.state]
     if job.state is JobState.RUNNING and job.progress:
         word = _PHASES[job.progress.phase]
     lines = [_asked(spec, catalog), *_rehearsed(_rehearses(job, spec, catalog)), *_where_it_stands(job, now)]
-    card = _embed(f"{emoji} **{_name(spec)}** · {word}", lines, colour)
+    card = card_of(f"{emoji} **{_name(spec)}** · {word}", lines, colour)
     card.set_footer(text=card_marker(job.job.id))
     return card
 
@@ -216,7 +219,7 @@ def result_text(job: Event | JobView, live: bool, catalog: Catalog | None) -> st
     user = job.job.origin.user_id
     mention = f"<@{user}> " if user else ""
     if job.state is not JobState.SUCCEEDED:
-        return f"{mention}**{_name(spec)}** {_STATES[job.state][1]}."
+        return f"{mention}**{_name(spec)}** {STATES[job.state][1]}."
     if spec.persona is None or job.version is None:
         return f"{mention}**{_name(spec)}** is done."
     voice = f"{mention}**{persona_name(spec.persona, catalog)} v{job.version}** is trained"
@@ -234,9 +237,9 @@ def result_embeds(job: Event | JobView, catalog: Catalog | None, chart: bool) ->
     if job.report is None:
         return [_without_report(job, spec, catalog)]
     report = job.report
-    emoji, _, colour = _STATES[job.state]
+    emoji, _, colour = STATES[job.state]
     title = f"{emoji} **{_name(spec)}** · finished in {duration(report.seconds)}"
-    summary = _embed(title, [*_rehearsed(report.rehearsal), *_found(report)], colour)
+    summary = card_of(title, [*_rehearsed(report.rehearsal), *_found(report)], colour)
     summary.add_field(name=f"Scorecard: {_VERDICTS[report.verdict][1]}", value=_scorecard(report.lines), inline=False)
     _add_warnings(summary, report.warnings)
     if chart:
@@ -261,9 +264,9 @@ def len_of(embed: discord.Embed) -> int:
 
 
 def _without_report(job: Event | JobView, spec: TrainSpec, catalog: Catalog | None) -> discord.Embed:
-    emoji, word, colour = _STATES[job.state]
+    emoji, word, colour = STATES[job.state]
     lines = [_asked(spec, catalog), *_where_it_stands(job, job.job.created_at)]
-    card = _embed(f"{emoji} **{_name(spec)}** · {word}", lines, colour)
+    card = card_of(f"{emoji} **{_name(spec)}** · {word}", lines, colour)
     code = f" · {harmless(job.problem.code, 80)}" if job.problem else ""
     card.set_footer(text=result_marker(job.job.id) + code)
     return card
@@ -300,7 +303,7 @@ def _score(line: ScoreLine) -> str:
 
 def _samples(samples: Sequence[Sample], version: int | None, room: int) -> discord.Embed:
     own = f"v{version}" if version else "trained"
-    embed = discord.Embed(title="Before and after", colour=_STATES[JobState.SUCCEEDED][2])
+    embed = discord.Embed(title="Before and after", colour=STATES[JobState.SUCCEEDED][2])
     room -= width("Before and after")
     for sample in samples:
         question = trim(f"“{harmless(sample.question, 200)}”", EMBED_FIELD_NAME)
@@ -332,7 +335,7 @@ def _add_warnings(card: discord.Embed, warnings: Sequence[Warned]) -> None:
 
 def job_choice(view: JobView) -> str:
     """A job as one line of a choice."""
-    emoji, word, _ = _STATES[view.state]
+    emoji, word, _ = STATES[view.state]
     return trim(f"{emoji} {_train_spec(view.job).job_name} · {word} · {view.job.id}", CHOICE_NAME)
 
 
@@ -341,12 +344,12 @@ def job_list(views: Sequence[JobView], catalog: Catalog | None) -> discord.Embed
     lines = [_listed(view, catalog) for view in views[:LISTED_JOBS]]
     if len(views) > LISTED_JOBS:
         lines.append(f"… and {len(views) - LISTED_JOBS} older ones.")
-    return _embed("Jobs here", lines or ["None yet. Begin with /finetune start."], _STATES[JobState.RUNNING][2])
+    return card_of("Jobs here", lines or ["None yet. Begin with /finetune start."], STATES[JobState.RUNNING][2])
 
 
 def _listed(view: JobView, catalog: Catalog | None) -> str:
     spec = _train_spec(view.job)
-    emoji, word, _ = _STATES[view.state]
+    emoji, word, _ = STATES[view.state]
     version = f" · v{view.version}" if view.version else ""
     share = ""
     if view.state is JobState.RUNNING and view.progress and view.progress.total_steps:
@@ -357,7 +360,7 @@ def _listed(view: JobView, catalog: Catalog | None) -> str:
 
 def cancelling(view: JobView) -> str:
     """What whoever cancelled a job reads."""
-    name = _name(_train_spec(view.job))
+    name = shown_name(view.job)
     if view.state is JobState.CANCELLED:
         return f"⚪ **{name}** is cancelled."
     return f"⚪ **{name}** is being cancelled; its card will say when it has stopped."
@@ -379,9 +382,21 @@ def _asked(spec: TrainSpec, catalog: Catalog | None) -> str:
     return " · ".join(part for part in parts if part)
 
 
+def shown_name(job: Job) -> str:
+    """What a job is called: its own name, or the dataset's that it makes."""
+    if isinstance(job.spec, TrainSpec):
+        return _name(job.spec)
+    name = job.spec.name if isinstance(job.spec, DataSpec) else None
+    return unmarked(name or job.id)
+
+
+def unmarked(name: str) -> str:
+    """A job's or a dataset's name; their patterns leave one mark that Discord would read: two underscores."""
+    return name.replace("__", "\\_\\_")
+
+
 def _name(spec: TrainSpec) -> str:
-    # The pattern of job names leaves one thing that Discord would read as a mark: two underscores underline.
-    return spec.job_name.replace("__", "\\_\\_")
+    return unmarked(spec.job_name)
 
 
 def _train_spec(job: Job) -> TrainSpec:
@@ -397,7 +412,8 @@ def _rehearses(job: Event | JobView, spec: TrainSpec, catalog: Catalog | None) -
     return house_model and catalog is not None and catalog.rehearsal
 
 
-def _embed(title: str, lines: Sequence[str], colour: int) -> discord.Embed:
+def card_of(title: str, lines: Sequence[str], colour: int) -> discord.Embed:
+    """An embed within Discord's limits."""
     return discord.Embed(
         title=trim(title, EMBED_TITLE), description=trim("\n".join(lines), EMBED_DESCRIPTION), colour=colour
     )

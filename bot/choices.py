@@ -10,15 +10,17 @@ from collections.abc import Iterable
 
 from discord.app_commands import Choice
 
-from bot import cards
+from bot import cards, data_cards
 from bot.door import Ask
 from bot.limits import CHOICE_NAME, CHOICES, trim, width
 from tasks.errors import RedisAway
 from tasks.jobs import Catalog, JobView
+from training.data.schema import DatasetOffer
 from training.errors import UnknownDataset, UnknownPersona
 
 # Discord drops choices that come after 3 s; an empty list in time says that nothing is known yet.
 PATIENCE_SECONDS = 2.0
+ALL = "all"
 _PATH_SIGNS = ("/", "~")
 
 
@@ -31,7 +33,18 @@ async def personas(interaction: Ask, typed: str) -> list[Choice[str]]:
 async def datasets(interaction: Ask, typed: str) -> list[Choice[str]]:
     """The server's datasets whose name contains what was typed."""
     catalog = await _catalog(interaction)
-    return _matching(typed, ((name, name) for name in catalog.datasets)) if catalog else []
+    return _matching(typed, _offered(catalog.datasets.values())) if catalog else []
+
+
+async def own_datasets(interaction: Ask, typed: str) -> list[Choice[str]]:
+    """The datasets that were made in the server."""
+    catalog = await _catalog(interaction)
+    return _matching(typed, _offered(made_here(catalog).values())) if catalog else []
+
+
+async def personas_or_all(interaction: Ask, typed: str) -> list[Choice[str]]:
+    """The whole cast, then the server's personas."""
+    return [*_matching(typed, [("All of them", ALL)]), *await personas(interaction, typed)][:CHOICES]
 
 
 async def jobs(interaction: Ask, typed: str) -> list[Choice[str]]:
@@ -54,12 +67,39 @@ def known_persona(catalog: Catalog, named: str) -> str:
     raise UnknownPersona(name=trim(named, 80) or "nothing", choices=", ".join(catalog.personas) or "none yet")
 
 
+def known_persona_or_all(catalog: Catalog, named: str) -> str | None:
+    """The slug of the persona that a member named; None for the whole cast; raises UnknownPersona."""
+    everyone = named.strip().casefold() == ALL and ALL not in catalog.personas
+    return None if everyone else known_persona(catalog, named)
+
+
+def known_offer(catalog: Catalog, named: str) -> DatasetOffer:
+    """The dataset that a member named; raises UnknownDataset."""
+    found = catalog.datasets.get(named.strip())
+    if found is None:
+        raise _unknown_dataset(catalog, named)
+    return found
+
+
+def made_here(catalog: Catalog) -> dict[str, DatasetOffer]:
+    """The datasets that were made in the server."""
+    return {name: offer for name, offer in catalog.datasets.items() if offer.where == "guild"}
+
+
 def known_dataset(catalog: Catalog, named: str) -> str:
     """The dataset that a member named; a path is left for the worker to judge; raises UnknownDataset."""
     wanted = named.strip()
     if wanted in catalog.datasets or (wanted.startswith(_PATH_SIGNS) and len(wanted) <= 400):
         return wanted
-    raise UnknownDataset(name=trim(named, 80) or "nothing", choices=", ".join(catalog.datasets) or "none yet")
+    raise _unknown_dataset(catalog, named)
+
+
+def _unknown_dataset(catalog: Catalog, named: str) -> UnknownDataset:
+    return UnknownDataset(name=trim(named, 80) or "nothing", choices=", ".join(catalog.datasets) or "none yet")
+
+
+def _offered(offers: Iterable[DatasetOffer]) -> Iterable[tuple[str, str]]:
+    return ((data_cards.dataset_choice(offer), offer.name) for offer in offers)
 
 
 def _matching(typed: str, offers: Iterable[tuple[str, str]]) -> list[Choice[str]]:

@@ -13,13 +13,13 @@ from io import BytesIO
 import discord
 from discord.utils import time_snowflake
 
-from bot import cards, talk
+from bot import cards, data_cards, talk
 from bot.buttons import Deed, buttons, card_buttons
 from bot.door import Door
 from bot.ledger import Kind, Ledger, Row
 from bot.limits import NONCE
 from bot.voices import Voices
-from tasks.jobs import Event
+from tasks.jobs import Catalog, Event
 from training.charts import loss_chart
 from training.schema import TrainSpec
 
@@ -77,9 +77,9 @@ class Courier:
 
     async def _post_result(self, row: Row, plain: bool) -> str:
         event = row.event
-        live = await self._is_live(event)
         catalog = await self._door.known_catalog(event.job.guild_id)
-        text = cards.result_text(event, live, catalog)
+        live = await self._is_live(event)
+        text = data_cards.result_text(event) if _is_data(event) else cards.result_text(event, live, catalog)
         files = []
         if not plain and event.report is not None and event.report.curve:
             title = f"{event.report.spec.job_name}: loss"
@@ -89,7 +89,7 @@ class Courier:
         offered = event.version is not None and not live
         sent = await self._channel(row).send(
             f"{text}\n-# {cards.result_marker(row.job_id)}" if plain else text,
-            embeds=[] if plain else cards.result_embeds(event, catalog, chart=bool(files)),
+            embeds=[] if plain else _result_embeds(event, catalog, chart=bool(files)),
             files=files,
             view=buttons(event.job_id, Deed.LIVE) if offered else discord.utils.MISSING,
             nonce=nonce(row),
@@ -153,7 +153,7 @@ class Courier:
 
     async def _card(self, event: Event, plain: bool) -> tuple[str | None, discord.Embed | None]:
         catalog = await self._door.known_catalog(event.job.guild_id)
-        embed = cards.job_card(event, event.at, catalog)
+        embed = data_cards.data_card(event, catalog) if _is_data(event) else cards.job_card(event, event.at, catalog)
         return (f"{embed.title}\n-# {cards.card_marker(event.job_id)}", None) if plain else (None, embed)
 
     async def _is_live(self, event: Event) -> bool:
@@ -161,6 +161,16 @@ class Courier:
             return False
         versions = await self._door.queue.versions(event.job.guild_id, event.job.spec.persona)
         return any(version.live and version.version == event.version for version in versions)
+
+
+def _is_data(event: Event) -> bool:
+    return event.job.kind == "data"
+
+
+def _result_embeds(event: Event, catalog: Catalog | None, chart: bool) -> list[discord.Embed]:
+    if _is_data(event):
+        return data_cards.result_embeds(event, catalog)
+    return cards.result_embeds(event, catalog, chart=chart)
 
 
 def nonce(row: Row) -> str:

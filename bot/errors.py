@@ -42,6 +42,23 @@ class BadJobName(UnderstudyError):
     """{name} cannot be a job's name. Use 1 to 40 letters, digits, - and _, beginning with a letter or a digit."""
 
 
+class BadDatasetName(UnderstudyError):
+    """{name} cannot be a dataset's name. Use 1 to 40 of a-z, 0-9, . _ and -, beginning with a letter or a digit."""
+
+
+class BadRatio(UnderstudyError):
+    """{ratio} is no ratio. Write persona to general, such as 80:20."""
+
+
+class RatioAlone(UnderstudyError):
+    """A ratio needs something to mix in. Name a dataset with the option general, or leave ratio out."""
+
+
+class NotThisPersonas(UnderstudyError):
+    """{dataset} does not hold {persona}'s dialogues alone. Choose one that /dataset build made for {persona},
+    leave dataset out, or choose task_type mixed, which uses both."""
+
+
 class PersonaNeeded(UnderstudyError):
     """A {task_type} job needs a persona. Name one with the option persona."""
 

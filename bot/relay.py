@@ -36,7 +36,7 @@ def wanted(event: Event) -> Sequence[tuple[Kind, int]]:
     """The messages, by kind and part, that an event calls for in the channel its job came from."""
     if event.job.origin.door != "discord" or event.job.origin.channel_id is None:
         return ()
-    if event.job.kind == "train":
+    if event.job.reported:
         return [(Kind.CARD, 0), (Kind.RESULT, 0)] if event.state.ended else [(Kind.CARD, 0)]
     if event.job.kind == "chat" and event.state.ended:
         return [(Kind.REPLY, part) for part in range(len(talk.reply_parts(event, as_persona=True)))]

@@ -24,7 +24,8 @@ def assemble() -> Celery:
     celery = make_celery(redis_url(settings))
     attach(celery, settings, Queue.TRAIN, Supervisor(settings), tick=Shelf(settings), look=look_at_machine)
     attach(celery, settings, Queue.CHAT, Talker(settings))
-    attach(celery, settings, Queue.PREPARE, Preparer(settings), tick=Publisher(settings))
+    publisher = Publisher(settings)
+    attach(celery, settings, Queue.PREPARE, Preparer(settings, publisher), tick=publisher)
     return celery
 
 

@@ -74,6 +74,13 @@ class Job(Noun):
         """The guild that owns the job; no other may see it."""
         return self.spec.guild_id
 
+    @property
+    def reported(self) -> bool:
+        """Whether the channel that it came from is shown a card and a result."""
+        if isinstance(self.spec, DataSpec):
+            return self.spec.action in SUBMITTED
+        return self.kind == "train"
+
 
 def new_job(kind: Kind, spec: Spec, origin: Origin) -> Job:
     """A job with a fresh random id."""

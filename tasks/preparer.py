@@ -11,6 +11,7 @@ from typing import Protocol
 
 from tasks import store
 from tasks.embedded_redis import redis_url
+from tasks.errors import RedisAway
 from tasks.jobs import Catalog
 from tasks.lease import Lease
 from tasks.post import GiveBack
@@ -18,13 +19,14 @@ from tasks.settings import TaskSettings
 from tasks.store import SHIPPED, Claim, Ending, Store
 from tasks.uploads import Fetcher
 from training.data.catalog import datasets
-from training.data.schema import DataReport, DatasetOffer, DataSpec, Upload
+from training.data.schema import DataAction, DataReport, DatasetOffer, DataSpec, Upload
 from training.errors import RunStopped, UnderstudyError
 from training.persona.sheet import load_cast
 from training.schema import Machine, Plan, Progress, TrainSpec, Workspace
 
 log = logging.getLogger(__name__)
 CATALOG_SECONDS = 10.0
+CHANGING = frozenset({DataAction.UPLOAD, DataAction.BUILD, DataAction.DELETE})
 BaseModel = tuple[str, bool]
 """A base model's id, and whether it is only for rehearsal."""
 MakePlan = Callable[[TrainSpec, Workspace, Machine | None], Plan]
@@ -97,12 +99,23 @@ class Preparer:
     """Does plans, for the machine that the train worker last told of, and work on data."""
 
     def __init__(
-        self, settings: TaskSettings, plan: MakePlan = plan_with_pipeline, prepare: Prepare = prepare_data
+        self,
+        settings: TaskSettings,
+        publisher: Publisher,
+        plan: MakePlan = plan_with_pipeline,
+        prepare: Prepare = prepare_data,
     ) -> None:
         self._settings = settings
+        self._publisher = publisher
         self._plan = plan
         self._prepare = prepare
-        self._store: Store | None = None
+        self._connected: Store | None = None
+
+    @property
+    def _store(self) -> Store:
+        if self._connected is None:
+            self._connected = Store(redis_url(self._settings))
+        return self._connected
 
     def __call__(self, held: Claim, lease: Lease, stopping: threading.Event) -> Ending | GiveBack:
         """One plan or one report; None if it was cancelled meanwhile."""
@@ -110,7 +123,6 @@ class Preparer:
         if isinstance(spec, DataSpec):
             return self._data(held.job.id, spec, lease, stopping)
         assert isinstance(spec, TrainSpec)
-        self._store = self._store or Store(redis_url(self._settings))
         plan = self._plan(spec, self._settings.workspace(), self._store.do(store.machine()))
         return None if lease.cancelled.is_set() else plan
 
@@ -119,7 +131,7 @@ class Preparer:
             return lease.cancelled.is_set() or lease.lost.is_set() or stopping.is_set()
 
         try:
-            return self._prepare(
+            report = self._prepare(
                 spec,
                 self._settings.workspace(),
                 job_id=job_id,
@@ -130,6 +142,9 @@ class Preparer:
             )
         except RunStopped:
             return None if lease.cancelled.is_set() else GiveBack(crashed=False)
+        if spec.action in CHANGING:
+            self._publisher.refresh(self._store, spec.guild_id)
+        return report
 
 
 class Publisher:
@@ -153,6 +168,15 @@ class Publisher:
             if time.monotonic() >= self._due.get(guild_id, 0):
                 self._publish(connection, guild_id, self._base)
                 self._due[guild_id] = time.monotonic() + CATALOG_SECONDS
+
+    def refresh(self, connection: Store, guild_id: str) -> None:
+        """Publish one guild's catalog now, so that whoever hears of a change finds it there."""
+        if self._base is None:
+            return
+        try:
+            self._publish(connection, guild_id, self._base)
+        except RedisAway as error:  # the next round does it
+            log.warning("The catalog of guild %s is published later: %s", guild_id, error)
 
     def _publish(self, connection: Store, guild_id: str, base: BaseModel) -> None:
         try:

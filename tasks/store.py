@@ -31,8 +31,8 @@ from redis.retry import Retry
 
 from tasks import keys
 from tasks.errors import Poisoned, RedisAway, RedisRefused
-from tasks.jobs import SUBMITTED, AdapterVersion, Catalog, EventKind, Job, JobState, JobView, Queue
-from training.data.schema import DataReport, DataSpec
+from tasks.jobs import AdapterVersion, Catalog, EventKind, Job, JobState, JobView, Queue
+from training.data.schema import DataReport
 from training.schema import ChatReply, Machine, Plan, Problem, Progress, Report, TrainSpec
 
 T = TypeVar("T")
@@ -47,7 +47,7 @@ _LUA = Path(__file__).with_name("lua")
 # Records of training stay; the others are only needed until their door has heard of the end.
 _DAY = 86_400
 _KEEP_SECONDS = {"train": 0, "chat": 7 * _DAY, "plan": _DAY, "data": _DAY}
-_KEEP_SUBMITTED_SECONDS = 30 * _DAY
+_KEEP_REPORTED_SECONDS = 30 * _DAY
 
 
 @dataclass(frozen=True)
@@ -278,8 +278,7 @@ def _held(held: Claim) -> tuple[str, str]:
 
 
 def _keep(job: Job) -> int:
-    submitted = isinstance(job.spec, DataSpec) and job.spec.action in SUBMITTED
-    return _KEEP_SUBMITTED_SECONDS if submitted else _KEEP_SECONDS[job.kind]
+    return _KEEP_REPORTED_SECONDS if job.kind == "data" and job.reported else _KEEP_SECONDS[job.kind]
 
 
 def _us(seconds: float) -> int:

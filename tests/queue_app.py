@@ -33,11 +33,12 @@ attach(
     look=partial(look_at_machine, MACHINE),
 )
 attach(app, settings, Queue.CHAT, Talker(settings, fakes.FakeEngine), timings=TIMINGS)
+publisher = Publisher(settings, lambda workspace, machine: (workspace.base_model, True))
 attach(
     app,
     settings,
     Queue.PREPARE,
-    Preparer(settings, fakes.plan),
+    Preparer(settings, publisher, fakes.plan),
     timings=TIMINGS,
-    tick=Publisher(settings, lambda workspace, machine: (workspace.base_model, True)),
+    tick=publisher,
 )

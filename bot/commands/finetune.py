@@ -12,11 +12,11 @@ from discord.app_commands import Choice, Range
 from bot import cards, choices
 from bot.buttons import Deed, buttons, card_buttons
 from bot.door import Ask
-from bot.errors import BadJobName, DatasetNeeded, NotForThisTask, PersonaNeeded
+from bot.errors import BadJobName, DatasetNeeded, NotForThisTask, NotThisPersonas, PersonaNeeded
 from bot.limits import trim
 from bot.members import TO_REPORT, origin_of, require_channel, require_starter, require_trainer
 from tasks.errors import NoSuchJob, PlanRefused
-from tasks.jobs import JobView, new_job
+from tasks.jobs import Catalog, JobView, new_job
 from training.schema import JOB_NAME_PATTERN, Hyperparameters, TaskType, TrainSpec
 
 # No default_member_permissions: Discord hides a command from everyone who lacks them, and the trainer role need not
@@ -36,7 +36,7 @@ MOST_EPOCHS: int = next(int(str(m.le)) for m in _EPOCHS.metadata if isinstance(m
     job_name="Its name: letters, digits, - and _, at most 40.",
     persona="Who is to be trained; for all but dialogue.",
     task_type="What it learns from; persona if you say nothing.",
-    dataset="General conversations; for dialogue and mixed.",
+    dataset="What to learn from; for persona, dialogues that /dataset build made of it.",
     epochs=_EPOCHS.description or "",
 )
 @app_commands.choices(task_type=[Choice(name=task_type.value, value=task_type.value) for task_type in TaskType])
@@ -58,12 +58,16 @@ async def start(
     await interaction.response.defer(ephemeral=True)
     queue = interaction.client.queue
     catalog = await queue.catalog(origin.guild_id)
+    slug = choices.known_persona(catalog, persona) if persona else None
+    named = choices.known_dataset(catalog, dataset) if dataset else None
+    if slug and named and task_type == TaskType.PERSONA:
+        _require_dialogues(catalog, named, slug)
     spec = TrainSpec(
         job_name=job_name,
         guild_id=origin.guild_id,
         task_type=TaskType(task_type),
-        persona=choices.known_persona(catalog, persona) if persona else None,
-        dataset=choices.known_dataset(catalog, dataset) if dataset else None,
+        persona=slug,
+        dataset=named,
         hyperparameters=Hyperparameters(epochs=epochs),
     )
     try:
@@ -128,9 +132,14 @@ def _require_options(job_name: str, task_type: TaskType, persona: str | None, da
         raise BadJobName(name=trim(job_name, 80))
     if task_type is TaskType.DIALOGUE and persona:
         raise NotForThisTask(task_type=task_type, option="persona")
-    if task_type is TaskType.PERSONA and dataset:
-        raise NotForThisTask(task_type=task_type, option="dataset")
     if task_type is not TaskType.DIALOGUE and not persona:
         raise PersonaNeeded(task_type=task_type)
     if task_type is not TaskType.PERSONA and not dataset:
         raise DatasetNeeded(task_type=task_type)
+
+
+def _require_dialogues(catalog: Catalog, dataset: str, persona: str) -> None:
+    """Raise NotThisPersonas unless the dataset is this persona's dialogues; a path is left for the worker to judge."""
+    offer = catalog.datasets.get(dataset)
+    if offer is not None and offer.persona != persona:
+        raise NotThisPersonas(dataset=dataset, persona=catalog.personas[persona])
