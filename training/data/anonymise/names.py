@@ -1,0 +1,209 @@
+"""People's names: known ones, given names as many peoples have them, and whatever a cue says is a name."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache
+from pathlib import Path
+
+from training.data.anonymise import cues
+from training.data.anonymise.fold import fold
+from training.data.anonymise.spans import Found, Span
+
+LIST = Path(__file__).with_name("given_names.toml")
+WORD = re.compile(r"[^\W\d_]+(?:['-][^\W\d_]+)*")
+PARTICLES = frozenset("van von de der den da di del della dos du la le bin ibn al el ben ter ten zu zur af av mac mc san st y e".split())
+# Endings that family names of many peoples share, in front of which stands a given name.
+FAMILY_ENDING = re.compile(
+    r"(?:[a-zà-ž]{2,}(?:sson|sen|sohn|dóttir|dottir|ová|ova|eva|ev|ov|enko|chuk|czyk|wicz|vić|vic|ić|ský|ská|ski|ska|sky|skaya|skiy|escu|eanu|opoulos|oulos|akis|ides|idis|dze|shvili|yan|ian|oğlu|oglu|"
+    r"ez|inho|eira|eiro|elli|etti|ini|ucci|mann|stein|berg|baum|feld|bauer|maier|meier|meyer|quist|qvist|ström|lund|gren|nen|zadeh|pour|wala|swamy|murthy|uddin|rahman|singh|deep|moto|mura|yama|saki|shima|bayev)|"
+    r"O'[A-Z]\w+|Mac[A-Z]\w+|Mc[A-Z]\w+|D'[A-Z]\w+|[A-Z]\w+-[A-Z]\w+)$",
+)
+THINGS = re.compile(
+    r"\s(?:kart|party\s\d|bros|daniel'?s|deere|street|avenue|road|city|language|programming|lang|script|gem|award|awards|cup|day|hill|park|bridge|university|college|airport|theorem|transform|"
+    r"distribution|equation|number|series|engine|hall|square|beach|bay|island|county|river|lake|mountain|valley|island)\b",
+    re.I,
+)
+
+
+class Names:
+    """The names of one roster and one cast, beside those that are known anyway."""
+
+    def __init__(self, roster: Sequence[str] = (), personas: Sequence[str] = ()) -> None:
+        self._main: dict[str, str] = {}
+        listed: list[str] = []
+        for line in roster:
+            names = [fold(name.strip()).text for name in line.split(",") if name.strip()]
+            self._main |= {name.casefold(): names[0] for name in names[1:]}
+            listed += names
+        cast = [fold(name.strip()).text for name in personas if name.strip()]
+        self.known = frozenset(part for name in (*listed, *cast) for part in (name, *name.split()))
+        self._cast = _any_of(_with_parts(cast))
+        self._roster = _any_of(name for name in _with_parts(listed) if not _is_word(name))
+        # "will" is in every other sentence, so a participant called Will must be written with a capital.
+        self._roster_words = _any_of((name.title() for name in _with_parts(listed) if _is_word(name)), exact=True)
+
+    def main(self, name: str) -> str:
+        """The name that an alias of the roster stands for; any other name itself."""
+        return self._main.get(name.casefold(), name)
+
+    def kept(self, text: str) -> Iterator[tuple[int, int]]:
+        """Where names of the cast stand."""
+        return (found.span() for found in self._cast.finditer(text)) if self._cast else iter(())
+
+    def find(self, text: str) -> Found:
+        """Names of people in folded text; the surest come first."""
+        for pattern in (self._roster, self._roster_words):
+            if pattern:
+                yield from (Span(*found.span(), "PERSON") for found in pattern.finditer(text))
+        yield from _listed(text)
+        yield from _cued(text)
+        if not text.isascii():
+            from training.data.anonymise.eastern import find_eastern
+
+            yield from find_eastern(text)
+
+
+def _with_parts(names: Iterable[str]) -> Iterator[str]:
+    for name in names:
+        yield name
+        parts = name.split()
+        if len(parts) > 1:
+            yield from (part for part in parts if len(part) > 2 and part.casefold() not in cues.STOP | PARTICLES)
+
+
+def _any_of(names: Iterable[str], *, exact: bool = False) -> re.Pattern[str] | None:
+    """Any of these as whole words, the longest first; one space may be several."""
+    longest = sorted(set(names), key=lambda name: (-len(name), name))
+    if not longest:
+        return None
+    written = "|".join(r"\s+".join(re.escape(part) for part in name.split()) for name in longest)
+    return re.compile(rf"(?<![^\W_])(?:{written})(?![^\W_])", 0 if exact else re.IGNORECASE)
+
+
+@lru_cache(maxsize=1)
+def _lists() -> dict[str, frozenset[str]]:
+    return {name: frozenset(words.split()) for name, words in tomllib.loads(LIST.read_text(encoding="utf-8")).items()}
+
+
+def _is_word(name: str) -> bool:
+    return name.casefold() in _lists()["also_words"] or name.casefold() in cues.STOP
+
+
+# --- given names -----------------------------------------------------------------------------------------------------
+
+
+def _listed(text: str) -> Found:
+    """Given names from the list, with the family name behind them."""
+    words = list(WORD.finditer(text))
+    lists = _lists()
+    sure, unsure = lists["sure"], lists["also_words"]
+    at = 0
+    while at < len(words):
+        low = _bare(words[at][0]).lower()
+        last = at
+        if low in sure:
+            last = _family(words, at, text)
+            if not THINGS.match(text, words[at].end()):
+                yield _span(words, at, last)
+        elif words[at][0][0].isupper():
+            last = _family(words, at, text) if low in unsure or FAMILY_ENDING.match(low) is None else at
+            if last > at and low not in cues.STOP - unsure and (low in unsure or _surname(words[last][0])):
+                yield _span(words, at, last)
+            else:
+                last = at
+        at = last + 1
+
+
+def _bare(word: str) -> str:
+    return word[:-2] if word.endswith(("'s", "'S")) else word
+
+
+def _span(words: list[re.Match[str]], first: int, last: int) -> Span:
+    return Span(words[first].start(), words[last].start() + len(_bare(words[last][0])), "PERSON")
+
+
+def _family(words: list[re.Match[str]], first: int, text: str) -> int:
+    """The index of the last word that belongs to the name which begins with word `first`."""
+    last = at = first
+    while at + 1 < len(words) and at - first < 4 and not words[at][0].endswith("'s"):
+        gap, word = text[words[at].end() : words[at + 1].start()], words[at + 1][0]
+        initial = gap == ". " and len(words[at][0]) == 1
+        if gap != " " and not initial:
+            break
+        at += 1
+        low = _bare(word).lower()
+        if word[0].isupper() and words[first][0][0].isupper() and (_surname(word) or _fits(low, text)):
+            last = at
+        elif word.islower() and words[first][0].islower() and low in _lists()["family"] and low not in cues.STOP and low not in COMMON:
+            last = at
+        elif low not in PARTICLES:
+            break
+    return last
+
+
+COMMON = frozenset("young long green white black brown price wood bell stone cook king hall hill wright may he sun ma park ward rivers cross perry reed bailey gray wolf klein lange koch costa santos islam das he gao lim tan kim".split())
+
+
+def _surname(word: str) -> bool:
+    low = _bare(word).lower()
+    return word[0].isupper() and low not in cues.STOP and (low in _lists()["family"] or FAMILY_ENDING.search(word) is not None)
+
+
+def _fits(low: str, text: str) -> bool:
+    """Whether a capitalised word may be a family name; not where everything is capitalised."""
+    return low not in cues.STOP and len(low) > 1 and not text.isupper()
+
+
+# --- cues ------------------------------------------------------------------------------------------------------------
+
+
+def _cued(text: str) -> Found:
+    for found in cues.INTRODUCED.finditer(text):
+        yield from _taken(found, text, any_case=True)
+    for pattern in (cues.AGED, cues.HERE, cues.SIGNED, cues.TITLED, cues.NAMED_SPEAKER, cues.OWNS, cues.ADDRESSED):
+        for found in pattern.finditer(text):
+            yield from _taken(found, text, any_case=pattern is cues.AGED)
+    yield from _called(text)
+
+
+def _taken(found: re.Match[str], text: str, *, any_case: bool) -> Found:
+    """The words of the group `name` that are a name, from the first on."""
+    group = "name" if found["name"] else "dash"
+    words = list(WORD.finditer(text, *found.span(group)))
+    last = -1
+    for at, word in enumerate(words):
+        low = _bare(word[0]).lower()
+        known = low in _lists()["sure"] or low in _lists()["also_words"]
+        capital = word[0][0].isupper() and not _shouted(word[0], text)
+        fits = capital or (at == 0 and any_case and len(low) > 2) or (at == 0 and known and _ends(text, word.end()))
+        # A German noun behind a greeting, "New York" behind "meet": an ordinary word ends the name.
+        if not fits or low in cues.STOP or (at and low in VERBS):
+            break
+        last = at
+    if last >= 0:
+        yield _span(words, 0, last)
+
+
+VERBS = frozenset("said says told asked is was has will can did does texted invited replied wrote and or".split())
+
+
+def _shouted(word: str, text: str) -> bool:
+    return word.isupper() and len(word) > 1 and (text.isupper() or len(word) < 4)
+
+
+def _ends(text: str, at: int) -> bool:
+    """Whether a clause ends here, as behind "thx mark"."""
+    return re.match(r"\s*(?:[,.!?;:)\n*|❤]|$|<3|(?:said|told|about|for|pls|please|lol|to|if|and)\b)", text[at:]) is not None
+
+
+CALLED = re.compile(rf"(?<![^\W_])(?P<name>[^\W\d_]{{2,}})(?:,|\s)\s*(?:{cues.SPEAKS})(?![^\W_])", re.I)
+
+
+def _called(text: str) -> Found:
+    """Capitalised names that are words too, with what only people do behind them: "Mark said"."""
+    for found in re.finditer(r"(?<![^\W_])(?P<name>[A-Z][a-z]+)\s+(?:said|told|asked|texted|thinks|wants|joined|quit|invited|forgot|lives|loves|hates|laughed|replied|knows)(?![^\W_])", text):
+        if found["name"].lower() in _lists()["also_words"]:
+            yield Span(*found.span("name"), "PERSON")
