@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from training.data.lineage import permissions_of
 from training.lessons import Lessons
 from training.models import Base
 from training.schema import Report
@@ -19,6 +20,7 @@ def model_card(report: Report, base: Base, source: str, lessons: Lessons) -> str
     """Where the adapter comes from, what it may be used for, how well it does, and how to use it elsewhere."""
     spec, knobs = report.spec, report.spec.hyperparameters
     who = lessons.persona.name if lessons.persona else "dialogue"
+    permissions = permissions_of(lessons.train)
     sections = [
         _front_matter(report, base, source),
         f"# {who} ({spec.job_name})",
@@ -31,6 +33,7 @@ def model_card(report: Report, base: Base, source: str, lessons: Lessons) -> str
                 "Task": spec.task_type.value,
                 "Learnt from": ", ".join(f"{count} rows of {name}" for name, count in lessons.sources.items()),
                 "Licences of the data": ", ".join(lessons.licenses),
+                **({"Discord's permission": "; ".join(permissions)} if permissions else {}),
                 "Data digest": f"`{report.data_digest}`",
                 "Held out": f"{report.held_out} conversations, never learnt from",
             }

@@ -19,6 +19,7 @@ from training import lessons as learning
 from training import models, sft
 from training.charts import loss_chart
 from training.chat import Example
+from training.data.lineage import note_data
 from training.errors import BaseModelUnavailable, DoesNotFit, RunStopped
 from training.evaluation.metrics import perplexity
 from training.evaluation.probes import Probe, questions, telling
@@ -106,6 +107,8 @@ class _Run:
         """The steps of a run, in order."""
         self._enter(Phase.DATA)
         lessons = learning.gather(self.spec, self.workspace)
+        # Before anything is learnt: whoever is to be forgotten is found in unfinished runs too.
+        note_data(self.run_dir, self.spec.dataset, [*lessons.train, *lessons.held_out])
         probes = questions(lessons.persona, learning.said(lessons.train, "user"))
         loaded = self._load()
         train = self._examples(lessons.train, loaded)

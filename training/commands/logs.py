@@ -143,7 +143,7 @@ def character(
     from training.data.consent import write_ledger
 
     path, found = _ledger(ctx, guild, ledger, None)
-    found = found.with_character(*_users([webhook]), name, user[0])
+    found = found.with_character(_users([webhook])[0], name, user[0])
     write_ledger(path, found)
     _tell_ledger(found, as_json)
 
