@@ -35,6 +35,8 @@ _ASKERS = {
     "me",
     "anon",
     "用户",
+    # What a card's {{user}} is filled in with.
+    "friend",
 }
 _ANSWERERS = {"{{char}}", "<bot>", "char", "character", "assistant", "bot", "a", "answer", "reply", "角色"}
 
