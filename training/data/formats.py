@@ -111,7 +111,7 @@ def _list_of(field: str, kind: type) -> Callable[[dict[str, Any]], bool]:
 
 
 def _is_export(value: dict[str, Any]) -> bool:
-    return isinstance(value.get("messages"), list) and isinstance(value.get("channel"), dict)
+    return "messages" in value and "guild" in value and isinstance(value.get("channel"), dict)
 
 
 def _is_card(value: dict[str, Any]) -> bool:

@@ -36,7 +36,7 @@ NOT_CHOSEN = "not on the chosen path"
 _ROLES: dict[object, Role] = {"prompter": "user", "user": "user", "assistant": "assistant"}
 _COLUMNS = (
     *("message_id", "parent_id", "text", "role", "lang", "tree_state"),
-    *("rank", "review_count", "created_date", "review_result", "deleted", "synthetic"),
+    *("rank", "review_count", "review_result", "deleted", "synthetic"),
 )
 _NO_RANK = float("inf")
 
@@ -55,13 +55,12 @@ class Node:
     answers: bool = False
 
     @property
-    def order(self) -> tuple[float, int, str, str]:
-        """Best first: the lowest rank, then the most reviewed, then the earliest."""
+    def order(self) -> tuple[float, int, str]:
+        """Best first: the lowest rank, then the most reviewed, then by id, so that the file's order does not matter."""
         rank, reviews = self.value.get("rank"), self.value.get("review_count")
         return (
             rank if isinstance(rank, int | float) and not math.isnan(rank) else _NO_RANK,
             -reviews if isinstance(reviews, int) else 0,
-            str(self.value.get("created_date") or ""),
             self.id,
         )
 
