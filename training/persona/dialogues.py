@@ -2,24 +2,54 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from training.data.read import read_conversations
 from training.errors import EmptyDataset
-from training.persona.sheet import sheet_home
+from training.persona.compose import Composed, compose
+from training.persona.phrases import read_phrases
+from training.persona.sheet import load_cast, sheet_home
 from training.schema import Conversation, Message, Persona, Workspace
 
 
 def persona_conversations(persona: Persona, workspace: Workspace, guild_id: str) -> list[Conversation]:
     """The persona's dialogues, each opened by its system card.
 
-    They lie beside its sheet: a guild's own persona never learns from a shipped file that happens to share its slug.
     Raises EmptyDataset where there are none, UnreadableData for a bad line.
     """
-    path = sheet_home(workspace, guild_id, persona.slug) / "dialogues" / f"{persona.slug}.jsonl"
-    name = f"{persona.name}'s dialogues"
-    rows = read_conversations(path, name) if path.is_file() else []
+    rows = written_dialogues(persona, workspace, guild_id)
     if not rows:
-        raise EmptyDataset(name=name, count=0, needed=1)
+        raise EmptyDataset(name=f"{persona.name}'s dialogues", count=0, needed=1)
     return [with_card(row, persona) for row in rows]
+
+
+def written_dialogues(persona: Persona, workspace: Workspace, guild_id: str) -> list[Conversation]:
+    """What was written for the persona, as it was written; nothing, where nothing was.
+
+    It lies beside its sheet: a guild's own persona never learns from a shipped file that happens to share its slug.
+    """
+    path = sheet_home(workspace, guild_id, persona.slug) / "dialogues" / f"{persona.slug}.jsonl"
+    return read_conversations(path, f"{persona.name}'s dialogues") if path.is_file() else []
+
+
+def composed_dialogues(
+    persona: Persona, workspace: Workspace, guild_id: str, *, seed: int = 42, examples: int | None = None
+) -> Composed:
+    """What was written for the persona and what is composed of it and of its sheet, each opened by its system card.
+
+    Raises EmptyDataset where the sheet and the dialogues give nothing, UnreadableData for a bad line.
+    """
+    composed = compose(
+        persona,
+        written_dialogues(persona, workspace, guild_id),
+        read_phrases(sheet_home(workspace, guild_id, persona.slug), persona),
+        cast=load_cast(workspace, guild_id).values(),
+        seed=seed,
+        examples=examples,
+    )
+    if not composed.rows:
+        raise EmptyDataset(name=f"{persona.name}'s sheet", count=0, needed=1)
+    return replace(composed, rows=tuple(with_card(row, persona) for row in composed.rows))
 
 
 def with_card(row: Conversation, persona: Persona) -> Conversation:
