@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import discord
 
 from bot.cards import STATES, card_marker, card_of, persona_name, problem_text, result_marker, unmarked
-from bot.limits import CHOICE_NAME, EMBED_DESCRIPTION, EMBED_FIELD_VALUE, trim, width
+from bot.limits import CHOICE_NAME, EMBED_DESCRIPTION, trim, width
 from bot.phrases import count, harmless
 from tasks.jobs import Catalog, Event, Job, JobState, JobView
 from training.data.schema import DataAction, DatasetCard, DatasetOffer, DataSpec, Inspection
@@ -16,6 +16,9 @@ from training.schema import Conversation, Problem
 DELETE, KEEP = "Delete", "Keep"
 LISTED_REASONS = 8
 LISTED_PROBLEMS = 5
+LISTED_NOTES = 3
+# A description and three such fields stay under the 6,000 of a message.
+FIELD = 700
 MIB = 2**20
 GREEN = STATES[JobState.SUCCEEDED][2]
 BLUE = STATES[JobState.RUNNING][2]
@@ -73,7 +76,7 @@ def info_card(offer: DatasetOffer, card: DatasetCard | None, catalog: Catalog) -
     if card is not None:
         lines += _figures(card)
         lines.append(f"Version {harmless(card.version, 16)}, made {harmless(card.made_at[:10], 10)}")
-        lines += [harmless(note, 300) for note in card.notes[:5]]
+        lines += [harmless(note, 300) for note in card.notes[:LISTED_NOTES]]
     if offer.restricted:
         lines.append("⚠ Not for every use: its licence is non-commercial, for research only, or not stated.")
     embed = card_of(f"📚 **{unmarked(offer.name)}**", [*lines, "", _next(offer.name, offer.persona)], BLUE)
@@ -147,7 +150,7 @@ def result_embeds(job: Event | JobView, catalog: Catalog | None) -> list[discord
     if job.data and job.data.inspection:
         lines += _read(job.data.inspection)
     if made is not None:
-        lines += [harmless(note, 300) for note in made.notes[:5]]
+        lines += [harmless(note, 300) for note in made.notes[:LISTED_NOTES]]
         lines += ["", _next(made.name, made.persona)]
     embed = card_of(f"{emoji} **{_named(spec)}** · {spec.action} {word}", lines, colour)
     if made is not None:
@@ -249,7 +252,7 @@ def _add_dropped(embed: discord.Embed, found: Inspection) -> None:
         embed.add_field(name="Left out", value=_reasons(found.dropped), inline=False)
     if found.problems:
         rows = [f"Row {problem.row:,}: {harmless(problem.why, 120)}" for problem in found.problems[:LISTED_PROBLEMS]]
-        embed.add_field(name="The first of them", value=trim("\n".join(rows), EMBED_FIELD_VALUE), inline=False)
+        embed.add_field(name="The first of them", value=trim("\n".join(rows), FIELD), inline=False)
 
 
 def _add_steps(embed: discord.Embed, card: DatasetCard) -> None:
@@ -266,7 +269,7 @@ def _reasons(counts: Mapping[str, int]) -> str:
     lines = [f"{number:,} × {harmless(reason, 100)}" for reason, number in most[:LISTED_REASONS]]
     if rest := sum(number for _, number in most[LISTED_REASONS:]):
         lines.append(f"{rest:,} for other reasons")
-    return trim("\n".join(lines), EMBED_FIELD_VALUE)
+    return trim("\n".join(lines), FIELD)
 
 
 def _next(name: str, persona: str | None) -> str:

@@ -55,13 +55,19 @@ class Build:
                 others = [other for other in cast.values() if other.slug != persona.slug]
                 written.append(self._written(persona, others, own))
                 rows += written[-1].conversations
+        mixed = mix(rows, general, 1 - spec.persona_share, spec.seed) if general else rows
+        notes = [note for made in written for note in made.notes()]
+        if general and len(mixed) == len(rows) + len(general):
+            notes.append(
+                f"All {len(general)} of {spec.general} were taken: {len(general) / len(mixed):.0%} of the whole."
+            )
         rejected = [row for made in written for row in made.rejected]
         return write_folder(
             folder,
             spec.name,
-            mix(rows, general, 1 - spec.persona_share, spec.seed) if general else rows,
+            mixed,
             persona=spec.persona,
-            notes=[note for made in written for note in made.notes()],
+            notes=notes,
             extra_files={REJECTED: rejected} if rejected else None,
         )
 
