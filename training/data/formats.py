@@ -45,7 +45,7 @@ def read_any(path: Path, reading: Reading, tally: Tally, name: str = "") -> Iter
     from training.data.files import read_rows
 
     name = name or path.name
-    rows = read_rows(path, name)
+    rows = read_rows(path, name, reading.splits)
     first = list(islice(rows, ROWS_LOOKED_AT))
     if not first:
         raise UnreadableData(name=name, reason="it holds no rows")

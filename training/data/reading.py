@@ -31,6 +31,7 @@ class Reading:
     oasst: Literal["best", "all"] = "best"
     keep_pruned: bool = False
     chatlog: ChatLogPolicy | None = None
+    splits: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
