@@ -1,14 +1,11 @@
-"""Counts the tokens of plain text as a model's byte-level BPE would, word by word, each word once.
+"""Counts the tokens of plain text as a model's byte-level BPE would, by an encoding made from its own merges.
 
-Splitting at spaces is exact for the patterns listed here: none of them lets a space that follows a visible character
-stand anywhere but at the beginning of a piece, and none looks across it. Whether the merges agree with the model's own
-tokenizer is for the caller to prove, see `training.data.tokens`.
+Whether it agrees with the model's own tokenizer is for the caller to prove, see `training.data.tokens`.
 """
 
 from __future__ import annotations
 
 import json
-import re
 import unicodedata
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
@@ -27,62 +24,25 @@ DIGITS_APART = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+|\s+(?
 PLAIN_MODEL = ("dropout", "unk_token", "continuing_subword_prefix", "end_of_word_suffix")
 PLAIN_SPLIT = {"type": "Split", "behavior": "Isolated", "invert": False}
 
-LONGEST_KEPT = 40
-"""Characters of a word that is worth remembering."""
-WORDS_KEPT = 200_000
-LONGEST_TEXT = 200_000
-"""Characters of a word; the splitting of a longer one is left to the model's own tokenizer."""
-SPACE_AFTER_SPACE = ("  ", "\n ", "\t ", "\r ", "\v ", "\f ")
-VISIBLE_THEN_SPACE = re.compile(r"(?<=\S) ")
+LONGEST_TEXT = 1_000_000
+"""Characters; what is longer is left to the model's own tokenizer."""
 
 
-class TooLong(Exception):
-    """A text that is not counted here."""
-
-
-class WordCounter:
-    """Tokens of plain text, with the counts of the words met so far."""
+class TextCounter:
+    """Tokens of plain text."""
 
     def __init__(self, encode: Callable[[str], Sequence[int]], *, composes: bool) -> None:
-        self._first = _Counts(encode, "")
-        self._later = _Counts(encode, " ")
+        self._encode = encode
         self._composes = composes
 
     def count(self, text: str) -> int:
-        """Tokens of a text that holds none of the tokenizer's added tokens. Raises TooLong."""
+        """Tokens of a text that holds none of the tokenizer's added tokens."""
         if self._composes and not text.isascii():
             text = unicodedata.normalize("NFC", text)
-        first, *later = _words(text)
-        return self._first[first] + sum(map(self._later.__getitem__, later))
+        return len(self._encode(text))
 
 
-class _Counts(dict[str, int]):
-    """Tokens of a word, by the word; counted when it is first asked for."""
-
-    def __init__(self, encode: Callable[[str], Sequence[int]], before: str) -> None:
-        super().__init__()
-        self._encode = encode
-        self._before = before
-
-    def __missing__(self, word: str) -> int:
-        if len(word) > LONGEST_TEXT:
-            raise TooLong
-        tokens = len(self._encode(self._before + word))
-        if len(word) <= LONGEST_KEPT:
-            if len(self) >= WORDS_KEPT:
-                self.clear()
-            self[word] = tokens
-        return tokens
-
-
-def _words(text: str) -> list[str]:
-    """The text, cut at every space that follows a visible character; at least one word, which may be empty."""
-    if text.isascii() and not any(run in text for run in SPACE_AFTER_SPACE):
-        return text.split(" ")
-    return VISIBLE_THEN_SPACE.split(text)
-
-
-def word_counter(tokenizer: PreTrainedTokenizerBase) -> WordCounter | None:
+def text_counter(tokenizer: PreTrainedTokenizerBase) -> TextCounter | None:
     """A counter made from the tokenizer's own merges; None where it is not a byte-level BPE of a kind known here."""
     backend = getattr(tokenizer, "backend_tokenizer", None)
     if backend is None:
@@ -96,7 +56,7 @@ def word_counter(tokenizer: PreTrainedTokenizerBase) -> WordCounter | None:
     import tiktoken
 
     encoding = tiktoken.Encoding("own", pat_str=pattern, mergeable_ranks=ranks, special_tokens={})
-    return WordCounter(encoding.encode_ordinary, composes=normalizer == "NFC")
+    return TextCounter(encoding.encode_ordinary, composes=normalizer == "NFC")
 
 
 def _pattern(pre: dict[str, Any]) -> str | None:

@@ -15,7 +15,6 @@ BANDS = 32
 SHINGLE = 5
 SEED = 42
 UNSPACED_SHARE = 0.2
-_SPACES = re.compile(r"\s+")
 _UNSPACED = re.compile("[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff]")
 """Thai, Lao, Burmese, Khmer, kana and Han: scripts that put no space between words."""
 
@@ -24,7 +23,7 @@ def plain(text: str) -> str:
     """Text without what makes no difference: width and ligatures (NFKC), case, runs of white space."""
     if not text.isascii():
         text = unicodedata.normalize("NFKC", text)
-    return _SPACES.sub(" ", text.casefold()).strip()
+    return " ".join(text.casefold().split())
 
 
 def spoken(conversation: Conversation) -> str:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol
 
 from training.chat import ChatFormat
-from training.data.encoding import TooLong, WordCounter, word_counter
+from training.data.encoding import LONGEST_TEXT, TextCounter, text_counter
 from training.data.layout import Layout, find_layout, place_of, words_of_template
 from training.schema import Conversation, Message
 
@@ -69,14 +69,14 @@ class ExactCounter:
 
 
 class FastCounter:
-    """Counts what is said word by word, and what the template writes around it only once."""
+    """Counts what is said by a faster encoding, and what the template writes around it only once."""
 
-    def __init__(self, chat: ChatFormat, name: str, layout: Layout, words: WordCounter) -> None:
+    def __init__(self, chat: ChatFormat, name: str, layout: Layout, texts: TextCounter) -> None:
         self.name = name
         self.note = ""
         self._chat = chat
         self._layout = layout
-        self._words = words
+        self._texts = texts
         self._added = sorted(chat.tokenizer.get_added_vocab(), key=len, reverse=True)
         self._gaps = {place: self._gap(text) for place, text in layout.gaps.items()}
         self._delicate = _by_first_letters({*self._added, *MARKERS, *words_of_template(chat)})
@@ -84,7 +84,7 @@ class FastCounter:
 
     def count(self, messages: Sequence[Message]) -> int:
         """Tokens of these turns as the model's template writes them."""
-        tokens = None if self.note else self.by_words(messages)
+        tokens = None if self.note else self.by_parts(messages)
         if tokens is None:
             return self._chat.length(messages)
         self._counted += 1
@@ -92,25 +92,22 @@ class FastCounter:
             return self._compared(messages, tokens)
         return tokens
 
-    def by_words(self, messages: Sequence[Message]) -> int | None:
+    def by_parts(self, messages: Sequence[Message]) -> int | None:
         """The fast count; None where something said may mean more than itself to the template or the tokenizer."""
         turns = self._folded(messages)
         tokens, open_text = 0, ""
-        try:
-            for i in range(len(turns) + 1):
-                head, closed, tail = self._gaps[place_of(turns, i)]
-                open_text += head
-                if closed:
-                    tokens += closed + self._words.count(open_text)
-                    open_text = tail
-                if i < len(turns):
-                    said = turns[i].content
-                    if self._is_delicate(said):
-                        return None
-                    open_text += self._layout.trims[turns[i].role](said)
-            return tokens + self._words.count(open_text)
-        except TooLong:
-            return None
+        for i in range(len(turns) + 1):
+            head, closed, tail = self._gaps[place_of(turns, i)]
+            open_text += head
+            if closed:
+                tokens += closed + self._texts.count(open_text)
+                open_text = tail
+            if i < len(turns):
+                said = turns[i].content
+                if self._is_delicate(said):
+                    return None
+                open_text += self._layout.trims[turns[i].role](said)
+        return tokens + self._texts.count(open_text)
 
     def _compared(self, messages: Sequence[Message], tokens: int) -> int:
         exact = self._chat.length(messages)
@@ -119,6 +116,8 @@ class FastCounter:
         return exact
 
     def _is_delicate(self, said: str) -> bool:
+        if len(said) > LONGEST_TEXT:
+            return True
         return any(start in said and any(word in said for word in words) for start, words in self._delicate.items())
 
     def _folded(self, messages: Sequence[Message]) -> Sequence[Message]:
@@ -149,12 +148,12 @@ def counter_for(given: ChatFormat | PreTrainedTokenizerBase, name: str = "") -> 
     # A folder's name is enough: where it lies on this machine is nobody's business.
     name = (name or chat.tokenizer.name_or_path or "own").rstrip("/")
     name = name.rsplit("/", 1)[-1] if name.startswith("/") else name
-    words, layout = word_counter(chat.tokenizer), find_layout(chat)
-    if words is None or layout is None:
-        what = "its pieces are cut in a way" if words is None else "its template writes turns in a way"
+    texts, layout = text_counter(chat.tokenizer), find_layout(chat)
+    if texts is None or layout is None:
+        what = "its pieces are cut in a way" if texts is None else "its template writes turns in a way"
         return ExactCounter(chat, name, f"{what} that is not known here")
-    fast = FastCounter(chat, name, layout, words)
-    differs = _first_difference(chat, fast, words)
+    fast = FastCounter(chat, name, layout, texts)
+    differs = _first_difference(chat, fast, texts)
     return ExactCounter(chat, name, f"the fast way differs on {differs}") if differs else fast
 
 
@@ -216,10 +215,10 @@ def _by_first_letters(words: set[str]) -> dict[str, list[str]]:
     return found
 
 
-def _first_difference(chat: ChatFormat, fast: FastCounter, words: WordCounter) -> str:
+def _first_difference(chat: ChatFormat, fast: FastCounter, texts: TextCounter) -> str:
     """Where the fast way does not agree with the model's own tokenizer, in a few words; empty where it always does."""
     for text in (*PROOF, *_made_texts(chat)):
-        if _counted_by_words(words, text) not in (None, len(chat.tokenizer.encode(text, add_special_tokens=False))):
+        if texts.count(text) != len(chat.tokenizer.encode(text, add_special_tokens=False)):
             return "a text of the check"
     said = [text for text in PROOF if text.strip()]
     for i, text in enumerate(said):
@@ -229,16 +228,9 @@ def _first_difference(chat: ChatFormat, fast: FastCounter, words: WordCounter) -
             Message(role="assistant", content=text),
         ]
         for rounds in (turns[1:], turns, [*turns, *turns[1:]], [*turns, *turns[1:], *turns[1:]]):
-            if fast.by_words(rounds) not in (None, chat.length(rounds)):
+            if fast.by_parts(rounds) not in (None, chat.length(rounds)):
                 return "a conversation of the check"
     return ""
-
-
-def _counted_by_words(words: WordCounter, text: str) -> int | None:
-    try:
-        return words.count(text)
-    except TooLong:
-        return None
 
 
 def _made_texts(chat: ChatFormat) -> list[str]:
