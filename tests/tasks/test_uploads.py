@@ -83,18 +83,18 @@ def test_a_file_is_fetched_whole(fetch: Fetcher, server: tuple[str, Path], tmp_p
 
 
 @pytest.mark.parametrize(
-    ("name", "error", "sentence"),
+    ("name", "told"),
     [
-        ("endless", UploadRefused, "it is larger than 1 MiB"),
-        ("moved", UploadUnreachable, "its server answered 302"),
-        ("gone", UploadGone, "its link has expired, or the message was deleted. Upload it again"),
-        ("short", UploadUnreachable, "only a part of it came"),
+        ("endless", (UploadRefused, "it is larger than 1 MiB")),
+        ("moved", (UploadUnreachable, "its server answered 302")),
+        ("gone", (UploadGone, "its link has expired, or the message was deleted. Upload it again")),
+        ("short", (UploadUnreachable, "only a part of it came")),
     ],
 )
 def test_what_cannot_be_fetched_is_told(
-    fetch: Fetcher, server: tuple[str, Path], tmp_path: Path, name: str, error: type[Exception], sentence: str
+    fetch: Fetcher, server: tuple[str, Path], tmp_path: Path, name: str, told: tuple[type[Exception], str]
 ) -> None:
-    with pytest.raises(error, match=sentence):
+    with pytest.raises(told[0], match=told[1]):
         fetch(upload(server, name), tmp_path / "file")
 
 

@@ -12,7 +12,7 @@ from training.data.folder import REJECTED, write_folder
 from training.data.mix import mix
 from training.data.schema import DatasetCard, DataSpec
 from training.errors import LanguageModelMissing, LicenceNotAccepted, UnknownDataset
-from training.persona.dialogues import persona_conversations
+from training.persona.dialogues import composed_dialogues
 from training.persona.llm import Asker
 from training.persona.sheet import find_persona, load_cast
 from training.persona.writer import Writer, Written
@@ -47,20 +47,23 @@ class Build:
         chosen = [find_persona(self.workspace, spec.guild_id, spec.persona)] if spec.persona else list(cast.values())
         rows: list[Conversation] = []
         written: list[Written] = []
+        left_out = 0
         for number, persona in enumerate(chosen):
             self.look(number, len(chosen))
-            own = persona_conversations(persona, self.workspace, spec.guild_id)
-            rows += own
+            composed = composed_dialogues(persona, self.workspace, spec.guild_id, seed=spec.seed)
+            rows += composed.rows
+            left_out += composed.facts_left_out
             if spec.use_language_model:
                 others = [other for other in cast.values() if other.slug != persona.slug]
-                written.append(self._written(persona, others, own))
+                written.append(self._written(persona, others, composed.rows))
                 rows += written[-1].conversations
         mixed = mix(rows, general, 1 - spec.persona_share, spec.seed) if general else rows
         notes = [note for made in written for note in made.notes()]
+        if left_out:
+            notes.append(f"{left_out} facts were left out, because their sentence has no sure first person.")
         if general and len(mixed) == len(rows) + len(general):
-            notes.append(
-                f"All {len(general)} of {spec.general} were taken: {len(general) / len(mixed):.0%} of the whole."
-            )
+            share = f"{len(general) / len(mixed):.0%}"
+            notes.append(f"All {len(general)} conversations of {spec.general} were taken: {share} of the whole.")
         rejected = [row for made in written for row in made.rejected]
         return write_folder(
             folder,
