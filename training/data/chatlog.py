@@ -211,7 +211,7 @@ class _Export:
         for persona in self._personas(posts):
             made, fate = rounds(posts, partial(self._speaks_for, persona=persona))
             conversation = self._conversation(made, persona, posts[0])
-            fates.append(fate if conversation else {post.number: post.reason or "no answer" for post in posts})
+            fates.append(fate)
             if conversation:
                 tally.made(conversation)
                 yield conversation

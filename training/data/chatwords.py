@@ -20,7 +20,6 @@ _OPEN = re.compile(r"\(\(|\[\[")
 _QUOTE = re.compile(r"> ")
 _USER = re.compile(r"<@!?(\d{1,20})>")
 _INVISIBLE = dict.fromkeys(map(ord, "\u200b\u200c\u200d\u2060\ufeff"))
-_IN_CHARACTER = re.compile(r"\w|[^\x00-\x7f]")
 
 
 def without_mentions(content: str, names: Mapping[str, str]) -> str:
@@ -62,8 +61,8 @@ def chat_reason(content: str, text: str) -> str | None:
         return NO_TEXT
     if _COMMAND.match(whole):
         return COMMAND
-    if not _IN_CHARACTER.search(text.translate(_INVISIBLE)):
-        return OUT_OF_CHARACTER if _IN_CHARACTER.search(whole) else NO_TEXT
+    if not text.translate(_INVISIBLE).strip():
+        return OUT_OF_CHARACTER
     if all(_is_link(word) for word in text.split()):
         return LINKS_ONLY
     return None
