@@ -25,10 +25,10 @@ TOKENS = re.compile(
       | gsk_\w{20,} | xai-\w{20,} | pplx-\w{20,} | nvapi-[\w-]{20,} | tskey-[\w-]{20,} | hvs\.[\w-]{20,} | dapi[a-f0-9]{32}
       | glsa_\w{30,} | sntrys_\w{30,} | phc_\w{30,} | figd_[\w-]{30,} | pat[A-Za-z0-9]{14}\.[a-f0-9]{64} | AGE-SECRET-KEY-1\w+
       | eyJ[\w-]{8,}\.[\w-]{8,}(?:\.[\w-]*)? | mfa\.[\w-]{20,} | [MNO][A-Za-z0-9_-]{17,30}\.[\w-]{5,8}\.[\w-]{24,}
-      | \d{8,10}:AA[\w-]{30,} | AccountKey=[A-Za-z0-9+/=]{40,}
+      | \d{8,10}:[\w-]{34,36}(?![\w-]) | AccountKey=[A-Za-z0-9+/=]{40,}
     )
     """,
-    re.VERBOSE,
+    re.VERBOSE | re.ASCII,
 )
 USERINFO = re.compile(r"(?<=://)[^\s/:@]*:([^\s/@]{2,})@(?=[\w\[])")
 QUERY = re.compile(
@@ -42,12 +42,12 @@ WORD = (
 )
 SAID = r"\s+(?:is|was|ist|war|es|era|est|é|è|är|er|jest|это)\s*:?\s+|\s*(?:是|は|는|은|为|為)\s*[::]?\s*"
 PASSWORD = re.compile(
-    rf"(?<![^\W_])(?:{WORD}){{1}}(?:\s?\([^)\n]{{1,20}}\))?[\"'`]?(?:(\s*(?:[:=]|=>|->|→)+\s*)|({SAID}))[\"'`]?"
+    rf"(?<![A-Za-z0-9])(?:{WORD}){{1}}(?:\s?\([^)\n]{{1,20}}\))?[\"'`]?(?:(\s*(?:[:=]|=>|->|→)+\s*)|({SAID}))[\"'`(\[*|]*"
     r"(?P<value>[^\s\"'`,;|]{3,64})",
     re.I | re.VERBOSE,
 )  # fmt: skip
 ASSIGNED = re.compile(
-    r"(?<![^\W_])[\"']?(?P<name>[\w.-]*(?:token|secret|api[_-]?key|apikey|access[_-]?key|private[_-]?key|auth[_-]?key|"
+    r"(?<![A-Za-z0-9])[\"']?(?P<name>[\w.-]*(?:token|secret|api[_-]?key|apikey|access[_-]?key|private[_-]?key|auth[_-]?key|"
     r"client[_-]?secret|signing[_-]?key|encryption[_-]?key|password|passwd|passphrase|credentials?|[A-Z0-9]_KEY|[a-z0-9]_key)"
     r"(?:[_-](?:id|base|prod|dev|live|test|v\d|\d))?)[\"'`]?\s*(?P<by>[:=]|=>|:=|\s+is\s+)\s*[\"'`]?"
     r"(?P<value>[^\s\"'`,;|<>]{6,})",

@@ -29,7 +29,7 @@ ADDRESSED = re.compile(
     rf"tack|hej|hei|takk|tak|kiitos|moi|cześć|czesc|dzięki|ahoj|díky|merhaba|selam|teşekkürler|sağol|bedankt|dank\s+je|hoi|szia|köszi|mersi|salutare|halo|terima\s+kasih|makasih|querid[oa]|cher|chère|"
     rf"car[oa]|kochana?|drog[ai]|soy|sono|je\s+suis|ich\s+bin|eu\s+sou\s+[oa]|jestem|jag\s+är|jeg\s+er|ik\s+ben|ben|frag|frage?\s+mal|sag|pregúntale\s+a|dile\s+a|demande\s+à|dis\s+à|chiedi\s+a|pergunta\s+(?:a|pro|pra)|"
     rf"saludos\s+a|feliz\s+cumple(?:años)?|alles\s+gute|joyeux\s+anniversaire|zapytaj|привет|спасибо|здравствуй(?:те)?|дорог(?:ой|ая)|пока|спроси(?:те)?(?:\s+у)?|скажи(?:те)?|это|я|с\s+дн[её]м\s+рождения|"
-    rf"привіт|дякую|добрый\s+день|hugs\s+from|kisses\s+from|greetings\s+from|sent\s+by|written\s+by|made\s+by|posted\s+by|love\s+from|letter\s+from|message\s+from)"
+    rf"привіт|дякую|добрый\s+день|hugs\s+from|kisses\s+from|greetings\s+from|klingeln?\s+bei|wohnt\s+bei|c/o|attn\.?|z\.\s?hd\.|chez|sent\s+by|written\s+by|made\s+by|posted\s+by|love\s+from|letter\s+from|message\s+from)"
     rf"[,:!]?\s+[\"'`*_]*{NAME}",
     re.I,
 )
@@ -39,7 +39,7 @@ TITLED = re.compile(
     rf"signora?|signorina|sig|sig\.ra|senhora?|dott|pan|pani|panem|meneer|mevrouw|dhr|mevr|herra|rouva|bay|bayan|kyrie|г-н|г-жа|господин|госпожа|uncle|aunt|auntie|aunty|grandma|grandpa|cousin|brother|bro|"
     rf"sister|sis|mother|father|son|daughter|wife|husband|gf|girlfriend|bf|boyfriend|fianc[ée]e?|boss|roommate|flatmate|neighbou?r|teacher|classmate|colleague|coworker|co-worker|friend|bestie|mate|buddy|nephew|"
     rf"niece|ex|therapist|landlord|manager|bruder|schwester|freund(?:in)?|mutter|vater|sohn|tochter|tante|onkel|mann|chef(?:in)?|kollege|kollegin|hermano|hermana|amig[oa]|novi[oa]|ti[oa]|prim[oa]|hij[oa]|"
-    rf"fr[èe]re|s[oœ]ur|ami|amie|copain|copine|tante|oncle|fratello|sorella|amico|amica|zi[oa]|irmã|irmão|namorad[oa]|mãe|брат|сестра|друг|подруга|мама|дядя|тётя|жена|муж)\.?\s+{NAME}",
+    rf"fr[èe]re|s[oœ]ur|ami|amie|copain|copine|tante|oncle|fratello|sorella|amico|amica|zi[oa]|irmã|irmão|namorad[oa]|mãe|брат|сестра|друг|подруга|мама|дядя|тётя|жена|муж)\.?\s+[\"'`*_|(]*{NAME}",
     re.I,
 )  # fmt: skip
 # In front of these stands somebody.

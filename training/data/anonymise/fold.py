@@ -23,7 +23,8 @@ INVISIBLE = re.compile("[\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180e
 MARKUP = re.compile(r"(?<!\d)(?:\*\*+|\|\||~~)|(?:\*\*+|\|\||~~)(?!\d)")
 MIXED = re.compile(r"[^\s,;]*[A-Za-z@][^\s,;]*")
 FOREIGN = re.compile(f"[{''.join(LOOKALIKES)}]")
-ODD = re.compile(r"[^\x00-\x7f]|\*\*|\|\||~~")
+UNDERLINED = re.compile(r"(?<!\w)(_{1,3})(?=[^\W_])[^\n]*?[^\W_][^\w\s]?(\1)(?!\w)")
+ODD = re.compile(r"[^\x00-\x7f]|\*\*|\|\||~~|(?<!\w)_")
 
 _letters: dict[str, str] = {}
 
@@ -51,6 +52,8 @@ def fold(text: str) -> Folded:
     if not ODD.search(text):
         return Folded(text, text)
     marks = {place for found in MARKUP.finditer(text) for place in range(*found.span())}
+    for found in UNDERLINED.finditer(text):
+        marks.update(range(*found.span(1)), range(*found.span(2)))
     signs: list[str] = []
     places: list[int] = []
     for place, sign in enumerate(text):

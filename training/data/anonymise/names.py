@@ -104,10 +104,11 @@ def _listed(text: str) -> Found:
     while at < len(words):
         low = _bare(words[at][0]).lower()
         last = at
-        if low in sure:
+        if THINGS.match(text, words[at].end()):
+            pass
+        elif low in sure:
             last = _family(words, at, text)
-            if not THINGS.match(text, words[at].end()):
-                yield _span(words, at, last)
+            yield _span(words, at, last)
         elif words[at][0][0].isupper():
             last = _family(words, at, text) if low in unsure or FAMILY_ENDING.match(low) is None else at
             if last > at and low not in cues.STOP - unsure and (low in unsure or _surname(words[last][0])):
@@ -122,7 +123,8 @@ def _bare(word: str) -> str:
 
 
 def _span(words: list[re.Match[str]], first: int, last: int) -> Span:
-    return Span(words[first].start(), words[last].start() + len(_bare(words[last][0])), "PERSON")
+    start = _title(words[first].string, words[first].start())
+    return Span(start, words[last].start() + len(_bare(words[last][0])), "PERSON")
 
 
 def _family(words: list[re.Match[str]], first: int, text: str) -> int:
@@ -185,6 +187,18 @@ def _taken(found: re.Match[str], text: str, *, any_case: bool) -> Found:
         last = at
     if last >= 0:
         yield _span(words, 0, last)
+
+
+HONORIFIC = re.compile(
+    r"(?<![^\W_])(?:(?i:mr|mrs|ms|miss|mx|dr|prof|sir|mme|mlle|herr|frau|señora?|sra?|srta|signora?|monsieur|madame)\.?|"
+    r"Professor|Doctor|Grandma|Grandpa|Uncle|Aunt|Auntie|Aunty|Cousin|Nana|Tante|Onkel|Oma|Opa|Tía|Tío|Oncle|Coach)\s+$"
+)
+
+
+def _title(text: str, start: int) -> int:
+    """Where the name begins if its title counts: "Mr. Smith", "Grandma Ruth"."""
+    found = HONORIFIC.search(text, max(0, start - 14), start)
+    return found.start() if found else start
 
 
 VERBS = frozenset("said says told asked is was has will can did does texted invited replied wrote and or".split())

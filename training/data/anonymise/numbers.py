@@ -8,14 +8,14 @@ from training.data.anonymise.spans import Found, Span
 
 # --- cards -----------------------------------------------------------------------------------------------------------
 
-CARD = re.compile(r"(?<![\w.,+-])(?<!\d\s)\d(?:[ -]{0,2}\d){12,18}(?![\w]|[-.,]\d)")
+CARD = re.compile(r"(?<![\w.,+-])(?<!\d\s)\d(?:[ -]{0,2}\d){12,18}(?![\w]|[-.,]\d)", re.ASCII)
 CARD_TALK = re.compile(r"card|visa|master|amex|credit|debit|cc\b|karte|carte|tarjeta|cartão|carta|карт|卡|カード|카드", re.I)
 CARD_SIDE = re.compile(
     r"\b(?:cvv2?|cvc2?|cid|security code)\b\s*(?:is|:|=|#)?\s*(\d{3,4})\b|\b(?:exp(?:iry|ires|iration)?|valid thru)\b"
     r"(?:\s+date)?\s*(?:is|:|=|\.)?\s*((?:0[1-9]|1[0-2])\s?[/-]\s?(?:20)?\d\d)\b",
     re.I,
 )
-IBAN = re.compile(r"(?<![^\W_])[A-Z]{2}\d{2}(?:[ -]?[A-Z0-9]){11,30}(?![^\W_])", re.I)
+IBAN = re.compile(r"(?<![A-Za-z0-9])[A-Z]{2}\d{2}(?:[ -]?[A-Z0-9]){11,30}(?![^\W_])", re.I)
 IBAN_LENGTHS = dict(
     re.findall(
         r"([A-Z]{2})(\d\d)",
@@ -87,19 +87,19 @@ SHAPES = re.compile(
     | 0x[0-9a-fA-F]{40} | bc1[a-z0-9]{25,60} | (?:ltc|addr|cosmos)1[a-z0-9]{30,100}   # wallets
     | T[1-9A-HJ-NP-Za-km-z]{33} | 4[0-9AB][1-9A-HJ-NP-Za-km-z]{93} | r[1-9A-HJ-NP-Za-km-z]{32,34}
     )(?![\w-]|\.\d)""",
-    re.VERBOSE | re.IGNORECASE,
+    re.VERBOSE | re.IGNORECASE | re.ASCII,
 )
 BASE58 = re.compile(r"(?<!\w)[13LDM][1-9A-HJ-NP-Za-km-z]{25,34}(?!\w)")
-CHINA = re.compile(r"(?<!\w)\d{17}[\dXx](?!\w)")
+CHINA = re.compile(r"(?<!\w)\d{17}[\dXx](?!\w)", re.ASCII)
 SPAIN = re.compile(r"(?<!\w)(\d{8})-?([A-Z])(?!\w)", re.I)
-SNOWFLAKE = re.compile(r"(?<![\w.#:/-])\d{17,20}(?![\w.]\d|\w)")
+SNOWFLAKE = re.compile(r"(?<![\w.#/-])\d{17,20}(?![\w.]\d|\w)", re.ASCII)
 GEO = re.compile(r"(?<![\w.])[-+]?(\d{1,2}\.\d{3,})\s?°?\s?[NS]?\s?[,;/ ]\s?[-+]?(1?\d{1,2}\.\d{3,})\s?°?\s?[EW]?(?![\w.]\d)", re.I)
 DEGREES = re.compile(
     r"\d{1,2}\s?°\s?\d{1,2}\s?['′]\s?(?:[\d.]+\s?(?:\"|″|''))?\s?[NS][,\s]+\d{1,3}\s?°\s?\d{1,2}\s?['′]\s?(?:[\d.]+\s?(?:\"|″|''))?\s?[EW]",
     re.I,
 )
 PAPER = re.compile(
-    r"(?<![^\W_])(?:ssn|social security|sin|nino?|national insurance|ni number|passport|pass(?=\s?(?:no|nr|#|num))|reisepass\w*|pasaporte|passeport|"
+    r"(?<![A-Za-z0-9])(?:ssn|social security|sin|nino?|national insurance|ni number|passport|pass(?=\s?(?:no|nr|#|num))|reisepass\w*|pasaporte|passeport|"
     r"passaporto|passaporte|paszport\w*|paspoort|паспорт\w*|护照|パスポート|여권|personal\s?ausweis\w*|ausweis\w*|carnet|c[ée]dula|dni|nie|nif|cpf|cnpj|rg|"
     r"rut|curp|rfc|cuil|bsn|pesel|cnp|oib|jmbg|egn|amka|afm|cnp|снилс|инн|身份证|身分證|マイナンバー|주민등록번호|aadhaa?r|pan(?=\s(?:card|no|num|is|:))|voter id|"
     r"identity (?:card|number)|id (?:card|number|no)|national id|citizen id|personnummer|fødselsnummer|cpr|henkilötunnus|rodné číslo|"
@@ -107,16 +107,16 @@ PAPER = re.compile(
     r"führerschein\w*|permis de conduire|sécu(?:rité sociale)?|sozialversicherungsnummer|imei|vin|student (?:id|number)|"
     r"employee (?:id|number)|member(?:ship)? (?:id|number)|patient (?:id|number)|insurance (?:id|number|no)|policy (?:number|no)|"
     r"account (?:number|no)|acct|routing(?: number)?|sort code|iban|konto(?:nummer)?|swift)(?![^\W_])"
-    r"\s*(?:no|nr|num(?:ber|mer|éro|ero)?|#|номер|id|is|ist|es|est|è|é|号码?|番号|is:)?[\s.:#=№-]*(?:is\s+|ist\s+|es\s+)?[`\"'*]*"
+    r"\s*(?:no|nr|num(?:ber|mer|éro|ero)?|#|номер|id|is|ist|es|est|è|é|号码?|番号|is:)?[\s.:#=№-]*(?:is\s+|ist\s+|es\s+)?[(`\"'*|]*"
     r"(?P<value>[A-Z0-9](?:[ .\-/]?[A-Z0-9]){4,24}?)(?=[`\"'*,;:!?)|~]|\.(?:\s|$)|\s[a-z]|\s?$|\n|\s(?![A-Z0-9]))",
     re.I,
 )
 BORN = re.compile(
-    r"(?<![^\W_])(?:born(?:\s+(?:on|in))?|d\.?o\.?b\.?|birth\s?-?da(?:y|te)|date of birth|b-?day|geb(?:oren)?\.?(?:\s+am)?|geburts(?:tag|datum)|"
+    r"(?<![A-Za-z0-9])(?:born(?:\s+(?:on|in))?|d\.?o\.?b\.?|birth\s?-?da(?:y|te)|date of birth|b-?day|geb(?:oren)?\.?(?:\s+am)?|geburts(?:tag|datum)|"
     r"née?(?:\s+le)?|date de naissance|anniversaire|nacid[oa](?:\s+el)?|nací(?:\s+el)?|fecha de nacimiento|cumpleaños|cumple|nat[oa](?:\s+il)?|compleanno|"
     r"nascid[oa](?:\s+em)?|nasci(?:\s+em)?|data de nascimento|urodzon\w+|ur\.|født|född|geboren(?:\s+op)?|syntynyt|född(?:\s+den)?|"
     r"narozen\w*|doğum(?:\s+tarihi(?:m)?)?|родил\w+|д\.?\s?р\.?|день рождения|дата рождения|народи\w+|生日|出生(?:日期|年月日)?|生年月日|誕生日|생일|생년월일)"
-    r"(?:\s+(?:is|was|ist|es|est|el|le|il|am|on|em|on the))?[\s:=,-]*(?:на\s+|是|は)?\s*",
+    r"(?:\s+(?:is|was|ist|es|est|el|le|il|am|on|em|on the))?[\s:=,-]*(?:на\s+|是|は)?\s*[(\[`\"'*|]*",
     re.I,
 )
 MONTH = r"(?:jan|feb|mar|apr|may|mai|maj|jun|jul|aug|sep|oct|okt|oct|nov|dec|dez|ene|abr|ago|dic|fév|fev|avr|août|déc|gen|mag|giu|lug|set|ott|янв|фев|март|апр|ма[йя]|июн|июл|авг|сен|окт|ноя|дек|mär|marzo|styc|luty)\w*"
@@ -129,10 +129,10 @@ PLATE = re.compile(
     r"(?:(?:licen[cs]e|number|car|vehicle|reg(?:istration)?)\s*plates?|\bplates?|\breg(?:istration)?(?:\s?(?:no|number))?|tag number|"
     r"(?:kfz-?|auto)?kennzeichen|nummernschild|matr[ií]cula|placas?|plaque(?: d'immatriculation)?|immatriculation|targa|"
     r"kenteken|rejestrac\w+|госномер|номер машины|номера|车牌号?|車牌|ナンバー|plaka|registreringsnummer|rendszám|spz)"
-    r"\s*(?:no|nr|number|is|was|ist|es|est|è|é|:|=|#|是|号)*[\s:.#]*[`\"'*]*"
-    r"(?P<value>(?=[^\n]{0,10}\d)[A-ZÄÖÜ0-9А-Я一-龥][A-ZÄÖÜ0-9А-Я]{0,3}(?:[ ·-]?[A-Z0-9А-Я]{1,5}){1,3})(?![\w])"
+    r"\s*(?:no|nr|number|is|was|ist|es|est|è|é|:|=|#|是|号)*[\s:.#]*[(`\"'*|]*"
+    r"(?-i:(?P<value>(?=[^\n]{0,10}\d)[A-ZÄÖÜ0-9А-Я一-龥][A-ZÄÖÜ0-9А-Я]{0,3}(?:[ ·-]?[A-Z0-9А-Я]{1,5}){1,3}))(?![\w])",
+    re.I,
 )
-PLATE = re.compile(PLATE.pattern.replace("(?P<value>", "(?-i:(?P<value>") + ")", re.I)
 USER_ID = re.compile(r"\b(?:user|discord|member|account|client|my|his|her|their|steam|profile)\s?-?(?:id|ids)\s*(?:is|:|=|#)?\s*(\d{5,20})\b", re.I)
 
 

@@ -15,9 +15,13 @@ DOT_WORD = r"(?:dot|d0t|punkt|punto|ponto|point|kropka|точка|nokta|tečka)"
 AT = rf"(?:{OPEN}(?:@|{AT_WORD}){CLOSE}|\s*&\#64;\s*|\s*&commat;\s*|%40|\s*_+{AT_WORD}_+\s*|\s*-{AT_WORD}-\s*|\s+@\s*|@\s+)"
 DOT = rf"(?:{OPEN}(?:\.|{DOT_WORD}){CLOSE}|\s+{DOT_WORD}\s+|_+{DOT_WORD}_+|-{DOT_WORD}-|\s+\.\s*|\.)"
 SAID_DOT = rf"(?:{OPEN}(?:\.|{DOT_WORD}){CLOSE}|\s+{DOT_WORD}\s+)"
-LOCAL = rf"[^\W_][\w%+'-]{{0,40}}(?:(?:\.|{SAID_DOT})[\w%+-]{{1,40}}){{0,4}}"
-TLD = r"[^\W\d_]{2,24}(?![^\W_])"
-PLAIN = re.compile(rf"[^\W_][\w.%+'-]{{0,63}}@{{1,2}}(?:[\w-]{{1,63}}\.)+{TLD}")
+# Scripts that write no spaces: there an address begins in the middle of a sentence.
+UNSPACED = r"\u3040-\u30ff\u4e00-\u9fff\uac00-\ud7a3"
+SIGN = rf"[^\W{UNSPACED}]"
+FIRST = rf"[^\W_{UNSPACED}]"
+LOCAL = rf"{FIRST}(?:{SIGN}|[%+'-]){{0,40}}(?:(?:\.|{SAID_DOT})(?:{SIGN}|[%+-]){{1,40}}){{0,4}}"
+TLD = rf"(?!\d)(?:[^\W\d_{UNSPACED}]){{2,24}}(?!{FIRST})"
+PLAIN = re.compile(rf"{FIRST}(?:{SIGN}|[.%+'-]){{0,63}}@{{1,2}}(?:[\w-]{{1,63}}\.)+{TLD}")
 HIDDEN = re.compile(rf"(?<![^\W_])({LOCAL}){AT}((?:[\w-]{{1,63}}{DOT}){{1,4}}){TLD}", re.I)
 SAID = re.compile(rf"(?<![^\W_])({LOCAL})\s+{AT_WORD}\s+(?:[\w-]{{1,63}}{SAID_DOT}){{1,4}}{TLD}", re.I)
 # Where the dot is a real one, "look at example.com" must not count: only providers of mail do.
@@ -59,8 +63,8 @@ def _remote(text: str, found: re.Match[str]) -> bool:
 
 # --- mentions --------------------------------------------------------------------------------------------------------
 
-MENTION = re.compile(r"<\s?(?:@[!&]?|#)\s?\d{5,20}\s?>?|(?<!\w)@[!&]?\d{15,20}(?!\w)")
-HANDLE = re.compile(r"(?<![\w@./:=$\\)\]-])@(?=[\w.-]*[^\W\d_])[^\W_][\w.-]{1,31}(?![/(\w]|@\w)")
+MENTION = re.compile(r"<\s?(?:@[!&]?|#)\s?\d{5,20}\s?>?|(?<!\w)@[!&]?\d{15,20}(?!\w)", re.ASCII)
+HANDLE = re.compile(r"(?<![A-Za-z0-9_@./:=$\\)\]-])@(?=[\w.-]*[^\W\d_])[^\W_][\w.-]{1,31}(?![/(\w]|@\w)")
 TAG = re.compile(r"(?<![\w#&/.])[^\W_][\w.]{1,31}#\d{4}(?!\w)")
 PLACES = (
     r"discord|insta(?:gram)?|ig|snap(?:chat)?|tik\s?tok|twitter|telegram|tg|steam|psn|xbox|skype|wechat|weixin|kik|"
@@ -157,7 +161,7 @@ LINK = re.compile(
     )
     | (?<![\w.])\.gg/[\w-]{{2,}}
     """,
-    re.VERBOSE | re.I,
+    re.VERBOSE | re.I | re.ASCII,
 )
 WEB = re.compile(r"(?:https?|ftp|wss?|steam|magnet|file)://[^\s<>|`\"*]+|\bwww\.[^\s<>|`\"*]+", re.I)
 
@@ -172,8 +176,8 @@ def find_links(text: str) -> Found:
 # --- IP addresses ----------------------------------------------------------------------------------------------------
 
 GAP = r"(?:\.|\s?[\[({]\s?(?:\.|dot)\s?[\])}]\s?|\s+dot\s+|\s\.\s|\s\.|\.\s)"
-FOUR = re.compile(rf"(?<![\w.])(?<!\d,)(\d{{1,3}}){GAP}(\d{{1,3}}){GAP}(\d{{1,3}}){GAP}(\d{{1,3}})(?!\w|\.\d|%)", re.I)
-SIX = re.compile(r"(?<![\w:.])[0-9a-f]{0,4}:(?:[0-9a-f]{0,4}:){1,6}(?::|[0-9a-f]{1,4})?(?![\w:])", re.I)
+FOUR = re.compile(rf"(?<![\w.])(?<!\d,)(\d{{1,3}}){GAP}(\d{{1,3}}){GAP}(\d{{1,3}}){GAP}(\d{{1,3}})(?!\w|\.\d|%)", re.I | re.ASCII)
+SIX = re.compile(r"(?<![\w:.])[0-9a-f]{0,4}:(?:[0-9a-f]{0,4}:){1,8}(?::|[0-9a-f]{1,5})?(?![\w:])", re.I | re.ASCII)
 VERSION = re.compile(
     r"(?:\bv|version|ver\.?|release|build|update|patch|firmware|driver|chrome|firefox|edge|python|==|>=|<=|@|~=|\^|java|"
     r"tool|section|chapter|§|mod|schema)\s*:?\s*$",
@@ -191,8 +195,10 @@ def find_ips(text: str) -> Found:
                 yield Span(*found.span(), "IP")
     if ":" in text:
         for found in SIX.finditer(text):
-            if _public_six(found[0]):
-                yield Span(*found.span(), "IP")
+            # Behind the last colon may stand a port.
+            for written in (found[0], found[0].rpartition(":")[0]):
+                if _public_six(written):
+                    yield Span(found.start(), found.start() + len(written), "IP")
 
 
 def _public_four(dotted: str, text: str, found: re.Match[str]) -> bool:

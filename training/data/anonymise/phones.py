@@ -8,7 +8,7 @@ from functools import lru_cache
 from training.data.anonymise.spans import Found, Span
 
 SIGNS = r"[ \t.\-/()\u00a0]"
-CANDIDATE = re.compile(rf"(?<![\w.,$€£#%@=-])(?<!\d[ :/])(?:\+\s?|\(\+?|00)?\(?\d(?:{SIGNS}{{0,3}}\d){{6,16}}(?![\w%€$£°]|[.,:/-]\d)")
+CANDIDATE = re.compile(rf"(?<![A-Za-z0-9_.,$€£#%@-])(?<!\d[ :/])(?:\+\s?|\(\+?|00)?\(?\d(?:{SIGNS}{{0,3}}\d){{6,16}}(?![A-Za-z0-9_%€$£°]|[.,:/-]\d)")
 PREFIX = re.compile(r"(?:\+|00)\s?[1-9]")
 CONTEXT = re.compile(
     r"(?<![^\W_])(?:phones?|cell(?:phone|ular)?|mobile|mob|tel|telephone|telefon\w*|fon|handy(?:nummer)?|call|ring|text|txt|sms|fax|whats\s?app|wa|signal|"
@@ -37,8 +37,8 @@ OTHER = re.compile(
     r"pid|uid|timestamp|epoch|int|id:|nr\.? of|number of|population|views|xp|elo|hash|sum|total|damage|tracking|flight|room)\s*(?:no|number|is|was|#)?\s*[:#=]?\s*$",
     re.I,
 )
-DATE = re.compile(r"(?:19|20)\d\d[-./ ]\d{1,2}[-./ ]\d{1,2}(?:[ T]\d.*)?|\d{1,2}[-./ ]\d{1,2}[-./ ](?:19|20)?\d\d(?:[ T]\d.*)?|(?:19|20)\d\d\s?[-/]\s?(?:19|20)\d\d")
-GROUPS = re.compile(r"\d{1,3}(?:[ .]\d{3}){2,}")
+DATE = re.compile(r"(?:19|20)\d\d([-./])\d{1,2}\1\d{1,2}(?:[ T]\d.*)?|\d{1,2}([-./])\d{1,2}\2(?:19|20)?\d\d(?: \d.*)?|\d{1,2} \d{1,2} (?:19|20)\d\d|(?:19|20)\d\d\s?[-/]\s?(?:19|20)\d\d")
+GROUPS = re.compile(r"[1-9]\d{0,2}(?:[ .]\d{3}){2,}")
 UNIT = re.compile(r"\s?(?:gold|gp|coins?|gems?|xp|hp|views?|subs?|followers|users|people|members|dmg|damage|points?|pts|usd|eur|dollars?|euros?|bucks|"
                   r"bytes|kb|mb|gb|ms|seconds|years?|credits|subscribers|downloads|likes|km|m\b|won\b|yen\b|rub)", re.I)  # fmt: skip
 NUMBER = r"(?:zero|oh|o|one|two|three|four|five|six|seven|eight|nine|double|triple)"
@@ -67,7 +67,7 @@ def _phone(written: str, text: str, found: re.Match[str], context: bool) -> bool
     if UNIT.match(text, found.end()):
         return False
     if context:
-        return 7 <= len(digits) <= 15 and not GROUPS.fullmatch(plain.lstrip("0") or "0")
+        return 7 <= len(digits) <= 15 and (not GROUPS.fullmatch(plain) or SHAPES.fullmatch(plain) is not None)
     return SHAPES.fullmatch(written) is not None and "19" + digits != digits
 
 

@@ -14,7 +14,7 @@ POSTCODES = (
     r"[A-Z]{1,2}\d[A-Z\d]?\s?\d[A-Z]{2}|\d{5}-\d{4}|[A-Z]{2},?\s+\d{5}|[A-Z]\d[A-Z]\s?\d[A-Z]\d|[A-Z]{2,3}\s+\d{4}|"
     r"(?:[A-Z]{1,2}-)?\d{4}\s?[A-Z]{2}|(?:[A-Z]{1,2}-)?\d{3}\s\d{2}|\d{2}-\d{3}|\d{5}-\d{3}|(?:[A-Z]{1,2}-)?\d{4,6}"
 )
-UNIT = r"(?:,?\s*(?:(?:apt|apartment|unit|suite|ste|flat|floor|fl|room|rm|door|app|piso|apto|int|wohnung|top|lgh|кв|stiege)\.?\s*#?\s*[\w-]{1,5}|#\s?\w{1,5}))"
+UNIT = r"(?i:,?\s*(?:(?:apt|apartment|unit|suite|ste|flat|floor|fl|room|rm|door|app|piso|apto|int|wohnung|top|lgh|кв|stiege)\.?\s*#?\s*[\w-]{1,5}|#\s?\w{1,5}))"
 REST = (
     rf"(?:{UNIT})?(?:,?\s+(?:{CAP}(?:[ -](?:{CAP}|am|an der|sur|de la|de|la|le|upon|on)){{0,3}},?\s+)?(?:{POSTCODES})(?!\w)"
     rf"(?:\s+{CAP}(?:[ -](?:{CAP}|am|sur|de|la)){{0,2}})?|,\s*{CAP}(?:[ -]{CAP}){{0,2}})*"
