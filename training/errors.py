@@ -139,3 +139,8 @@ class UnusablePermission(UnderstudyError):
 
 class UnusableLedger(UnderstudyError):
     """{name} cannot be used to tell whose messages may be used: {reason}. Correct that file, or give another one."""
+
+
+class NotThatPersonas(UnderstudyError):
+    """{name} is no dataset of {persona}'s own dialogues. Choose one of: {choices};
+    or leave the dataset out, to learn from what was written."""

@@ -11,7 +11,7 @@ from training.data.holdout import hold_out
 from training.data.licences import is_restricted
 from training.data.mix import digest, mix
 from training.errors import EmptyDataset
-from training.persona.dialogues import persona_conversations
+from training.persona.dialogues import built_conversations, persona_conversations
 from training.persona.sheet import find_persona, load_cast
 from training.schema import Conversation, Persona, TaskType, TrainSpec, Warned, Workspace
 
@@ -48,14 +48,14 @@ class Lessons:
 def gather(spec: TrainSpec, workspace: Workspace) -> Lessons:
     """The run's conversations, as its task type wants them.
 
-    Raises UnknownPersona, UnknownDataset, PathNotAllowed, UnreadableData or EmptyDataset.
+    Raises UnknownPersona, NotThatPersonas, UnknownDataset, PathNotAllowed, UnreadableData or EmptyDataset.
     """
     if spec.task_type is TaskType.DIALOGUE:
         train, held_out = _dataset(spec, workspace)
         return Lessons(None, tuple(train), tuple(held_out))
     assert spec.persona is not None
     persona = find_persona(workspace, spec.guild_id, spec.persona)
-    rows = persona_conversations(persona, workspace, spec.guild_id)
+    rows = _rows_of(persona, spec, workspace)
     train, held_out = hold_out(rows, f"{persona.name}'s dialogues")
     if spec.task_type is TaskType.MIXED:
         general, _ = _dataset(spec, workspace)
@@ -69,7 +69,7 @@ def cast_lines(spec: TrainSpec, workspace: Workspace) -> tuple[dict[str, list[st
     gold: dict[str, list[str]] = {}
     for slug, persona in load_cast(workspace, spec.guild_id).items():
         try:
-            sides = hold_out(persona_conversations(persona, workspace, spec.guild_id), persona.name)
+            sides = hold_out(_rows_of(persona, spec, workspace), persona.name)
         except EmptyDataset:
             continue
         train[slug], gold[slug] = (said(side, "assistant") for side in sides)
@@ -95,6 +95,13 @@ def warnings(spec: TrainSpec, lessons: Lessons, *, rehearsal: bool) -> tuple[War
         Warned.RESTRICTED_LICENCE: any(map(is_restricted, lessons.licenses)),
     }
     return tuple(warning for warning, applies in found.items() if applies)
+
+
+def _rows_of(persona: Persona, spec: TrainSpec, workspace: Workspace) -> list[Conversation]:
+    """What this persona says: in a persona run that names a dataset built for it, that dataset's rows."""
+    if spec.task_type is TaskType.PERSONA and spec.dataset and persona.slug == spec.persona:
+        return built_conversations(persona, spec.dataset, workspace, spec.guild_id)
+    return persona_conversations(persona, workspace, spec.guild_id)
 
 
 def _dataset(spec: TrainSpec, workspace: Workspace) -> tuple[list[Conversation], list[Conversation]]:

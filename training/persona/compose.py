@@ -126,9 +126,9 @@ def compose(
 ) -> Composed:
     """The written dialogues, then as many composed ones as there are or as make up `examples`; the same by seed.
 
-    `written` have no system turns. The cast's other names are people that a pronoun may mean and that have secrets.
+    `written` have no system turns. The cast's other names are people that a pronoun may mean.
     """
-    others = [other.name for other in cast if other.slug != persona.slug] or list(persona.relationships)
+    others = [*persona.relationships, *(other.name for other in cast if other.slug != persona.slug)]
     probes = {
         _plain(text) for text in (*BOUNDARY, *NEUTRAL, *(fact.question for fact in persona.facts if fact.question))
     }
@@ -321,7 +321,8 @@ def _protective(build: _Build) -> None:
             answer = place % len(answers)
             build.add("boundary", f"{slug}-{kind}-said-{answer}", [(question, answers[answer])])
     asks = build.rng.sample(phrases.SECRET, len(phrases.SECRET))
-    for place, other in enumerate(build.rng.sample(list(build.others), len(build.others)) if said.secret else []):
+    known = list(build.persona.relationships)
+    for place, other in enumerate(build.rng.sample(known, len(known)) if said.secret else []):
         answer = place % len(said.secret)
         pair = asks[place % len(asks)].format(other=other), said.secret[answer].format(other=other)
         build.add("boundary", f"{slug}-secret-said-{answer}", [pair])

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
+from training.data.folder import CONVERSATIONS, is_folder, open_folder
 from training.data.read import read_conversations
-from training.errors import EmptyDataset
+from training.errors import EmptyDataset, NotThatPersonas
 from training.persona.compose import Composed, compose
 from training.persona.phrases import read_phrases
 from training.persona.sheet import load_cast, sheet_home
+from training.places import guild_folder
 from training.schema import Conversation, Message, Persona, Workspace
 
 
@@ -50,6 +53,23 @@ def composed_dialogues(
     if not composed.rows:
         raise EmptyDataset(name=f"{persona.name}'s sheet", count=0, needed=1)
     return replace(composed, rows=tuple(with_card(row, persona) for row in composed.rows))
+
+
+def built_conversations(persona: Persona, name: str, workspace: Workspace, guild_id: str) -> list[Conversation]:
+    """The rows of a dataset that the guild built for this persona, each opened by its system card.
+
+    Raises NotThatPersonas, which lists those there are, and UnreadableData.
+    """
+    own = _built_for(persona, workspace, guild_id)
+    if name not in own:
+        raise NotThatPersonas(name=name, persona=persona.name, choices=", ".join(sorted(own)) or "none yet")
+    return [with_card(row, persona) for row in read_conversations(own[name] / CONVERSATIONS, name)]
+
+
+def _built_for(persona: Persona, workspace: Workspace, guild_id: str) -> dict[str, Path]:
+    """The guild's datasets whose card says that they are this persona's."""
+    folders = (guild_folder(workspace, guild_id) / "datasets").glob("*/")
+    return {path.name: path for path in folders if is_folder(path) and open_folder(path).persona == persona.slug}
 
 
 def with_card(row: Conversation, persona: Persona) -> Conversation:

@@ -53,7 +53,8 @@ def asked(text: str, fact_id: str) -> Fact:
     if not parts:
         return Fact(id=fact_id, text=text)
     answer = re.sub(r"^(?:an?|the|in an?|in the)\s+", "", parts["answer"].strip().rstrip("."), flags=re.I)
-    accept = (answer.casefold(),) if answer and len(answer.split()) <= SHORT_ANSWER else ()
+    named = [name.strip() for name in re.split(r"[()]", answer.casefold()) if name.strip()]
+    accept = tuple(named) if all(len(name.split()) <= SHORT_ANSWER for name in named) else ()
     return Fact(id=fact_id, text=text, question=parts["question"].strip(), accept=accept)
 
 

@@ -126,7 +126,10 @@ def gender(persona: Persona) -> str:
 
 
 def _names(persona: Persona) -> list[str]:
-    return sorted((persona.name, *persona.aliases), key=len, reverse=True)
+    """What the persona is called, longest first; a bio that begins with a longer name tells that too."""
+    longer = re.match(rf"{re.escape(persona.name)}(?: [A-Z]\w+)+(?= (?:is|was|has)\b)", persona.bio)
+    names = {persona.name, *persona.aliases} | ({longer[0]} if longer else set())
+    return sorted(names, key=len, reverse=True)
 
 
 def _turn(place: _Place, persona: Persona, speaker: Speaker, others: set[str]) -> list[str]:
@@ -195,6 +198,8 @@ def _verb(place: _Place, speaker: Speaker) -> list[str]:
         if word.isspace() or word.casefold() in _ADVERBS:
             made.append(word)
             continue
+        if not word.islower():
+            raise _Unsure
         place.clause = True
         return [*made, _agreeing(word, speaker)]
     return made

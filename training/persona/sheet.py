@@ -72,7 +72,7 @@ def understand_sheet(text: str, slug: str) -> Understood:
     except ValidationError as error:
         first = error.errors()[0]
         raise UnreadableSheet(name=slug, reason=f"{first['loc'][0]}: {first['msg']}") from error
-    return Understood(persona, (*_notes(persona), *_kept_notes(made)))
+    return Understood(persona, (*lacking(persona), *_kept_notes(made)))
 
 
 def sheet_text(persona: Persona) -> str:
@@ -135,14 +135,19 @@ def read_sheet(path: Path) -> Persona:
         raise UnreadableSheet(name=path.stem, reason=error.strerror or "the file system refused") from error
 
 
-@lru_cache(maxsize=1024)
-def _read_version(path: Path, _changed_at: int, size: int) -> Persona:
-    if size > MAX_SHEET_BYTES:
-        raise UnreadableSheet(name=path.stem, reason=f"it is larger than {MAX_SHEET_BYTES // 1024} KiB")
+def read_text(path: Path) -> str:
+    """The text of one sheet's file. Raises UnreadableSheet."""
     try:
-        return parse_sheet(path.read_text(encoding="utf-8-sig"), path.stem)
+        if path.stat().st_size > MAX_SHEET_BYTES:
+            raise UnreadableSheet(name=path.stem, reason=f"it is larger than {MAX_SHEET_BYTES // 1024} KiB")
+        return path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
         raise UnreadableSheet(name=path.stem, reason="it is not UTF-8 text") from error
+
+
+@lru_cache(maxsize=1024)
+def _read_version(path: Path, _changed_at: int, _size: int) -> Persona:
+    return parse_sheet(read_text(path), path.stem)
 
 
 def _sheets(workspace: Workspace, guild_id: str) -> dict[str, Path]:
@@ -259,7 +264,8 @@ def _one_a_line(lines: list[str]) -> list[str]:
     return lines if bulleted else [f"- {line.strip()}" for line in lines if line.strip()]
 
 
-def _notes(persona: Persona) -> Iterator[str]:
+def lacking(persona: Persona) -> Iterator[str]:
+    """What a persona lacks, and what that means, one phrase each."""
     asked = sum(bool(fact.question and fact.accept) for fact in persona.facts)
     if not persona.facts:
         yield "no facts: the scorecard will have no fact line"
