@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from training.schema import Workspace
 
 DEMO_EPOCHS = 4
+PREPARE_THREADS = 3
 DEMO_LOGS = Path(".understudy/demo-logs").absolute()
 JOURNEY_SECONDS = 300.0
 INTERRUPTED = 130
@@ -185,9 +186,11 @@ def bot() -> None:
 def worker_argv(queue: Worker) -> list[str]:
     """Celery's command line for one queue: one thread, since the work itself runs in a child or on one engine.
 
+    Queue prepare has a few, so that nobody who waits for a plan waits for a build that a language model writes.
     A node's name tells its card, so that each card of a machine can have workers of its own.
     """
     gpu = _settings().gpu
+    threads = PREPARE_THREADS if queue is Worker.PREPARE else 1
     name = {Worker.TRAIN: f"gpu{gpu}", Worker.CHAT: f"chat-gpu{gpu}"}.get(queue, queue)
     celery = [sys.executable, "-m", "celery", "-A", "tasks.app", "worker"]
     return [
@@ -195,7 +198,7 @@ def worker_argv(queue: Worker) -> list[str]:
         "-P",
         "threads",
         "-c",
-        "1",
+        str(threads),
         "-Q",
         queue,
         "-n",

@@ -54,11 +54,6 @@ class RatioAlone(UnderstudyError):
     """A ratio needs something to mix in. Name a dataset with the option general, or leave ratio out."""
 
 
-class NotThisPersonas(UnderstudyError):
-    """{dataset} does not hold {persona}'s dialogues alone. Choose one that /dataset build made for {persona},
-    leave dataset out, or choose task_type mixed, which uses both."""
-
-
 class PersonaNeeded(UnderstudyError):
     """A {task_type} job needs a persona. Name one with the option persona."""
 

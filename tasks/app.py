@@ -1,4 +1,4 @@
-"""What `celery -A tasks.app worker -P threads -c 1 -Q train|chat|prepare` loads: the Celery object and three posts."""
+"""What `celery -A tasks.app worker -P threads -Q train|chat|prepare` loads: the Celery object and three posts."""
 
 from __future__ import annotations
 

@@ -12,11 +12,12 @@ from discord.app_commands import Choice, Range
 from bot import cards, choices
 from bot.buttons import Deed, buttons, card_buttons
 from bot.door import Ask
-from bot.errors import BadJobName, DatasetNeeded, NotForThisTask, NotThisPersonas, PersonaNeeded
+from bot.errors import BadJobName, DatasetNeeded, NotForThisTask, PersonaNeeded
 from bot.limits import trim
 from bot.members import TO_REPORT, origin_of, require_channel, require_starter, require_trainer
 from tasks.errors import NoSuchJob, PlanRefused
 from tasks.jobs import Catalog, JobView, new_job
+from training.errors import NotThatPersonas
 from training.schema import JOB_NAME_PATTERN, Hyperparameters, TaskType, TrainSpec
 
 # No default_member_permissions: Discord hides a command from everyone who lacks them, and the trainer role need not
@@ -139,7 +140,8 @@ def _require_options(job_name: str, task_type: TaskType, persona: str | None, da
 
 
 def _require_dialogues(catalog: Catalog, dataset: str, persona: str) -> None:
-    """Raise NotThisPersonas unless the dataset is this persona's dialogues; a path is left for the worker to judge."""
+    """Raise NotThatPersonas unless the dataset is this persona's dialogues; a path is left for the worker to judge."""
     offer = catalog.datasets.get(dataset)
     if offer is not None and offer.persona != persona:
-        raise NotThisPersonas(dataset=dataset, persona=catalog.personas[persona])
+        own = [name for name, offered in catalog.datasets.items() if offered.persona == persona]
+        raise NotThatPersonas(name=dataset, persona=catalog.personas[persona], choices=", ".join(own) or "none yet")

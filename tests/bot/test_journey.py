@@ -180,7 +180,7 @@ async def test_what_cannot_start_has_no_start_button(house: House) -> None:
         ({"task_type": "mixed"}, "A mixed job needs a dataset."),
         ({"task_type": "mixed", "dataset": "nonsense"}, "There is no dataset called nonsense here."),
         ({"task_type": "dialogue", "dataset": "general"}, "A dialogue job takes no persona."),
-        ({"dataset": "general"}, "general does not hold Glordon's dialogues alone."),
+        ({"dataset": "general"}, "general is no dataset of Glordon's own dialogues. Choose one of: lore;"),
         ({"persona": "g" * 4000}, "Choose one of: glordon, questa."),
     ],
 )
