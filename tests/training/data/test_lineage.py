@@ -1,0 +1,154 @@
+"""From messages to examples, datasets and adapters; and what goes when somebody wishes to be forgotten."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from tests.training.data.chat_exports import ANNA, BEN, GUILD, KEEPER, Row, export, policy, said
+from training.cli import build
+from training.data.canonical import Tally
+from training.data.chatlog import convert_export
+from training.data.consent import ledger_path, read_ledger
+from training.data.folder import CONVERSATIONS, LINEAGE, check_folder, open_folder, write_folder
+from training.data.lineage import forget, note_data, permissions_of, read_links
+from training.data.reading import Reading
+from training.errors import UnreadableData
+from training.places import guild_folder
+from training.runs import read_lines
+from training.schema import Conversation, Message, Workspace
+
+TALK = [
+    said(ANNA, "Anna asks?", 0, id="1"),
+    said(KEEPER, "Aye, once.", 9, id="2"),
+    said(BEN, "Ben asks?", 10_000, id="3"),
+    said(KEEPER, "Aye, twice.", 10_009, id="4"),
+    said(BEN, "Ben again?", 20_000, id="5"),
+    said(ANNA, "Anna, too?", 20_005, id="6"),
+    said(KEEPER, "Aye, thrice.", 20_009, id="7"),
+]
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Workspace:
+    return Workspace(artifact_root=tmp_path / "a", dataset_warehouse=tmp_path / "w", cache_dir=tmp_path / "c")
+
+
+@pytest.fixture
+def datasets(workspace: Workspace) -> Path:
+    """The guild's datasets: a chat log's, a mixture that holds it, and one that has nothing to do with it."""
+    home = guild_folder(workspace, GUILD) / "datasets"
+    allowed = policy()
+    reading = Reading(source="log", chatlog=allowed)
+    rows = list(convert_export(iter([Row(1, export(TALK))]), reading, Tally()))  # type: ignore[list-item]
+    write_folder(
+        home / "log", "log", rows, permission=allowed.permission.quote(), extra_files={LINEAGE: allowed.lineage}
+    )
+    write_folder(home / "mix", "mix", [*rows, other(1)])
+    write_folder(home / "other", "other", [other(2)], extra_files={"rejected.jsonl": [{"why": "dull"}]})
+    return home
+
+
+def other(number: int) -> Conversation:
+    turns = (Message(role="user", content="Hi?"), Message(role="assistant", content="Hi."))
+    return Conversation(id=f"other-{number}", source="us", messages=turns)
+
+
+def learn(workspace: Workspace, run: str, rows: list[Conversation]) -> Path:
+    folder = workspace.artifact_root / "runs" / run
+    folder.mkdir(parents=True)
+    note_data(folder, "log", rows)
+    return folder
+
+
+def rows_of(folder: Path) -> list[Conversation]:
+    return [Conversation(**row) for row in read_lines(folder / CONVERSATIONS)]
+
+
+def all_text(folder: Path) -> str:
+    return "".join(path.read_text(encoding="utf-8") for path in folder.rglob("*") if path.is_file())
+
+
+def test_the_lineage_names_messages_and_members(datasets: Path) -> None:
+    links = read_links(datasets / "log")
+    assert [link.messages for link in links] == [("1", "2"), ("3", "4"), ("5", "6", "7")]
+    assert [link.authors for link in links] == [(ANNA,), (BEN,), (ANNA, BEN)]
+    assert [link.example for link in links] == [row.id for row in rows_of(datasets / "log")]
+    # Ids of messages and members stand there only.
+    assert all(ANNA not in row.model_dump_json().replace(row.meta["group"], "") for row in rows_of(datasets / "log"))
+
+
+def test_a_member_is_forgotten_everywhere(workspace: Workspace, datasets: Path) -> None:
+    before = open_folder(datasets / "log").version
+    untouched = open_folder(datasets / "other")
+    done = forget(sorted(datasets.iterdir()), workspace.artifact_root / "runs", users=[ANNA])
+    assert done.examples == 4
+    assert {(one.name, one.removed) for one in done.datasets} == {("log", 2), ("mix", 2)}
+    assert [row.messages[0].content for row in rows_of(datasets / "log")] == ["Ben asks?"]
+    assert [row.messages[0].content for row in rows_of(datasets / "mix")] == ["Ben asks?", "Hi?"]
+    card = check_folder(datasets / "log")
+    assert card.version != before
+    assert card.permission == policy().permission.quote()
+    assert card.steps[-1].removed == {"forgotten on request": 2}
+    assert "wished to be forgotten" in card.notes[-1]
+    assert "Anna" not in all_text(datasets)
+    assert [link.authors for link in read_links(datasets / "log")] == [(BEN,)]
+    assert check_folder(datasets / "other") == untouched
+
+
+def test_forgetting_again_changes_nothing(workspace: Workspace, datasets: Path) -> None:
+    folders = sorted(datasets.iterdir())
+    forget(folders, workspace.artifact_root / "runs", users=[ANNA])
+    again = forget(folders, workspace.artifact_root / "runs", users=[ANNA])
+    assert (again.examples, again.datasets, again.retrain) == (0, (), ())
+
+
+def test_one_message_is_forgotten(workspace: Workspace, datasets: Path) -> None:
+    done = forget([datasets / "log"], workspace.artifact_root / "runs", messages=["3"])
+    assert done.examples == 1
+    assert "Ben asks" not in all_text(datasets / "log")
+
+
+def test_a_dataset_of_which_nothing_is_left_is_gone(workspace: Workspace, datasets: Path) -> None:
+    done = forget([datasets / "log"], workspace.artifact_root / "runs", users=[ANNA, BEN])
+    assert [one.version for one in done.datasets] == [None]
+    assert not (datasets / "log").exists()
+
+
+def test_only_adapters_that_learnt_from_it_are_marked(workspace: Workspace, datasets: Path) -> None:
+    rows = rows_of(datasets / "log")
+    of_anna = learn(workspace, "r1", rows)
+    of_ben = learn(workspace, "r2", rows[1:2])
+    of_none = learn(workspace, "r3", [other(1)])
+    done = forget([datasets / "log"], workspace.artifact_root / "runs", users=[ANNA])
+    assert done.retrain == ("r1",)
+    assert json.loads((of_anna / "retrain.json").read_bytes())["sessions"] == 2
+    assert not (of_ben / "retrain.json").exists()
+    assert not list(of_none.iterdir())
+    assert permissions_of(rows) == [policy().permission.quote()]
+
+
+def test_a_lineage_that_is_spoilt_is_named(workspace: Workspace, datasets: Path) -> None:
+    with (datasets / "log" / LINEAGE).open("a") as file:
+        file.write("{}\n")
+    with pytest.raises(UnreadableData, match=r"log/lineage\.jsonl could not be read: line 4"):
+        forget([datasets / "log"], workspace.artifact_root / "runs", users=[ANNA])
+
+
+def test_forget_at_the_terminal(workspace: Workspace, datasets: Path) -> None:
+    learn(workspace, "r1", rows_of(datasets / "log"))
+    said_of_it = understudy(workspace, "data", "forget", "--guild", GUILD, "--user", ANNA, "--json")
+    assert said_of_it["examples"] == 4
+    assert said_of_it["retrain"] == ["r1"]
+    assert not read_ledger(ledger_path(workspace, GUILD)).allows(ANNA)
+    assert read_ledger(ledger_path(workspace, GUILD)).users[ANNA].status == "revoked"
+
+
+def understudy(workspace: Workspace, *words: str) -> Any:
+    result = CliRunner().invoke(build(lambda: workspace), list(words))
+    assert result.exit_code == 0, result.output
+    return json.loads(result.stdout)
