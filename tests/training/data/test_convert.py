@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from textwrap import dedent
 
@@ -38,7 +39,8 @@ class Words:
 
 def recipe(max_tokens: int = 12, **changes: object) -> Recipe:
     filters = [("length", length(min_chars=12)), ("duplicates", exact_duplicates())]
-    return Recipe(Reading(license="MIT"), filters, Words(), max_tokens, **changes)
+    reading = Reading(license="MIT")
+    return Recipe(reading=reading, filters=filters, counter=Words(), max_tokens=max_tokens, **changes)
 
 
 @pytest.fixture
@@ -130,7 +132,7 @@ def test_after_kill_9_the_same_command_ends_with_the_same_bytes(source: Path, tm
             counted.append(1)
             return super().count(messages)
 
-    again = convert(source, out, Recipe(Reading(license="MIT"), recipe().filters, Watched(), 12), name="whole")
+    again = convert(source, out, replace(recipe(), counter=Watched()), name="whole")
     assert (out / "conversations.jsonl").read_bytes() == (tmp_path / "whole" / "conversations.jsonl").read_bytes()
     assert again.model_copy(update={"made_at": "", "files": {}}) == whole.model_copy(
         update={"made_at": "", "files": {}}
