@@ -230,8 +230,8 @@ def forget_data(
     if users:
         # First, so that no conversion that starts in the meantime takes them in again.
         _decide(ctx, guild, users, "revoked", ledger=ledger)
-    own = sorted((guild_folder(workspace, guild) / "datasets").glob("*"))
-    done = forget([*own, *(dataset or [])], workspace.artifact_root / "runs", users, messages)
+    runs = workspace.artifact_root / "runs"
+    done = forget(guild_folder(workspace, guild), dataset or [], runs, users, messages)
     _tell_forgotten(done, as_json)
 
 

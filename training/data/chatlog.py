@@ -277,6 +277,7 @@ class _Export:
                 messages=tuple(dict.fromkeys(post.id for post in posts)),
                 authors=tuple(sorted({owner for post in posts for owner in post.speaker.owners})),
                 source=self.reading.source or "discord",
+                guild=self.guild,
             )
         )
 

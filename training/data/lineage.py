@@ -1,8 +1,9 @@
 """From a message to the examples, datasets and adapters that learnt from it; and back, when somebody wants to go.
 
 A chat log's dataset has a `lineage.jsonl`, which holds the ids of messages and members and leaves the folder with no
-export. Each of its conversations carries its session in `meta`, wherever it is mixed in, and a run keeps the sessions
-that it learnt from in `data.json`.
+export; the server's own folder keeps the same for all its datasets, wherever they lie, so that adapters are found even
+if their dataset was deleted. Each conversation carries its session in `meta`, wherever it is mixed in, and a run keeps
+the sessions that it learnt from in `data.json`.
 """
 
 from __future__ import annotations
@@ -13,14 +14,14 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import Field, ValidationError
 
 from training.data.folder import CARD, CONVERSATIONS, LINEAGE, README, is_folder, open_folder, write_folder
 from training.data.schema import DatasetCard, Step
 from training.errors import UnreadableData
-from training.runs import write_json
+from training.runs import write_bytes, write_json
 from training.schema import Conversation, Noun
 
 DATA_FILE = "data.json"
@@ -28,6 +29,8 @@ RETRAIN_FILE = "retrain.json"
 SESSION = "session"
 PERMISSION = "permission"
 FORGOTTEN = "forgotten on request"
+
+L = TypeVar("L", bound="Link")
 
 
 class Link(Noun):
@@ -38,10 +41,19 @@ class Link(Noun):
     messages: tuple[str, ...]
     authors: tuple[str, ...]
     source: str = ""
+    guild: str = ""
 
     def holds(self, users: Collection[str], messages: Collection[str]) -> bool:
         """Whether the example holds something of these members, or one of these messages."""
         return not (set(users).isdisjoint(self.authors) and set(messages).isdisjoint(self.messages))
+
+
+class Kept(Link):
+    """A link as the server's own lineage keeps it: also in which version of which dataset the example is."""
+
+    dataset: str
+    version: str
+    folder: str
 
 
 @dataclass
@@ -56,6 +68,32 @@ class Lineage:
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         return (link.model_dump(mode="json") for link in self.links)
+
+
+# --- what a server keeps -------------------------------------------------------------------------------------------
+
+
+def remember(homes: Path, folder: Path, card: DatasetCard, lineage: Lineage) -> None:
+    """Keep the lineage of a dataset just made with each server whose messages are in it; `homes` are their folders."""
+    for guild in {link.guild for link in lineage.links if link.guild}:
+        where = folder.absolute()
+        kept = [one for one in kept_links(homes / guild) if one.folder != str(where)]
+        new = (
+            Kept(**link.model_dump(), dataset=card.name, version=card.version, folder=str(where))
+            for link in lineage.links
+            if link.guild == guild
+        )
+        _keep(homes / guild, [*kept, *new])
+
+
+def kept_links(home: Path) -> list[Kept]:
+    """Everything that a server's own lineage knows. Raises UnreadableData."""
+    return _links(home / LINEAGE, Kept)
+
+
+def _keep(home: Path, links: Iterable[Kept]) -> None:
+    home.mkdir(parents=True, exist_ok=True)
+    write_bytes(home / LINEAGE, "".join(link.model_dump_json() + "\n" for link in links).encode())
 
 
 # --- what a run keeps ----------------------------------------------------------------------------------------------
@@ -98,32 +136,46 @@ class Forgotten(Noun):
 
 
 def forget(
-    folders: Sequence[Path], runs: Path, users: Collection[str] = (), messages: Collection[str] = ()
+    home: Path,
+    folders: Sequence[Path],
+    runs: Path,
+    users: Collection[str] = (),
+    messages: Collection[str] = (),
 ) -> Forgotten:
     """Remove every example that holds the members' words or the messages, and mark the adapters that learnt from them.
 
-    Adapters are marked first: a crash in between leaves too many marks rather than too few, and the same command
-    finishes the work. Raises UnreadableData.
+    It looks through the server's datasets in `home`, those that its lineage knows, and `folders`. Adapters are marked
+    first, and the server's lineage forgets last: a crash in between leaves too much noted rather than too little, and
+    the same command finishes the work. Raises UnreadableData.
     """
-    links = {folder: read_links(folder) for folder in folders if is_folder(folder)}
-    hit = {link.session for found in links.values() for link in found if link.holds(users, messages)}
+    known = kept_links(home)
+    places = [*(home / "datasets").glob("*"), *(Path(link.folder) for link in known), *folders]
+    there = sorted({place.resolve() for place in places if is_folder(place)})
+    links = {folder: read_links(folder) for folder in there}
+    every = [*known, *(link for found in links.values() for link in found)]
+    hit = {link.session for link in every if link.holds(users, messages)}
     retrain = mark_runs(runs, hit)
     done = [made for folder, found in links.items() if (made := _without(folder, hit, found))]
+    if any(link.session in hit for link in known):
+        _keep(home, [link for link in known if link.session not in hit])
     return Forgotten(examples=sum(one.removed for one in done), datasets=tuple(done), retrain=tuple(retrain))
 
 
 def read_links(folder: Path) -> list[Link]:
     """The lineage of a dataset folder; none where it holds no chat. Raises UnreadableData."""
-    path = folder / LINEAGE
+    return _links(folder / LINEAGE, Link)
+
+
+def _links(path: Path, kind: type[L]) -> list[L]:
     if not path.is_file():
         return []
-    links: list[Link] = []
+    links: list[L] = []
     with path.open("rb") as file:
         for number, line in enumerate(file, 1):
             try:
-                links.append(Link.model_validate_json(line))
+                links.append(kind.model_validate_json(line))
             except ValidationError as error:
-                raise UnreadableData(name=f"{folder.name}/{LINEAGE}", reason=f"line {number}") from error
+                raise UnreadableData(name=f"{path.parent.name}/{path.name}", reason=f"line {number}") from error
     return links
 
 
@@ -147,7 +199,9 @@ def _without(folder: Path, sessions: Collection[str], links: Sequence[Link]) -> 
     if not removed and len(kept_links) == len(links):
         return None
     if removed == card.conversations:
-        shutil.rmtree(folder)
+        gone = folder.with_name(f".{folder.name}.forgotten")
+        folder.rename(gone)
+        shutil.rmtree(gone)
         return Rewritten(name=card.name, removed=removed, before=card.version, version=None)
     new = write_folder(
         folder,
