@@ -22,7 +22,7 @@ import typer
 from annotated_types import Ge, Le
 from pydantic import ValidationError
 
-from training.commands import datasets, dialogues, logs, persona
+from training.commands import anonymise, datasets, dialogues, logs, persona, refining
 from training.errors import RunStopped, UnderstudyError
 from training.places import TERMINAL
 from training.runs import RUN_LOCK
@@ -51,7 +51,7 @@ def build(make_workspace: Callable[[], Workspace]) -> typer.Typer:
     for command in (train, resume, plan, chat):
         app.command()(command)
     app.add_typer(_group("persona", "The cast.", persona.app))
-    data = (datasets.app, dialogues.app, logs.app)
+    data = (datasets.app, refining.app, dialogues.app, logs.app, anonymise.app)
     app.add_typer(_group("data", "From files, sheets and logs to conversations to learn from.", *data))
     return app
 
