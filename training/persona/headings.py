@@ -41,6 +41,8 @@ _BOLD = re.compile(
 _LABEL = re.compile(r"\s*(?:[-*+•]\s+|\d+[.)]\s*)?(?P<label>[^:：]{2,40}?)\s*[:：]\s*(?P<rest>.*)")
 _ALONE = re.compile(r"\s*(?:\d+[.)]|[IVX]+[.)])?\s*(?P<label>[^.!?,;]{2,40})\s*")
 _NUMBER = re.compile(r"^(?:\d+(?:\.\d+)*[.):]?|[IVX]+[.):])\s+")
+LISTS = ("Facts", "Relationships", "Greeting", "Examples")
+"""Parts whose own lines often begin with a word and a colon."""
 BOLD_LEVEL = 7
 """Headings without a level of their own stand below all that have one."""
 
@@ -139,6 +141,8 @@ def _loose(line: str, before: str, part: str) -> Heading | None:
     """`Label: text`, or a known label that stands alone after a blank line."""
     found = _LABEL.fullmatch(line)
     if found and _is_known(found["label"]) and not (part == "Examples" and not part_of(found["label"])):
+        return Heading(found["label"], found["rest"], BOLD_LEVEL)
+    if found and part not in LISTS and re.match(r"\s*[A-ZÀ-Þ]", line) and len(found["label"].split()) <= 2:
         return Heading(found["label"], found["rest"], BOLD_LEVEL)
     alone = _ALONE.fullmatch(line)
     if alone and (not before.strip() or line.isupper()) and part_of(alone["label"]):
