@@ -284,7 +284,9 @@ def chatlog_policy(
     where = permission_file or permission_path(workspace, home)
     if permission_file is None and not where.is_file():
         return None
-    known = load_cast(workspace, TERMINAL).get(persona) if persona else None
+    cast = load_cast(workspace, TERMINAL)
+    known = cast.get(persona) if persona else None
+    names = [name for one in cast.values() for name in (one.name, *one.aliases)]
     return ChatLogPolicy(
         permission=read_permission(where, export.name),
         consent=read_ledger(consent_file or ledger_path(workspace, home)),
@@ -292,7 +294,7 @@ def chatlog_policy(
         persona=known.name if known else persona,
         aliases=known.aliases if known else (),
         persona_authors=frozenset(persona_authors or ()),
-        anonymiser=None if keep_names else _anonymiser(workspace, home),
+        anonymiser=None if keep_names else _anonymiser(workspace, home, names),
     )
 
 
@@ -311,10 +313,10 @@ def guild_of(export: Path) -> str | None:
     return found[1].decode() if found else None
 
 
-def _anonymiser(workspace: Workspace, guild: str) -> Any:
-    """Makes an anonymiser with the server's own key."""
+def _anonymiser(workspace: Workspace, guild: str, cast: Sequence[str]) -> Any:
+    """Makes an anonymiser with the server's own key, to whom nobody of the cast is a person."""
     from training.data.anonymise.anonymiser import Anonymiser
     from training.data.anonymise.pseudonyms import read_key
 
     key = read_key(guild_folder(workspace, guild) / KEY_FILE)
-    return lambda roster, personas: Anonymiser(key, roster, personas)
+    return lambda roster, characters: Anonymiser(key, roster, [*characters, *cast])

@@ -210,7 +210,7 @@ class _Export:
         fates: list[dict[int, str]] = []
         for persona in self._personas(posts):
             made, fate = rounds(posts, partial(self._speaks_for, persona=persona))
-            conversation = self._conversation(made, persona, posts[0])
+            conversation = self._conversation(made, posts[0])
             fates.append(fate)
             if conversation:
                 tally.made(conversation)
@@ -237,11 +237,12 @@ class _Export:
             return self._is_wanted(speaker)
         return fold(speaker.name) == fold(persona)
 
-    def _conversation(self, made: Sequence[Round], persona: str, first: Post) -> Conversation | None:
+    def _conversation(self, made: Sequence[Round], first: Post) -> Conversation | None:
         if not made:
             return None
         session = _digest(self.channel, first.id)
-        name = f"{self.reading.source or 'discord'}-{_digest(self.channel, first.id, fold(persona))}"
+        spoken = made[0].answered[0].speaker.name
+        name = f"{self.reading.source or 'discord'}-{_digest(self.channel, first.id, fold(spoken))}"
         labels = list(dict.fromkeys(post.speaker.label for one in made for post in one.asked))
         messages = canonical_turns(
             turn
@@ -249,7 +250,6 @@ class _Export:
             for turn in (("user", _asked(one.asked, named=len(labels) > 1)), ("assistant", _lines(one.answered)))
         )
         assert not isinstance(messages, Dropped)
-        spoken = made[0].answered[0].speaker.name
         turns = tuple(self._masked(message, name) for message in messages)
         meta = {
             "persona": spoken,
