@@ -144,3 +144,7 @@ class UnusableLedger(UnderstudyError):
 class NotThatPersonas(UnderstudyError):
     """{name} is no dataset of {persona}'s own dialogues. Choose one of: {choices};
     or leave the dataset out, to learn from what was written."""
+
+
+class BadCatalog(UnderstudyError):
+    """The list of datasets {name} cannot be used: {reason}. Correct that row and try again."""

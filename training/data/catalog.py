@@ -1,35 +1,44 @@
-"""Which datasets there are, and which files a guild may read."""
+"""Which datasets there are, where each is read from, and which files a guild may read."""
 
 from __future__ import annotations
 
+import heapq
+import logging
 import os
-import tomllib
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from pydantic import Field
+from training.data.canonical import Tally
+from training.data.mix import rank
+from training.data.rows import Dataset, datasets
+from training.data.schema import DATASET_PATTERN, DatasetCard, DatasetOffer
+from training.data.shards import is_data_file
+from training.data.warehouse import find_in
+from training.errors import DatasetUnavailable, EmptyDataset, PathNotAllowed, UnknownDataset
+from training.places import guild_folder
+from training.schema import Conversation, Workspace
 
-from training.data.read import read_conversations
-from training.errors import EmptyDataset, PathNotAllowed, UnknownDataset
-from training.places import SHIPPED, guild_folder
-from training.schema import Conversation, Noun, Slug, Workspace
+if TYPE_CHECKING:
+    from training.data.reading import Reading
 
-CATALOG = SHIPPED / "catalog" / "datasets.toml"
+__all__ = [
+    "Dataset",
+    "dataset_names",
+    "dataset_row",
+    "datasets",
+    "load_dataset",
+    "offers",
+    "open_dataset",
+    "readable_path",
+]
 
-
-class Dataset(Noun):
-    """A row of `catalog/datasets.toml`; `path` is relative to the folder that Understudy is installed in."""
-
-    name: Slug
-    path: Path
-    license: str
-    lang: str
-    description: str = Field(max_length=100)
-
-
-def datasets() -> dict[str, Dataset]:
-    """The catalog's rows by name."""
-    table = tomllib.loads(CATALOG.read_text(encoding="utf-8"))
-    return {name: Dataset(name=name, **row) for name, row in table.items()}
+MOST_LEARNT = 50_000
+"""Conversations that one run takes from a dataset: all are held in memory, and more would take weeks to learn."""
+SAMPLE_SEED = 3
+_log = logging.getLogger(__name__)
 
 
 def dataset_names() -> tuple[str, ...]:
@@ -37,58 +46,217 @@ def dataset_names() -> tuple[str, ...]:
     return tuple(sorted(datasets()))
 
 
-def load_dataset(name_or_path: str, workspace: Workspace, guild_id: str) -> list[Conversation]:
-    """The conversations of a catalog row, or of a canonical JSONL file under the artifact root or the warehouse.
+def dataset_row(name: str, warehouse: Path | None = None) -> Dataset | None:
+    """A catalog row, the operator's own included where a warehouse is given."""
+    return datasets(warehouse).get(name)
 
-    Raises UnknownDataset, PathNotAllowed, UnreadableData or EmptyDataset.
+
+# --- reading -------------------------------------------------------------------------------------------------------
+
+
+def open_dataset(
+    name_or_path: str,
+    workspace: Workspace,
+    guild_id: str,
+    *,
+    tally: Tally | None = None,
+    reading: Reading | None = None,
+) -> Iterator[Conversation]:
+    """The conversations of a catalog row, of a guild's own dataset or of a path, one by one; `tally` counts along.
+
+    A catalog row is looked for where it ships, in the warehouse, then on the hub. What it is and where it lies is
+    found out at once: raises UnknownDataset, PathNotAllowed, DatasetUnavailable or BadCatalog; UnreadableData and
+    UnknownFormat while it is read.
     """
-    rows = datasets()
-    if name_or_path in rows:
-        path = SHIPPED / rows[name_or_path].path
+    from training.data.formats import read_any
+    from training.data.reading import Reading
+
+    reading = reading or Reading()
+    row = dataset_row(name_or_path, workspace.dataset_warehouse)
+    if row is not None:
+        path = _path_of(row, workspace) or _from_hub(row, workspace)
+        reading = replace(
+            reading,
+            source=reading.source or row.name,
+            license=reading.license or row.license,
+            lang=reading.lang or ("" if row.lang == "mul" else row.lang),
+            splits=reading.splits or row.splits,
+        )
     else:
-        path = readable_path(name_or_path, workspace, guild_id)
-    conversations = read_conversations(path, name_or_path)
+        path = _own(name_or_path, workspace, guild_id) or readable_path(name_or_path, workspace, guild_id)
+    return read_any(path, reading, tally or Tally(), name_or_path)
+
+
+def load_dataset(name_or_path: str, workspace: Workspace, guild_id: str) -> list[Conversation]:
+    """The conversations that a run learns from: all of a dataset, or the same 50,000 each time of a larger one.
+
+    Raises what `open_dataset` does, and EmptyDataset.
+    """
+    tally = Tally()
+    conversations = _sample(open_dataset(name_or_path, workspace, guild_id, tally=tally), MOST_LEARNT)
     if not conversations:
         raise EmptyDataset(name=name_or_path, count=0, needed=1)
+    if tally.conversations > len(conversations):
+        _log.warning("%s: %d of its %d conversations are used", name_or_path, len(conversations), tally.conversations)
     return conversations
 
 
+def _sample(conversations: Iterable[Conversation], most: int) -> list[Conversation]:
+    """As many at most, in their order; which, depends on their ids alone, and no more are ever held."""
+    kept: list[tuple[int, int, Conversation]] = []
+    for number, row in enumerate(conversations):
+        entry = (-int(rank(row, SAMPLE_SEED), 16), number, row)
+        if len(kept) < most:
+            heapq.heappush(kept, entry)
+        else:
+            heapq.heappushpop(kept, entry)
+    return [row for _, _, row in sorted(kept, key=lambda entry: entry[1])]
+
+
+# --- what is offered -----------------------------------------------------------------------------------------------
+
+
+def offers(workspace: Workspace, guild_id: str) -> dict[str, DatasetOffer]:
+    """All that a guild may name: its own datasets and the catalog's, by name. Raises BadCatalog."""
+    found = {card.name: _own_offer(card) for card in _own_cards(workspace, guild_id)}
+    for name, row in datasets(workspace.dataset_warehouse).items():
+        if offer := _offer(row, workspace):
+            found[name] = offer
+    return dict(sorted(found.items()))
+
+
+def _offer(row: Dataset, workspace: Workspace) -> DatasetOffer | None:
+    path = _path_of(row, workspace)
+    if path is None and not row.repo:
+        return None
+    return DatasetOffer(
+        name=row.name,
+        where="hub" if path is None else "shipped" if path == row.path else "warehouse",
+        license=row.license,
+        lang=row.lang,
+        description=row.description,
+        restricted=row.restricted,
+    )
+
+
+def _own_offer(card: DatasetCard) -> DatasetOffer:
+    from training.data.licences import is_restricted
+
+    return DatasetOffer(
+        name=card.name,
+        where="guild",
+        license=", ".join(card.licenses),
+        lang=max(card.languages, key=lambda lang: card.languages[lang], default="und"),
+        restricted=any(is_restricted(license) for license in card.licenses),
+        conversations=card.conversations,
+        persona=card.persona,
+    )
+
+
+def _own_cards(workspace: Workspace, guild_id: str) -> Iterator[DatasetCard]:
+    """The cards of the guild's datasets; one that cannot be read is left out, and logged."""
+    for path in sorted((guild_folder(workspace, guild_id) / "datasets").glob("*/dataset.json")):
+        if not re.match(DATASET_PATTERN, path.parent.name):
+            continue
+        try:
+            card = DatasetCard.model_validate_json(path.read_bytes())
+        except (OSError, ValueError):
+            _log.warning("the card of dataset %s of guild %s cannot be read", path.parent.name, guild_id)
+            continue
+        yield card.model_copy(update={"name": path.parent.name})
+
+
+# --- where it lies -------------------------------------------------------------------------------------------------
+
+
+def _path_of(row: Dataset, workspace: Workspace) -> Path | None:
+    """Where the row's data lies on this machine, if it does: shipped, in the warehouse, or once fetched."""
+    if row.path and row.path.exists():
+        return row.path
+    folders = (workspace.dataset_warehouse, _fetched(workspace))
+    found = (find_in(folder, row.name, row.repos, row.also) for folder in folders)
+    return next((path for path in found if path), None)
+
+
+def _fetched(workspace: Workspace) -> Path:
+    return workspace.cache_dir / "datasets"
+
+
+def _from_hub(row: Dataset, workspace: Workspace) -> Path:
+    """Fetch a row's data into the cache, which is then read like a warehouse; no code of a repository is run."""
+    if not row.repo:
+        raise DatasetUnavailable(name=row.name, reason="its file is missing and it is not on the hub")
+    import datasets as library
+
+    token = workspace.hf_token.get_secret_value() if workspace.hf_token else None
+    try:
+        library.load_dataset(row.repo, cache_dir=str(_fetched(workspace)), token=token, streaming=False)
+    except Exception as error:  # what fails is the hub, the network or the repository, each with errors of its own
+        reason = str(error).strip().split("\n")[0][:200] or type(error).__name__
+        raise DatasetUnavailable(name=row.name, reason=f"the hub said: {reason}") from error
+    if path := _path_of(row, workspace):
+        return path
+    raise DatasetUnavailable(name=row.name, reason="it was fetched, but lies in no folder that is known")
+
+
+def _own(name: str, workspace: Workspace, guild_id: str) -> Path | None:
+    """The folder of a dataset that the guild made."""
+    if not re.match(DATASET_PATTERN, name):
+        return None
+    folder = guild_folder(workspace, guild_id) / "datasets" / name
+    return folder if (folder / "dataset.json").is_file() else None
+
+
 def readable_path(given: str, workspace: Workspace, guild_id: str) -> Path:
-    """The real path of a file that this guild may read; a relative one is looked for in the warehouse, then the root.
+    """The real path of a file or folder that this guild may read; a relative one is looked for in the warehouse first.
 
     Raises PathNotAllowed before it looks whether the file exists, so that no one can feel out the machine's folders,
     and UnknownDataset where it does not.
     """
     roots = (workspace.dataset_warehouse, workspace.artifact_root)
     if "\0" in given or not _looks_like_path(given):
-        raise _unknown(given)
+        raise _unknown(given, workspace, guild_id)
     found: Path | None = None
     for root in roots:
         # An absolute `given` replaces the root here.
         real = Path(os.path.realpath(root / given))
         if not _allowed(real, roots, workspace, guild_id):
             raise PathNotAllowed(path=given)
-        if found is None and os.path.isfile(real):
+        if found is None and _is_data(real, roots, workspace):
             found = real
     if found is None:
-        raise _unknown(given)
+        raise _unknown(given, workspace, guild_id)
     return found
 
 
 def _looks_like_path(given: str) -> bool:
-    return "/" in given or "\\" in given or given.endswith(".jsonl")
+    return "/" in given or "\\" in given or is_data_file(given)
 
 
-def _unknown(given: str) -> UnknownDataset:
-    return UnknownDataset(name=given.replace("\0", ""), choices=", ".join(dataset_names()))
+def _is_data(real: Path, roots: tuple[Path, ...], workspace: Workspace) -> bool:
+    """Whether it is a file, or a folder in which no other guild's files lie; the roots themselves are no datasets."""
+    if os.path.isfile(real):
+        return True
+    guarded = (*roots, *_private(workspace))
+    return os.path.isdir(real) and not any(
+        _same(real, folder) or _under(Path(os.path.realpath(folder)), real) for folder in guarded
+    )
+
+
+def _unknown(given: str, workspace: Workspace, guild_id: str) -> UnknownDataset:
+    return UnknownDataset(name=given.replace("\0", ""), choices=", ".join(offers(workspace, guild_id)))
+
+
+def _private(workspace: Workspace) -> tuple[Path, ...]:
+    return (workspace.artifact_root / "guilds", workspace.artifact_root / "runs")
 
 
 def _allowed(real: Path, roots: tuple[Path, ...], workspace: Workspace, guild_id: str) -> bool:
     """Under one of the roots, and neither another guild's file nor a run's, whichever root it is reached through."""
     if _under(real, guild_folder(workspace, guild_id)):
         return True
-    private = (workspace.artifact_root / "guilds", workspace.artifact_root / "runs")
-    return any(_under(real, root) for root in roots) and not any(_under(real, folder) for folder in private)
+    private = any(_under(real, folder) for folder in _private(workspace))
+    return any(_under(real, root) for root in roots) and not private
 
 
 def _under(real: Path, folder: Path) -> bool:
