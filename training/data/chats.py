@@ -124,7 +124,7 @@ def _from_ultrachat(value: dict[str, Any]) -> Sequence[Draft] | Dropped:
     data = value.get("data")
     if data is None:
         return Dropped(NO_TURNS)
-    if not isinstance(data, list) or not all(isinstance(text, str | None) for text in data):
+    if not isinstance(data, list) or not all(text is None or isinstance(text, str) for text in data):
         return Dropped(NOT_TEXT)
     turns: list[Turn] = [("assistant" if place % 2 else "user", text or "") for place, text in enumerate(data)]
     return [Draft(turns, value.get("id"), language_in(value))]
