@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import functools
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
 
+from training.data.schema import DatasetCard, Inspection
 from training.schema import Conversation, Plan, Progress, Report, TrainSpec, Workspace
 
 if TYPE_CHECKING:
     from rich.progress import Progress as Bars
+
+SHOWN_EVERY = 100
 
 
 @contextmanager
@@ -99,6 +102,75 @@ def print_conversations(title: str, conversations: Sequence[Conversation]) -> No
     first = conversations[0].messages
     rows |= {f"first, {message.role}": message.content for message in first}
     print_rows(title, rows)
+
+
+def print_inspection(title: str, found: Inspection, as_json: bool) -> None:
+    """What became of the rows of a file, as a table or as one JSON object."""
+    if as_json:
+        typer.echo(found.model_dump_json(indent=2))
+        return
+    rows = {
+        "format": found.format,
+        "rows": f"{found.rows:,}, of which {found.used:,} are used",
+        "conversations": f"{found.conversations:,} with {found.turns:,} turns",
+        "languages": ", ".join(f"{lang} {count:,}" for lang, count in found.languages.items()) or "–",
+    }
+    rows |= {f"dropped: {reason}": f"{count:,}" for reason, count in found.dropped.items()}
+    rows |= {f"row {problem.row}": problem.why for problem in found.problems}
+    print_rows(title, rows)
+
+
+def print_card(card: DatasetCard, folder: Path) -> None:
+    """What a new dataset folder holds, and what each step removed."""
+    rows = {
+        "conversations": f"{card.conversations:,} with {card.turns:,} turns",
+        "languages": ", ".join(f"{lang} {count:,}" for lang, count in card.languages.items()),
+        "licences": ", ".join(card.licenses),
+    }
+    for step in card.steps:
+        removed = ", ".join(f"{reason} {count:,}" for reason, count in step.removed.items())
+        rows[step.name] = f"{step.before:,} → {step.after:,}" + (f" ({removed})" if removed else "")
+    if card.tokens:
+        rows["tokens"] = f"{card.tokens.total:,} of {card.tokens.tokenizer}, at most {card.tokens.longest:,} in one"
+    rows |= {f"note {number}": note for number, note in enumerate(card.notes, start=1)}
+    rows |= {"version": card.version, "folder": str(folder)}
+    print_rows(card.name, rows)
+
+
+def print_counts(title: str, found: Mapping[str, Any]) -> None:
+    """Named counts, those of one kind in one line."""
+    rows = {}
+    for name, value in found.items():
+        if isinstance(value, int):
+            rows[name] = f"{value:,}"
+        elif name == "tokens" and value:
+            rows[name] = f"{value['total']:,} of {value['tokenizer']}, at most {value['longest']:,} in one"
+            rows |= {f"{bucket} tokens": f"{count:,}" for bucket, count in value["buckets"].items()}
+        elif isinstance(value, dict):
+            rows[name] = ", ".join(f"{key} {count:,}" for key, count in value.items())
+        elif value:
+            rows[name] = str(value)
+    print_rows(title, rows)
+
+
+@contextmanager
+def counting(what: str) -> Iterator[Callable[[int], None]]:
+    """A count on stderr that moves as it is told, where a person looks on."""
+    from rich.console import Console
+    from rich.progress import MofNCompleteColumn, SpinnerColumn, TextColumn, TimeElapsedColumn
+    from rich.progress import Progress as Bars
+
+    console = Console(stderr=True)
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), MofNCompleteColumn(), TimeElapsedColumn())
+    with Bars(*columns, console=console, transient=True, disable=not console.is_terminal) as bars:
+        task = bars.add_task(what, total=None)
+
+        def show(number: int) -> None:
+            # The bar draws ten times a second; telling it of each row would cost more than the row.
+            if number % SHOWN_EVERY == 0:
+                bars.update(task, completed=number)
+
+        yield show
 
 
 def print_rows(title: str, rows: dict[str, str]) -> None:

@@ -98,7 +98,7 @@ def test_bad_options_are_one_usage_error(run: Run, arguments: list[str], said: s
     [
         (["persona", "show", "mika"], "There is no persona called mika here. Choose one of: ambassador-questa"),
         (["plan", "--persona", "mika"], "There is no persona called mika here."),
-        (["plan", "--task-type", "dialogue", "--dataset", "oasst2"], "There is no dataset called oasst2 here."),
+        (["plan", "--task-type", "dialogue", "--dataset", "oasst9"], "There is no dataset called oasst9 here."),
         (["plan", "--task-type", "dialogue", "--dataset", "/etc/passwd"], "/etc/passwd is outside the folders"),
         (["chat", "mika"], "There is no persona called mika here."),
         (["data", "show", "../x.jsonl"], "../x.jsonl is outside the folders"),

@@ -59,11 +59,12 @@ class ConversionStopped(UnderstudyError):
 class Recipe:
     """How a source becomes a dataset.
 
-    `filters` are functions with a memory, which cannot tell what they were made from; `options` tell it in their place,
-    so that a killed conversion goes on only if asked in the same words.
+    `prepare` is done to each conversation first. It and the filters are functions, which cannot tell what they were
+    made from; `options` tell it in their place, so that a killed conversion goes on only if asked in the same words.
     """
 
     reading: Reading = field(default_factory=Reading)
+    prepare: Callable[[Conversation], Conversation] | None = None
     filters: Sequence[tuple[str, Filter]] = ()
     counter: TokenCounter | None = None
     max_tokens: int | None = None
@@ -185,7 +186,8 @@ class _Work:
     def _passing(self) -> Iterator[Conversation]:
         """The conversations that no filter objects to, in the order of the sources."""
         for number, path in enumerate(self.paths):
-            for conversation in read_any(path, self.recipe.reading, self.tally):
+            rows = read_any(path, self.recipe.reading, self.tally)
+            for conversation in map(self.recipe.prepare, rows) if self.recipe.prepare else rows:
                 if self.sieve.passes(conversation):
                     origin = (conversation.source, conversation.license or UNKNOWN_LICENSE)
                     self.files_of.setdefault(origin, set()).add(number)

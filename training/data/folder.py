@@ -130,14 +130,14 @@ def write_folder(
     persona: str | None = None,
     counter: Counts | None = None,
     notes: Late[Sequence[str]] = (),
-    permission: str | None = None,
+    permission: Late[str | None] = None,
     extra_files: Mapping[str, Iterable[Mapping[str, Any]]] | None = None,
 ) -> DatasetCard:
     """Write a dataset folder, whole or not at all, in place of an older dataset of that place.
 
-    `sources`, `steps` and `notes` may be functions, which are called once the last conversation is written; without
-    `sources` those that the conversations name are counted. Raises FolderTaken, and EmptyDataset where there is
-    nothing to write.
+    `sources`, `steps`, `notes` and `permission` may be functions, which are called once the last conversation is
+    written; without `sources` those that the conversations name are counted. Raises FolderTaken, and EmptyDataset where
+    there is nothing to write.
     """
     require_free(folder)
     made = room_for(folder)
@@ -156,7 +156,7 @@ def write_folder(
             steps=_now(steps),
             persona=persona,
             notes=_now(notes),
-            permission=permission,
+            permission=_now(permission),
         )
     finally:
         shutil.rmtree(made, ignore_errors=True)
