@@ -2,7 +2,7 @@
 
 Each phrase names a language model, its maker or its service's set refusals. "As an AI" alone is not enough: characters
 may be machines. In front of a phrase stand words of which every text that has the phrase holds at least one: to look
-for those first is a hundred times faster, and most answers hold none.
+for those first is nine times faster (27 against 3 MB a CPU-second), since most answers hold none.
 """
 
 from __future__ import annotations
