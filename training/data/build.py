@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 
@@ -12,21 +12,121 @@ from training.data.folder import REJECTED, write_folder
 from training.data.mix import mix
 from training.data.schema import DatasetCard, DataSpec
 from training.errors import LanguageModelMissing, LicenceNotAccepted, UnknownDataset
-from training.persona.dialogues import composed_dialogues
+from training.persona.dialogues import composed_dialogues, with_card
 from training.persona.llm import Asker
 from training.persona.sheet import find_persona, load_cast
-from training.persona.writer import Writer, Written
-from training.schema import Conversation, Persona, Workspace
+from training.persona.writer import Writer, WritingProgress, Written
+from training.schema import Conversation, LanguageModel, Persona, Workspace
 
-WRITTEN_BY_MODEL = 100
-"""Dialogues that a language model is asked for, a persona."""
 MOST_GENERAL = 50_000
 Look = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
+class Writing:
+    """What a language model does in a build.
+
+    dialogues: wanted of each persona. world: lore documents that it may know. journals: the folder where the model's
+    answers are kept, so that none is asked for twice. judge: whether it also judges what it wrote.
+    """
+
+    journals: Path
+    dialogues: int = 100
+    world: Sequence[Path] = ()
+    judge: bool = True
+    on_progress: Callable[[WritingProgress], None] = lambda _: None
+    should_stop: Callable[[], bool] = lambda: False
+
+    def write(
+        self, persona: Persona, cast: Iterable[Persona], said: Sequence[Conversation], server: LanguageModel, seed: int
+    ) -> Written:
+        """One persona's dialogues. Raises LanguageModelFailed or RunStopped, after which the same call goes on."""
+        asker = Asker(server, self.journals / f"{persona.slug}.jsonl", self.should_stop)
+        others = [other for other in cast if other.slug != persona.slug]
+        judge = asker if self.judge else None
+        writer = Writer(persona, others, asker, said, judge, seed, on_progress=self.on_progress)
+        return writer.write(self.dialogues, self.world)
+
+
+@dataclass
+class Made:
+    """The rows of a build, and what is to be told of them."""
+
+    rows: list[Conversation] = field(default_factory=list)
+    by_hand: int = 0
+    composed: int = 0
+    facts_left_out: int = 0
+    by_model: list[Written] = field(default_factory=list)
+
+    @property
+    def rejected(self) -> list[dict[str, object]]:
+        """The dialogues of the language model that were refused, with their reasons."""
+        return [row for written in self.by_model for row in written.rejected]
+
+    @property
+    def notes(self) -> list[str]:
+        """What a dataset's card says of the making, a sentence each."""
+        notes = [f"{self.by_hand} were written by hand, {self.composed} composed of them, the sheet and set phrases."]
+        if self.facts_left_out:
+            notes.append(f"{self.facts_left_out} facts were left out, because their sentence has no sure first person.")
+        return notes + [note for written in self.by_model for note in written.notes()]
+
+
+def make_dialogues(
+    personas: Sequence[Persona],
+    workspace: Workspace,
+    guild_id: str,
+    *,
+    seed: int = 42,
+    examples: int | None = None,
+    writing: Writing | None = None,
+    look: Look = lambda done, total: None,
+) -> Made:
+    """The dialogues of these personas: written by hand, composed, and, with `writing`, by the language model.
+
+    examples: the most conversations of each that are not the model's. Raises EmptyDataset, UnreadableData,
+    LanguageModelMissing, LanguageModelFailed or RunStopped.
+    """
+    if writing and workspace.language_model is None:
+        raise LanguageModelMissing
+    cast = load_cast(workspace, guild_id).values()
+    made = Made()
+    for number, persona in enumerate(personas):
+        look(number, len(personas))
+        composed = composed_dialogues(persona, workspace, guild_id, seed=seed, examples=examples)
+        made.rows += composed.rows
+        made.by_hand += composed.written
+        made.composed += len(composed.rows) - composed.written
+        made.facts_left_out += composed.facts_left_out
+        if writing and workspace.language_model:
+            made.by_model.append(writing.write(persona, cast, composed.rows, workspace.language_model, seed))
+            made.rows += [with_card(row, persona) for row in made.by_model[-1].conversations]
+    return made
+
+
+def write_dialogues(
+    made: Made,
+    folder: Path,
+    name: str,
+    *,
+    persona: str | None,
+    rows: Sequence[Conversation] | None = None,
+    notes: Sequence[str] = (),
+) -> DatasetCard:
+    """Write the dataset folder, of what was made or of a mix with it. Raises FolderTaken."""
+    return write_folder(
+        folder,
+        name,
+        made.rows if rows is None else rows,
+        persona=persona,
+        notes=[*made.notes, *notes],
+        extra_files={REJECTED: made.rejected} if made.rejected else None,
+    )
+
+
+@dataclass(frozen=True)
 class Build:
-    """One build. journals: where a language model's answers are kept, so that none is asked for twice."""
+    """A build that a guild asks for."""
 
     spec: DataSpec
     workspace: Workspace
@@ -45,34 +145,14 @@ class Build:
         general = self._general()
         cast = load_cast(self.workspace, spec.guild_id)
         chosen = [find_persona(self.workspace, spec.guild_id, spec.persona)] if spec.persona else list(cast.values())
-        rows: list[Conversation] = []
-        written: list[Written] = []
-        left_out = 0
-        for number, persona in enumerate(chosen):
-            self.look(number, len(chosen))
-            composed = composed_dialogues(persona, self.workspace, spec.guild_id, seed=spec.seed)
-            rows += composed.rows
-            left_out += composed.facts_left_out
-            if spec.use_language_model:
-                others = [other for other in cast.values() if other.slug != persona.slug]
-                written.append(self._written(persona, others, composed.rows))
-                rows += written[-1].conversations
-        mixed = mix(rows, general, 1 - spec.persona_share, spec.seed) if general else rows
-        notes = [note for made in written for note in made.notes()]
-        if left_out:
-            notes.append(f"{left_out} facts were left out, because their sentence has no sure first person.")
-        if general and len(mixed) == len(rows) + len(general):
+        writing = Writing(self.journals, should_stop=self.should_stop) if spec.use_language_model else None
+        made = make_dialogues(chosen, self.workspace, spec.guild_id, seed=spec.seed, writing=writing, look=self.look)
+        mixed = mix(made.rows, general, 1 - spec.persona_share, spec.seed) if general else made.rows
+        notes = []
+        if general and len(mixed) == len(made.rows) + len(general):
             share = f"{len(general) / len(mixed):.0%}"
             notes.append(f"All {len(general)} conversations of {spec.general} were taken: {share} of the whole.")
-        rejected = [row for made in written for row in made.rejected]
-        return write_folder(
-            folder,
-            spec.name,
-            mixed,
-            persona=spec.persona,
-            notes=notes,
-            extra_files={REJECTED: rejected} if rejected else None,
-        )
+        return write_dialogues(made, folder, spec.name, persona=spec.persona, rows=mixed, notes=notes)
 
     def _general(self) -> Sequence[Conversation]:
         """The conversations to mix in, if any; raises UnknownDataset or LicenceNotAccepted."""
@@ -85,9 +165,3 @@ class Build:
         if known[spec.general].restricted and not spec.accept_licence:
             raise LicenceNotAccepted(sources=spec.general, how="accept_licence:True")
         return list(islice(open_dataset(spec.general, self.workspace, spec.guild_id), MOST_GENERAL))
-
-    def _written(self, persona: Persona, others: Sequence[Persona], said: Sequence[Conversation]) -> Written:
-        if self.workspace.language_model is None:
-            raise LanguageModelMissing
-        asker = Asker(self.workspace.language_model, self.journals / f"{persona.slug}.jsonl", self.should_stop)
-        return Writer(persona, others, asker, said, seed=self.spec.seed).write(WRITTEN_BY_MODEL)

@@ -66,11 +66,12 @@ class SetDigest:
 
 def _groups(conversations: Sequence[Conversation]) -> list[list[Conversation]]:
     """Rows that must stay together; a row without a group is one of its own."""
-    groups: dict[tuple[str, str], list[Conversation]] = {}
+    groups: dict[str, list[Conversation]] = {}
     single: list[list[Conversation]] = []
     for row in conversations:
         if "group" in row.meta:
-            groups.setdefault((row.source, row.meta["group"]), []).append(row)
+            # Not by source as well: what was written by hand and what was composed may tell one fact.
+            groups.setdefault(row.meta["group"], []).append(row)
         else:
             single.append([row])
     return [*groups.values(), *single]
@@ -78,5 +79,5 @@ def _groups(conversations: Sequence[Conversation]) -> list[list[Conversation]]:
 
 def rank(row: Conversation, seed: int, *, grouped: bool = False) -> str:
     """What a row, or the group it is of, is ordered by: as good as chance, and the same every time."""
-    named = row.meta.get("group", row.id) if grouped else row.id
-    return hashlib.sha256(f"{seed}\0{row.source}\0{named}".encode()).hexdigest()
+    named = row.meta["group"] if grouped and "group" in row.meta else f"{row.source}\0{row.id}"
+    return hashlib.sha256(f"{seed}\0{named}".encode()).hexdigest()
