@@ -65,7 +65,7 @@ _DANGLING = frozenset(
     ]
 )
 
-_LOOSE = frozenset(["them", "they", "one", "other"])
+_LOOSE = frozenset(["it", "them", "they", "one", "other"])
 AT_ONCE = 45
 """So many characters into a line, at most, it must have come to the fact that it confirms."""
 HABIT = 5
@@ -266,20 +266,21 @@ def _closer(lines: Sequence[str]) -> str:
 
 
 def _tail(line: str) -> str:
-    """The last sentences of a line where they stand on their own."""
+    """The last sentences of a line where they stand on their own and are more than a question."""
     told = sentences(line)
     for start in range(1, len(told)):
         words = re.findall(r"[\w'’]+", told[start].casefold())
         if len(words) < 5 or words[0].partition("'")[0] in _DANGLING or _LOOSE & set(words):
             continue
-        return " ".join(told[start:])
+        if start < len(told) - 1 or not told[start].endswith("?"):
+            return " ".join(told[start:])
     return ""
 
 
 def _repeats(own: str, tail: str) -> bool:
     """Whether a sentence of the tail says much of the same words again."""
     said = _content(own)
-    return any(len(said & words) * 2 >= min(len(said), len(words)) for words in map(_content, sentences(tail)) if words)
+    return any(len(said & words) * 3 > min(len(said), len(words)) for words in map(_content, sentences(tail)) if words)
 
 
 def _content(text: str) -> set[str]:
