@@ -73,6 +73,8 @@ def info_card(offer: DatasetOffer, card: DatasetCard | None, catalog: Catalog) -
     lines = [_about(offer, catalog)]
     if offer.description:
         lines.append(harmless(offer.description, 300))
+    if offer.good_for:
+        lines.append(f"Good for {harmless(offer.good_for, 200)}")
     if card is not None:
         lines += _figures(card)
         lines.append(f"Version {harmless(card.version, 16)}, made {harmless(card.made_at[:10], 10)}")
@@ -174,7 +176,7 @@ def spec_of(job: Job) -> DataSpec:
 
 def really_delete(offer: DatasetOffer) -> str:
     """The question before a dataset is deleted."""
-    size = f" ({', '.join(_size(offer))})" if offer.conversations is not None else ""
+    size = f" ({', '.join(_size(offer))})" if _size(offer) else ""
     return f"Delete **{unmarked(offer.name)}**{size}? It cannot be brought back. What was trained on it stays."
 
 
@@ -286,14 +288,20 @@ def _about(offer: DatasetOffer, catalog: Catalog, *, short: bool = False) -> str
     parts += _size(offer)
     if offer.persona:
         parts.append(f"dialogues of {persona_name(offer.persona, catalog)}")
-    parts += [harmless(offer.lang, 40), harmless(offer.license or "no licence stated", 60)]
-    if short and offer.description:
-        parts.append(harmless(offer.description, 100))
+    parts += [_language(offer.lang), harmless(offer.license or "no licence stated", 60)]
+    if short and (good_for := offer.good_for or offer.description):
+        parts.append(harmless(good_for, 100))
     return " · ".join(parts)
 
 
 def _size(offer: DatasetOffer) -> list[str]:
-    return [] if offer.conversations is None else [count(offer.conversations, "conversation")]
+    if offer.conversations is not None:
+        return [count(offer.conversations, "conversation")]
+    return [] if offer.rows is None else [count(offer.rows, "row")]
+
+
+def _language(code: str) -> str:
+    return {"mul": "many languages", "und": "language unknown"}.get(code, harmless(code, 40))
 
 
 def _mind(offer: DatasetOffer) -> list[str]:
@@ -302,8 +310,8 @@ def _mind(offer: DatasetOffer) -> list[str]:
 
 def _counts(counts: Mapping[str, int]) -> str:
     most = sorted(counts.items(), key=lambda item: -item[1])
-    told = [f"{harmless(name, 40)} {number:,}" for name, number in most[:6]]
-    return ", ".join([*told, "…"] if len(most) > 6 else told) or "no language known"
+    told = [f"{_language(name)} {number:,}" for name, number in most[:6]]
+    return ", ".join([*told, "…"] if len(most) > 6 else told)
 
 
 def _spoken(row: Conversation, room: int) -> str:

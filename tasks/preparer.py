@@ -18,8 +18,8 @@ from tasks.post import GiveBack
 from tasks.settings import TaskSettings
 from tasks.store import SHIPPED, Claim, Ending, Store
 from tasks.uploads import Fetcher
-from training.data.catalog import datasets
-from training.data.schema import DataAction, DataReport, DatasetOffer, DataSpec, Upload
+from training.data.catalog import offers
+from training.data.schema import DataAction, DataReport, DataSpec, Upload
 from training.errors import RunStopped, UnderstudyError
 from training.persona.sheet import load_cast
 from training.schema import Machine, Plan, Progress, TrainSpec, Workspace
@@ -192,14 +192,7 @@ class Publisher:
     def _read(self, guild_id: str, base: BaseModel) -> Catalog:
         return Catalog(
             personas={slug: persona.name for slug, persona in load_cast(self._workspace, guild_id).items()},
-            datasets=_offers(),
+            datasets=offers(self._workspace, guild_id),
             base_model=base[0],
             rehearsal=base[1],
         )
-
-
-def _offers() -> dict[str, DatasetOffer]:
-    return {
-        name: DatasetOffer(name=name, where="shipped", license=row.license, lang=row.lang, description=row.description)
-        for name, row in datasets().items()
-    }

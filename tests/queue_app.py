@@ -38,7 +38,7 @@ attach(
     app,
     settings,
     Queue.PREPARE,
-    Preparer(settings, publisher, fakes.plan),
+    Preparer(settings, publisher, fakes.plan, fakes.prepare),
     timings=TIMINGS,
     tick=publisher,
 )

@@ -30,7 +30,9 @@ OFFERS = {
     "general": DatasetOffer(name="general", where="shipped", license="MIT", lang="en", conversations=300),
     "lore": DatasetOffer(name="lore", where="guild", license="", lang="zh", conversations=1, restricted=True),
     "mika": DatasetOffer(name="mika", where="guild", license="MIT", lang="en", conversations=40, persona="mika"),
-    "oasst2": DatasetOffer(name="oasst2", where="hub", license="Apache-2.0", lang="many", description="Good talk."),
+    "oasst2": DatasetOffer(
+        name="oasst2", where="hub", license="Apache-2.0", lang="mul", rows=9000, good_for="Good talk."
+    ),
 }
 CATALOG = Catalog(personas={"mika": "Mika"}, datasets=OFFERS, base_model="standin", rehearsal=True)
 
@@ -101,7 +103,7 @@ def test_the_list_tells_what_is_whose() -> None:
     assert own < shipped < hub
     assert "⚠ **lore** · 1 conversation · zh · no licence stated" in text
     assert "**mika** · 40 conversations · dialogues of Mika · en · MIT" in text
-    assert "**oasst2** · many · Apache-2.0 · Good talk." in text
+    assert "**oasst2** · 9,000 rows · many languages · Apache-2.0 · Good talk." in text
 
 
 def test_a_list_too_long_for_a_message_says_how_many_are_left_out() -> None:

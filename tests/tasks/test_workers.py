@@ -5,16 +5,18 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tasks.client import Client
 from tasks.embedded_redis import EmbeddedRedis
-from tasks.errors import PlanRefused
+from tasks.errors import DataRefused, JobEnded, PlanRefused
 from tasks.jobs import EventKind, JobState, new_job
 from tasks.settings import TaskSettings
 from tests.fakes import traced
 from tests.house import GUILD, ORIGIN, WorkerProcess, at_step, door, history, open_gate, settings_in, train_job, until
+from training.data.schema import DataAction, DataSpec
 from training.schema import ChatSpec, Message, TrainSpec
 
 
@@ -89,6 +91,44 @@ async def test_a_chat_speaks_on_the_card_that_gpu_names(client: Client) -> None:
     view = await client.wait(job.id, GUILD, 20)
     assert view.reply
     assert view.reply.text == "3"
+
+
+def build(name: str, **changes: Any) -> DataSpec:
+    return DataSpec(action=DataAction.BUILD, guild_id=GUILD, name=name, **changes)
+
+
+async def test_a_build_is_a_job_and_its_dataset_is_offered_at_once(client: Client) -> None:
+    job = new_job("data", build("olgas", persona="olga"), ORIGIN)
+    await client.submit(job)
+    view = await client.wait(job.id, GUILD, 20)
+    assert view.data
+    assert view.data.card
+    offer = (await client.catalog(GUILD)).datasets["olgas"]
+    assert (offer.where, offer.persona, offer.conversations) == ("guild", "olga", view.data.card.conversations)
+    assert "olgas" not in (await client.catalog("1002")).datasets
+    assert (await history(client, job))[-1].data == view.data
+    report = await client.data(DataSpec(action=DataAction.INFO, guild_id=GUILD, name="olgas"), ORIGIN)
+    assert report.card == view.data.card
+    with pytest.raises(DataRefused, match="no dataset called olgas here"):
+        await client.data(DataSpec(action=DataAction.INFO, guild_id="1002", name="olgas"), ORIGIN)
+
+
+async def test_a_running_build_is_cancelled(client: Client) -> None:
+    job = new_job("data", build("gate"), ORIGIN)
+    await client.submit(job)
+    await at_step(client, job, 1)
+    await client.cancel(job.id, GUILD)
+    assert (await client.wait(job.id, GUILD, 20)).state is JobState.CANCELLED
+    with pytest.raises(JobEnded, match="The job gate has already ended"):
+        await client.cancel(job.id, GUILD)
+
+
+async def test_an_error_that_nobody_foresaw_ends_work_on_data(client: Client) -> None:
+    job = new_job("data", build("broken"), ORIGIN)
+    await client.submit(job)
+    view = await client.wait(job.id, GUILD, 20)
+    assert view.problem
+    assert (view.state, view.problem.code) == (JobState.FAILED, "Unexpected")
 
 
 async def test_a_refused_plan_carries_its_reason(client: Client) -> None:

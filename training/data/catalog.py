@@ -38,6 +38,7 @@ __all__ = [
 MOST_LEARNT = 50_000
 """Conversations that one run takes from a dataset: all are held in memory, and more would take weeks to learn."""
 SAMPLE_SEED = 3
+HUB_SECONDS = 10
 _log = logging.getLogger(__name__)
 
 
@@ -136,6 +137,8 @@ def _offer(row: Dataset, workspace: Workspace) -> DatasetOffer | None:
         lang=row.lang,
         description=row.description,
         restricted=row.restricted,
+        rows=row.rows,
+        good_for=row.good_for,
     )
 
 
@@ -184,19 +187,26 @@ def _fetched(workspace: Workspace) -> Path:
 
 def _from_hub(row: Dataset, workspace: Workspace) -> Path:
     """Fetch a row's data into the cache, which is then read like a warehouse; no code of a repository is run."""
-    if not row.repo:
-        raise DatasetUnavailable(name=row.name, reason="its file is missing and it is not on the hub")
-    import datasets as library
-
     token = workspace.hf_token.get_secret_value() if workspace.hf_token else None
-    try:
-        library.load_dataset(row.repo, cache_dir=str(_fetched(workspace)), token=token, streaming=False)
-    except Exception as error:  # what fails is the hub, the network or the repository, each with errors of its own
-        reason = str(error).strip().split("\n")[0][:200] or type(error).__name__
-        raise DatasetUnavailable(name=row.name, reason=f"the hub said: {reason}") from error
-    if path := _path_of(row, workspace):
-        return path
-    raise DatasetUnavailable(name=row.name, reason="it was fetched, but lies in no folder that is known")
+    failure: Exception | None = None
+    for repo in row.repos:
+        try:
+            _fetch(repo, _fetched(workspace), token)
+        except Exception as error:  # the hub, the network and each repository fail in ways of their own
+            failure = error
+        if path := _path_of(row, workspace):
+            return path
+    reason = str(failure).strip().split("\n")[0][:200] if failure else "it is not on the hub, and its file is missing"
+    raise DatasetUnavailable(name=row.name, reason=reason) from failure
+
+
+def _fetch(repo: str, folder: Path, token: str | None) -> None:
+    import datasets as library
+    from huggingface_hub import HfApi
+
+    # Asked first and once: the library itself takes half a minute to find out that there is no network.
+    HfApi(token=token).dataset_info(repo, timeout=HUB_SECONDS)
+    library.load_dataset(repo, cache_dir=str(folder), token=token, streaming=False)
 
 
 def _own(name: str, workspace: Workspace, guild_id: str) -> Path | None:

@@ -9,7 +9,7 @@ from itertools import islice
 from pathlib import Path
 
 from training.data.canonical import Tally
-from training.data.catalog import datasets, open_dataset
+from training.data.catalog import dataset_row, offers, open_dataset
 from training.data.filters import Sieve, exact_duplicates
 from training.data.folder import is_folder, open_folder, write_folder
 from training.data.formats import Reading, read_any
@@ -18,6 +18,7 @@ from training.data.schema import DataAction, DataReport, DataSpec, Upload
 from training.errors import (
     DatasetNotYours,
     DatasetTaken,
+    DatasetUnavailable,
     EmptyDataset,
     PersonaUploaded,
     RunStopped,
@@ -60,6 +61,11 @@ class Desk:
     def target(self) -> Path:
         """Where the guild's own dataset of that name lies."""
         return self.room.datasets / self.name
+
+    @property
+    def reserved(self) -> bool:
+        """Whether the name is one of the catalog's, which no server may give."""
+        return dataset_row(self.name, self.workspace.dataset_warehouse) is not None
 
     def look(self, done: int, total: int = 0) -> None:
         """Tell how far it is; raises RunStopped when it is to stop."""
@@ -165,12 +171,15 @@ def _uploaded(desk: Desk) -> tuple[Watched, Iterator[Conversation]]:
 
 def _info(desk: Desk) -> DataReport:
     card = open_folder(desk.target) if is_folder(desk.target) else None
-    if card is None and desk.name not in datasets():
+    if card is None and not desk.reserved:
         raise UnknownDataset(name=desk.name, choices=_choices(desk))
     return DataReport(action=DataAction.INFO, name=desk.name, card=card)
 
 
 def _preview(desk: Desk) -> DataReport:
+    offer = offers(desk.workspace, desk.spec.guild_id).get(desk.name)
+    if offer is not None and offer.where == "hub":
+        raise DatasetUnavailable(name=desk.name, reason="it is fetched from the hub when a job first learns from it")
     conversations = open_dataset(desk.name, desk.workspace, desk.spec.guild_id)
     shown = tuple(_shortened(row) for row in islice(conversations, PREVIEWED))
     if not shown:
@@ -204,7 +213,7 @@ def _build(desk: Desk) -> DataReport:
 
 
 def _delete(desk: Desk) -> DataReport:
-    if desk.name in datasets():
+    if desk.reserved:
         raise DatasetNotYours(name=desk.name, choices=_choices(desk))
     if not (is_folder(desk.target) or (desk.room.folder / "removed").exists()):
         raise UnknownDataset(name=desk.name, choices=_choices(desk))
@@ -212,7 +221,7 @@ def _delete(desk: Desk) -> DataReport:
 
 
 def _require_free(desk: Desk) -> None:
-    if desk.name in datasets() or desk.target.exists():
+    if desk.reserved or desk.target.exists():
         raise DatasetTaken(name=desk.name)
     if len(own := _own(desk)) >= MOST_DATASETS:
         raise TooManyDatasets(count=len(own))

@@ -93,6 +93,8 @@ class DatasetOffer(Noun):
     description: str = ""
     restricted: bool = Field(False, description="Non-commercial, research only, or without a stated licence.")
     conversations: int | None = None
+    rows: int | None = Field(None, description="As published, where its conversations were not counted.")
+    good_for: str = ""
     persona: Slug | None = None
 
 
