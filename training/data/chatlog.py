@@ -5,24 +5,25 @@ from __future__ import annotations
 import hashlib
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
-from datetime import UTC, date, datetime
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from training.data.canonical import Dropped, Tally, canonical_turns
+from training.data.chatpolicy import ChatLogPolicy
 from training.data.chatwords import chat_reason, is_refusal, spoken_text, without_mentions
-from training.data.consent import HOW_TO_RECORD, ConsentLedger, Permission, ProxyList, fold
-from training.data.lineage import Lineage, Link
+from training.data.consent import HOW_TO_RECORD, fold
+from training.data.lineage import Link
 from training.data.sessions import Post, Round, Speaker, rounds, sessions
 from training.errors import PermissionMissing, UnreadableData
 from training.schema import Conversation, Message
 
 if TYPE_CHECKING:
-    from training.data.anonymise.anonymiser import Anonymiser
     from training.data.files import Row
     from training.data.reading import Reading
+
+__all__ = ["ChatLogPolicy", "convert_export"]
 
 LICENSE = "consent of its authors"
 DELETED_USER = "456226577798135808"
@@ -38,26 +39,6 @@ MALFORMED = "not a message"
 TWICE = "a message that came before"
 
 _REPLY_LINK = re.compile(r"\[Reply to:?\]\(<?https://(?:\w+\.)?discord(?:app)?\.com/channels/\d+/\d+/(\d+)")
-
-
-@dataclass(frozen=True)
-class ChatLogPolicy:
-    """What allows a chat log to be used, and whose voice is learnt from it.
-
-    `persona` None: each character that the ledger or the proxy lists know. `persona_authors` are names or ids of
-    authors that speak for the persona besides those that bear its name. `anonymiser` is made for each export from a
-    roster of the people in it and from its characters' names, which stay; None leaves everything as it is.
-    """
-
-    permission: Permission
-    consent: ConsentLedger
-    proxies: ProxyList = field(default_factory=ProxyList)
-    persona: str | None = None
-    aliases: tuple[str, ...] = ()
-    persona_authors: frozenset[str] = frozenset()
-    anonymiser: Callable[[Sequence[str], Sequence[str]], Anonymiser] | None = None
-    lineage: Lineage = field(default_factory=Lineage)
-    today: Callable[[], date] = lambda: datetime.now(UTC).date()
 
 
 def convert_export(rows: Iterator[Row], reading: Reading, tally: Tally) -> Iterator[Conversation]:
@@ -84,6 +65,9 @@ class _Export:
         self.guild, self.channel = _id(value, "guild"), _id(value, "channel")
         if not isinstance(self.messages, Iterable) or isinstance(self.messages, str | dict):
             raise UnreadableData(name=reading.source, reason=f"row {row}, field messages: it is not a list")
+        # It becomes the name of a folder.
+        if not re.fullmatch("[0-9]{1,20}", self.guild):
+            raise UnreadableData(name=reading.source, reason=f"row {row}, field guild.id: it is not an id")
         policy.permission.check(policy.today(), (self.guild, self.channel))
         policy.consent.check(self.guild)
         self.labels = _labels(self.messages)

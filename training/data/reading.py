@@ -13,7 +13,7 @@ from training.data.canonical import Dropped, Tally, Turn, canonical_turns
 from training.schema import Conversation
 
 if TYPE_CHECKING:
-    from training.data.chatlog import ChatLogPolicy
+    from training.data.chatpolicy import ChatLogPolicy
     from training.data.files import Row
 
 UNKNOWN_LANGUAGE = "und"
