@@ -34,7 +34,7 @@ USERINFO = re.compile(r"(?<=://)[^\s/:@]*:([^\s/@]{2,})@(?=[\w\[])")
 QUERY = re.compile(
     r"[?&](?:[\w-]*(?:token|key|sig|signature|secret)|auth|password|passwd|pwd|pass)=([^\s&#\"'<>]{6,})", re.I
 )
-BEARER = re.compile(r"\b(?:bearer|basic|token)\s+([A-Za-z0-9+/_.=~-]{16,})", re.I)
+BEARER = re.compile(r"\b(?:bearer|basic|token)\s+[(\"'`*|<]*([A-Za-z0-9+/_.=~-]{16,})", re.I)
 WORD = (
     r"pass(?:word|wd|phrase|code|wort)?|pwd?|pwrd|psw|kennwort|contrase(?:ñ|n)a|clave|senha|palavra-passe|mot\ de\ passe"
     r"|mdp|wachtwoord|l(?:ö|o)senord|has(?:ł|l)o|heslo|parola|şifre|sifre|пароль|пасс?ворд|密码|密碼|口令|パスワード"
@@ -58,8 +58,10 @@ KEYED = re.compile(
     r"(?P<value>[^\s\"'`,;|<>]{4,})",
     re.I,
 )
+# An account as lists of them have it: the mail address, then what opens it.
+PAIR = re.compile(r"(?<=[\w.+-])@[\w-]+(?:\.[\w-]+)+[_*\"'`|]*\s*[/|:;]\s*[(\"'`*|]*(?P<value>[^\s\"'`|,;]{6,40})")
 SEED = re.compile(r"(?:seed|recovery|secret|backup|mnemonic)\s*(?:phrase|words)?\s*(?:is|:|=)\s*((?:[a-z]{3,8}\s+){11,23}[a-z]{3,8})")
-LOOSE = re.compile(r"(?<![\w/+.=-])[A-Za-z0-9+/_-]{32,}={0,2}(?![\w/+-])")
+LOOSE = re.compile(r"(?<![\w/+.=-])[A-Za-z0-9+/_-]{36,}={0,2}(?![\w/+-])")
 CODE = re.compile(
     r"\b(?:pin|otp|2fa|one[- ]time|verification|login|backup|recovery|security|auth)(?:\s+(?:code|pin|password|key))?"
     r"(?:\s+is)?\s*[:=]?\s*(\d{4,8}|[A-Z0-9]{4,6}-[A-Z0-9]{4,6})(?![\w-])",
@@ -72,7 +74,7 @@ TALK = frozenset(
     easy hard short long now then there here still also just only always never what which that this it in on for and or but
     if when where because being been at your my our his her their to of with by from set sent shared public old new good bad
     string str int bool text optional any xxx xxxx todo tbd changeme example redacted masked nicht falsch richtig weg pas
-    incorrecta mala errado fel protect reuse leaked up out off literally like actually probably basically getenv env""".split()
+    incorrecta mala errado fel protect reuse leaked up out off literally like actually probably basically undefined unknown getenv env""".split()
 )
 PLACEHOLDER = re.compile(r"^(?:[*x•.#_-]+|<.*|\$\{?\w+.*|\{+.*|%\w+%|\[.*|your[_-].*|os\.\w.*|process\.env.*|.*\(\)?.*)$", re.I)
 
@@ -81,6 +83,11 @@ def find_secrets(text: str) -> Found:
     """Tokens, keys, passwords and one-time codes. Of `NAME=value` only the value is meant."""
     for found in TOKENS.finditer(text):
         yield Span(*found.span(), "SECRET")
+    if "@" in text:
+        for found in PAIR.finditer(text):
+            value = _trimmed(found["value"])
+            if _marked(value) and _mixed(value) and "@" not in value and "/" not in value:
+                yield Span(found.start("value"), found.start("value") + len(value), "SECRET")
     if "://" in text:
         for pattern in (USERINFO, QUERY):
             yield from (Span(*found.span(1), "SECRET") for found in pattern.finditer(text))
@@ -102,10 +109,10 @@ def _told(text: str) -> Found:
             yield Span(found.start("value"), found.start("value") + len(value), "SECRET")
     for found in ASSIGNED.finditer(text):
         value = _trimmed(found["value"])
-        if _password(value, assigned=found["by"] != "is") and (len(value) >= 8 or _marked(value)):
+        if _password(value, assigned=found["by"] != "is") and (_marked(value) or not (value.islower() or value.isupper())):
             yield Span(found.start("value"), found.start("value") + len(value), "SECRET")
     for found in BEARER.finditer(text):
-        if _marked(found[1]):
+        if _marked(found[1]) or not (found[1].islower() or found[1].isupper()):
             yield Span(*found.span(1), "SECRET")
     for found in KEYED.finditer(text):
         value = _trimmed(found["value"])

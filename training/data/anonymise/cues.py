@@ -29,25 +29,23 @@ ADDRESSED = re.compile(
     rf"tack|hej|hei|takk|tak|kiitos|moi|cześć|czesc|dzięki|ahoj|díky|merhaba|selam|teşekkürler|sağol|bedankt|dank\s+je|hoi|szia|köszi|mersi|salutare|halo|terima\s+kasih|makasih|querid[oa]|cher|chère|"
     rf"car[oa]|kochana?|drog[ai]|soy|sono|je\s+suis|ich\s+bin|eu\s+sou\s+[oa]|jestem|jag\s+är|jeg\s+er|ik\s+ben|ben|frag|frage?\s+mal|sag|pregúntale\s+a|dile\s+a|demande\s+à|dis\s+à|chiedi\s+a|pergunta\s+(?:a|pro|pra)|"
     rf"saludos\s+a|feliz\s+cumple(?:años)?|alles\s+gute|joyeux\s+anniversaire|zapytaj|привет|спасибо|здравствуй(?:те)?|дорог(?:ой|ая)|пока|спроси(?:те)?(?:\s+у)?|скажи(?:те)?|это|я|с\s+дн[её]м\s+рождения|"
-    rf"привіт|дякую|добрый\s+день|hugs\s+from|kisses\s+from|greetings\s+from|klingeln?\s+bei|wohnt\s+bei|c/o|attn\.?|z\.\s?hd\.|chez|sent\s+by|written\s+by|made\s+by|posted\s+by|love\s+from|letter\s+from|message\s+from)"
+    rf"привіт|дякую|добрый\s+день|hugs\s+from|kisses\s+from|greetings\s+from|do\s+you\s+know|anyone\s+know|kennst\s+du|kennt\s+ihr|conoces\s+a|tu\s+connais|znasz|imo|klingeln?\s+bei|wohnt\s+bei|c/o|attn\.?|z\.\s?hd\.|chez|sent\s+by|written\s+by|made\s+by|posted\s+by|love\s+from|letter\s+from|message\s+from)"
     rf"[,:!]?\s+[\"'`*_]*{NAME}",
     re.I,
 )
 # Titles and kin: what follows is a name if it is capitalised.
 TITLED = re.compile(
-    rf"{START}(?:mr|mrs|ms|miss|mx|dr|prof|professor|sir|madam|mister|doctor|officer|coach|sgt|capt|rev|herr|frau|fräulein|hr|fr|señora?|señorita|sra?|srta|dona?|doña|monsieur|madame|mademoiselle|mme|mlle|"
+    rf"{START}(?:(?:mr|mrs|ms|miss|mx|dr|prof|professor|sir|madam|mister|doctor|officer|coach|sgt|capt|rev|herr|frau|fräulein|hr|fr|señora?|señorita|sra?|srta|dona?|doña|monsieur|madame|mademoiselle|mme|mlle|"
     rf"signora?|signorina|sig|sig\.ra|senhora?|dott|pan|pani|panem|meneer|mevrouw|dhr|mevr|herra|rouva|bay|bayan|kyrie|г-н|г-жа|господин|госпожа|uncle|aunt|auntie|aunty|grandma|grandpa|cousin|brother|bro|"
     rf"sister|sis|mother|father|son|daughter|wife|husband|gf|girlfriend|bf|boyfriend|fianc[ée]e?|boss|roommate|flatmate|neighbou?r|teacher|classmate|colleague|coworker|co-worker|friend|bestie|mate|buddy|nephew|"
     rf"niece|ex|therapist|landlord|manager|bruder|schwester|freund(?:in)?|mutter|vater|sohn|tochter|tante|onkel|mann|chef(?:in)?|kollege|kollegin|hermano|hermana|amig[oa]|novi[oa]|ti[oa]|prim[oa]|hij[oa]|"
-    rf"fr[èe]re|s[oœ]ur|ami|amie|copain|copine|tante|oncle|fratello|sorella|amico|amica|zi[oa]|irmã|irmão|namorad[oa]|mãe|брат|сестра|друг|подруга|мама|дядя|тётя|жена|муж)\.?\s+[\"'`*_|(]*{NAME}",
+    rf"fr[èe]re|s[oœ]ur|ami|amie|copain|copine|tante|oncle|fratello|sorella|amico|amica|zi[oa]|irmã|irmão|namorad[oa]|mãe|брат|сестра|друг|подруга|мама|дядя|тётя|жена|муж)\.?\s+)+[\"'`*_|(]*{NAME}",
     re.I,
 )  # fmt: skip
-# In front of these stands somebody.
-SPEAKS = (
-    r"said|says|told\s+(?:me|us|him|her|them|you)|asked|asks|texted|called\s+(?:me|us|him|her)|invited|replied|answered|laughed|thinks|wants|forgot|joined|quit|wrote|writes|promised|"
-    r"messaged|dm'?d|pinged|kicked|banned|muted|just|will|won|lost|left|fell|died|went|came|gave|bought|broke|ate|slept|cried|moved|lives|works|studies|plays|played|knows|knew|likes|loves|hates|"
-    r"has|had|is|was|isn't|wasn't|and|can|could|should|would|might|did|didn't|does|doesn't|doesnt|didnt|again|here|pls|please|bro|lol|lmao|u|you|are|who|what|where|when|why|how|omg|wake|stop|come|look|check|"
-    r"sagt|sagte|meint|hat|ist|dijo|dice|está|viene|tiene|a\s+dit|dit|est|arrive|ha\s+detto|dice|disse|falou|powiedziała?|säger|sa|zegt|zei|dedi"
+# What only people do.
+ACTS = (
+    r"said|told|asked|texted|thinks|wants|joined|quit|invited|forgot|lives|loves|hates|laughed|replied|knows|came|went|left|won|lost|fell|"
+    r"died|gave|bought|ate|moved|works|plays|likes|paid|called|got|beat|sent|wrote|says|just|has|had"
 )
 NAMED_SPEAKER = re.compile(
     rf"{START}(?P<name>[^\W\d_]+(?:['-][^\W\d_]+)*(?:\s[^\W\d_]+)?)\s+(?:said|says|told\s+(?:me|us|him|her|them|you)|texted|invited|replied|messaged|dm'?d|sagte|meinte|dijo|a\s+dit|ha\s+detto|disse|сказала?|говорит|"
@@ -55,7 +53,12 @@ NAMED_SPEAKER = re.compile(
 )
 OWNS = re.compile(
     rf"{START}(?P<name>[^\W\d_]{{2,}})'?s\s+(?:mom|mum|dad|mother|father|brother|sister|parents|birthday|bday|phone|house|place|wife|husband|gf|bf|girlfriend|boyfriend|kid|kids|cat|dog|room|email|number|address|"
-    rf"account|voice|mic|turn|stream|desk|wedding|party|funeral|boss|car)\b"
+    rf"account|voice|mic|turn|stream|desk|wedding|party|funeral|boss|car|idea|fault|plan|laptop|pc|name|job|team|server|roommate|friend|friends|family)\b"
+)
+ASKED = re.compile(
+    rf"{START}(?:did|does|do|can|could|has|have|is|was|will|should|where'?s|when's|who's)\s+(?P<name>[^\W\d_]+(?:\s[^\W\d_]+)?)\s+"
+    r"(?:join|come|coming|send|sent|get|leave|leaving|say|tell|told|call|text|quit|win|lose|die|eat|sleep|know|like|reply|replied|answer|finish|bring|play|playing|ask|want|need|online|here|awake|asleep|home|ok|okay|alright|mad|sick)(?![^\W_])",
+    re.I,
 )
 HERE = re.compile(rf"(?:^|[\n.!>]\s*)(?P<name>[^\W\d_]{{2,}})\s+(?:here|speaking|reporting)(?=\s*[,.!:;)]|\s*$|\s+from)", re.I)
 AGED = re.compile(rf"{START}(?:i'?m|i\s+am|ich\s+bin|soy|je\s+suis|sono|jestem)\s+(?P<name>[^\W\d_]+(?:\s[^\W\d_]+)?)\s*,\s*(?:\d\d|from|aus|de|da|z|tengo|and\s+i)(?![^\W_])", re.I)
@@ -68,7 +71,7 @@ STOP = frozenset(
     fun funny gamer gamers gang german germany getting girl girls give glad go god going gone gonna good google got gotta grandma grandpa great guess guild guys had half happy hard has have having he hell hello help her here hey hi
     high him himself his home honestly hot how however human hungry i if ill im in indeed insane inside instead into irish is isnt it italian its itself jk just kid kidding kids kind king know ladies lads last late later legend
     leaving less let lets like literally little live living lol long look lord lot lots loud love low luck lucky mad madam made make man many mate mates may maybe me mean men mine mister mod mods mom moment monday more morning most mother much mum
-    my myself name near neither never new next nice night no nobody none nope normal not nothing now nowhere of off ok okay old on once one only or other our out outside over own papa part people perfect please pls polish poor
+    my myself name near neither never new next nice night no nobody none nope normal not nothing now nowhere of off ok okay old on once one only or other our out outside over own papa part people perfect please pls polish poor français française italienne anglais anglaise espagnol espagnole allemand allemande belge suisse canadien canadienne deutsch deutsche österreicher schweizer español española mexicano mexicana argentino argentina colombiano brasileira português portuguesa polka polak svenskare русская украинец
     pretty probably proud queen quick quiet quite ready real really right russian sad said same sarcasm saturday she sick sir sis sister sleepy slow smart so some somebody someone something sometimes soon sorry spanish stop strange
     stuck stupid sunday super sure swedish talking team thanks that thats the their them then there these they thing things this those though thursday till tired to today together tomorrow tonight too totally trash true trying tuesday turkish two u ugly
     under unless until up ur us user usually very wait wake was watching we wednesday week weird well wont were what whatever when where which while who whoever whole whom whose why will wild wish with within without wonder wonderful wont wow wrong
@@ -92,5 +95,5 @@ STOP = frozenset(
     street road house city town school class room game games raid dungeon boss level quest party stream video music song movie book show series season episode chapter
     round match rank ranked solo duo duos queue lobby map maps patch hotfix elden rocket baldur mario zelda pokemon sonic halo doom skyrim witcher dota league overwatch apex genshin
     new york london paris berlin tokyo rome madrid moscow texas florida california europe asia africa america uk usa us eu canada france spain italy japan china russia brazil india australia mexico
-    st street doctor doom monday's friday friday's wick""".split()
+    mr mrs ms miss mx dr prof sir herr frau mme mlle st street doctor doom monday's friday friday's wick""".split()
 )

@@ -23,7 +23,7 @@ INVISIBLE = re.compile("[\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180e
 MARKUP = re.compile(r"(?<!\d)(?:\*\*+|\|\||~~)|(?:\*\*+|\|\||~~)(?!\d)")
 MIXED = re.compile(r"[^\s,;]*[A-Za-z@][^\s,;]*")
 FOREIGN = re.compile(f"[{''.join(LOOKALIKES)}]")
-UNDERLINED = re.compile(r"(?<!\w)(_{1,3})(?=[^\W_])[^\n]*?[^\W_][^\w\s]?(\1)(?!\w)")
+UNDERLINED = re.compile(r"(?<!\w)(_{1,3})(?=[^\s_])[^\n]*?[^\s_](\1)(?!\w)")
 ODD = re.compile(r"[^\x00-\x7f]|\*\*|\|\||~~|(?<!\w)_")
 
 _letters: dict[str, str] = {}

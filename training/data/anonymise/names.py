@@ -22,7 +22,7 @@ FAMILY_ENDING = re.compile(
     r"O'[A-Z]\w+|Mac[A-Z]\w+|Mc[A-Z]\w+|D'[A-Z]\w+|[A-Z]\w+-[A-Z]\w+)$",
 )
 THINGS = re.compile(
-    r"\s(?:kart|party\s\d|bros|daniel'?s|deere|street|avenue|road|city|language|programming|lang|script|gem|award|awards|cup|day|hill|park|bridge|university|college|airport|theorem|transform|"
+    r"\s(?:of|kart|party\s\d|bros|daniel'?s|deere|street|avenue|road|city|language|programming|lang|script|gem|award|awards|cup|day|hill|park|bridge|university|college|airport|theorem|transform|"
     r"distribution|equation|number|series|engine|hall|square|beach|bay|island|county|river|lake|mountain|valley|island)\b",
     re.I,
 )
@@ -98,24 +98,33 @@ def _is_word(name: str) -> bool:
 def _listed(text: str) -> Found:
     """Given names from the list, with the family name behind them."""
     words = list(WORD.finditer(text))
-    lists = _lists()
-    sure, unsure = lists["sure"], lists["also_words"]
     at = 0
     while at < len(words):
-        low = _bare(words[at][0]).lower()
-        last = at
-        if THINGS.match(text, words[at].end()):
-            pass
-        elif low in sure:
-            last = _family(words, at, text)
+        last = -1 if THINGS.match(text, words[at].end()) else _whole_name(words, at, text)
+        if last >= 0:
             yield _span(words, at, last)
-        elif words[at][0][0].isupper():
-            last = _family(words, at, text) if low in unsure or FAMILY_ENDING.match(low) is None else at
-            if last > at and low not in cues.STOP - unsure and (low in unsure or _surname(words[last][0])):
-                yield _span(words, at, last)
-            else:
-                last = at
-        at = last + 1
+        at = max(last, at) + 1
+
+
+def _whole_name(words: list[re.Match[str]], at: int, text: str) -> int:
+    """The index of the last word of the name that begins with word `at`; -1 if none does."""
+    word, lists = words[at][0], _lists()
+    low = _bare(word).lower()
+    capital = word[0].isupper()
+    if low in lists["sure"] or (capital and low in lists["with_capital"]):
+        return _family(words, at, text)
+    if not capital or (low in cues.STOP and low not in lists["also_words"]):
+        return -1
+    last = _family(words, at, text)
+    acts = low in lists["also_words"] and ACTS.match(text, words[last].end())
+    if last == at:
+        return at if acts and low not in NOT_ALONE and word[1:].islower() else -1
+    return last if acts or _surname(words[last][0]) else -1
+
+
+ACTS = re.compile(rf"\s+(?:{cues.ACTS})(?![^\W_])")
+# Names that are mostly said to people who have another.
+NOT_ALONE = frozenset("love honey king queen prince princess guy buddy bud god sir angel baby candy dick ping tiger sky van page chip chance genesis sage storm".split())
 
 
 def _bare(word: str) -> str:
@@ -162,13 +171,18 @@ def _fits(low: str, text: str) -> bool:
 # --- cues ------------------------------------------------------------------------------------------------------------
 
 
+ANY_CASE = (cues.INTRODUCED, cues.AGED)
+CAPITAL = (cues.HERE, cues.SIGNED, cues.TITLED, cues.NAMED_SPEAKER, cues.ASKED, cues.OWNS, cues.ADDRESSED)
+
+
 def _cued(text: str) -> Found:
-    for found in cues.INTRODUCED.finditer(text):
-        yield from _taken(found, text, any_case=True)
-    for pattern in (cues.AGED, cues.HERE, cues.SIGNED, cues.TITLED, cues.NAMED_SPEAKER, cues.OWNS, cues.ADDRESSED):
-        for found in pattern.finditer(text):
-            yield from _taken(found, text, any_case=pattern is cues.AGED)
-    yield from _called(text)
+    for pattern in (*ANY_CASE, *CAPITAL):
+        at = 0
+        while found := pattern.search(text, at):
+            names = list(_taken(found, text, any_case=pattern in ANY_CASE))
+            yield from names
+            # What was no name may itself be a cue: "hi im Theo".
+            at = names[0].end if names else max(found.start("name"), found.start() + 1)
 
 
 def _taken(found: re.Match[str], text: str, *, any_case: bool) -> Found:
@@ -178,11 +192,14 @@ def _taken(found: re.Match[str], text: str, *, any_case: bool) -> Found:
     last = -1
     for at, word in enumerate(words):
         low = _bare(word[0]).lower()
-        known = low in _lists()["sure"] or low in _lists()["also_words"]
+        known = any(low in _lists()[kind] for kind in ("sure", "with_capital", "also_words"))
         capital = word[0][0].isupper() and not _shouted(word[0], text)
-        fits = capital or (at == 0 and any_case and len(low) > 2) or (at == 0 and known and _ends(text, word.end()))
+        quiet = at == 0 and known and low not in NOT_ALONE | {"love"} and _ends(text, word.end())
+        if low in _lists()["also_words"] and LOOSE.match(found[0]) and len(words) == 1:
+            break
+        fits = capital or (at == 0 and any_case and len(low) > 2) or (quiet and not LOOSE.match(found[0]))
         # A German noun behind a greeting, "New York" behind "meet": an ordinary word ends the name.
-        if not fits or low in cues.STOP or (at and low in VERBS):
+        if not fits or (low in cues.STOP and not (known and at == 0 and low not in NOT_ALONE)) or (at and low in VERBS):
             break
         last = at
     if last >= 0:
@@ -201,6 +218,8 @@ def _title(text: str, start: int) -> int:
     return found.start() if found else start
 
 
+# Cues that stand in front of anything: a name behind them must have its capital.
+LOOSE = re.compile(r"(?:love|best|call|know|knows|help|join|meet|seen|saw|pay|visit|know|rip|poor|it'?s|i'?m|i am|beat|met|gg)\b", re.I)
 VERBS = frozenset("said says told asked is was has will can did does texted invited replied wrote and or".split())
 
 
@@ -211,13 +230,3 @@ def _shouted(word: str, text: str) -> bool:
 def _ends(text: str, at: int) -> bool:
     """Whether a clause ends here, as behind "thx mark"."""
     return re.match(r"\s*(?:[,.!?;:)\n*|❤]|$|<3|(?:said|told|about|for|pls|please|lol|to|if|and)\b)", text[at:]) is not None
-
-
-CALLED = re.compile(rf"(?<![^\W_])(?P<name>[^\W\d_]{{2,}})(?:,|\s)\s*(?:{cues.SPEAKS})(?![^\W_])", re.I)
-
-
-def _called(text: str) -> Found:
-    """Capitalised names that are words too, with what only people do behind them: "Mark said"."""
-    for found in re.finditer(r"(?<![^\W_])(?P<name>[A-Z][a-z]+)\s+(?:said|told|asked|texted|thinks|wants|joined|quit|invited|forgot|lives|loves|hates|laughed|replied|knows)(?![^\W_])", text):
-        if found["name"].lower() in _lists()["also_words"]:
-            yield Span(*found.span("name"), "PERSON")

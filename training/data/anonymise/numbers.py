@@ -112,10 +112,10 @@ PAPER = re.compile(
     re.I,
 )
 BORN = re.compile(
-    r"(?<![A-Za-z0-9])(?:born(?:\s+(?:on|in))?|d\.?o\.?b\.?|birth\s?-?da(?:y|te)|date of birth|b-?day|geb(?:oren)?\.?(?:\s+am)?|geburts(?:tag|datum)|"
+    r"(?<![A-Za-z0-9])(?:born(?:\s+(?:on|in))?|d\.?o\.?b\.?|birth\s?-?da(?:y|te)|date of birth|b-?day|geburts(?:tag|datum)|geb(?:oren)?\.?(?:\s+am)?|"
     r"née?(?:\s+le)?|date de naissance|anniversaire|nacid[oa](?:\s+el)?|nací(?:\s+el)?|fecha de nacimiento|cumpleaños|cumple|nat[oa](?:\s+il)?|compleanno|"
     r"nascid[oa](?:\s+em)?|nasci(?:\s+em)?|data de nascimento|urodzon\w+|ur\.|født|född|geboren(?:\s+op)?|syntynyt|född(?:\s+den)?|"
-    r"narozen\w*|doğum(?:\s+tarihi(?:m)?)?|родил\w+|д\.?\s?р\.?|день рождения|дата рождения|народи\w+|生日|出生(?:日期|年月日)?|生年月日|誕生日|생일|생년월일)"
+    r"narozen\w*|doğum(?:\s+tarihi(?:m)?)?|родил\w+|д\.?\s?р\.?|день рождения|дата рождения|народи\w+|生日|出生(?:日期|年月日)?|生年月日|誕生日|생일|생년월일)(?![A-Za-z])"
     r"(?:\s+(?:is|was|ist|es|est|el|le|il|am|on|em|on the))?[\s:=,-]*(?:на\s+|是|は)?\s*[(\[`\"'*|]*",
     re.I,
 )

@@ -12,7 +12,7 @@ from training.data.anonymise.spans import Found, Span
 OPEN, CLOSE = r"\s*[(\[{<]\s*", r"\s*[)\]}>]\s*"
 AT_WORD = r"(?:at|ät|aet|arroba|arobase|chiocciola|kukac|małpa|malpa|собака|собачка)"
 DOT_WORD = r"(?:dot|d0t|punkt|punto|ponto|point|kropka|точка|nokta|tečka)"
-AT = rf"(?:{OPEN}(?:@|{AT_WORD}){CLOSE}|\s*&\#64;\s*|\s*&commat;\s*|%40|\s*_+{AT_WORD}_+\s*|\s*-{AT_WORD}-\s*|\s+@\s*|@\s+)"
+AT = rf"(?:{OPEN}(?:@|{AT_WORD}){CLOSE}|\s*&\#64;\s*|\s*&commat;\s*|%40|\s*_+{AT_WORD}_+\s*|\s*-{AT_WORD}-\s*|\s+@\s*|@\s*)"
 DOT = rf"(?:{OPEN}(?:\.|{DOT_WORD}){CLOSE}|\s+{DOT_WORD}\s+|_+{DOT_WORD}_+|-{DOT_WORD}-|\s+\.\s*|\.)"
 SAID_DOT = rf"(?:{OPEN}(?:\.|{DOT_WORD}){CLOSE}|\s+{DOT_WORD}\s+)"
 # Scripts that write no spaces: there an address begins in the middle of a sentence.
@@ -35,7 +35,7 @@ SPACED = re.compile(r"(?<!\S)(?:[\w.] ){2,40}@ (?:\w ){1,30}(?:\. (?:\w ?){2,10}
 AT_HINT = re.compile(rf"[@&%]|\b{AT_WORD}\b|_{AT_WORD}_", re.I)
 FILES = frozenset("png jpg jpeg gif svg webp bmp py js ts css html md txt json yml yaml zip exe".split())
 NOT_LOCAL = frozenset(
-    """look looking find see me us is are was it here there available hosted check live lives work works go going buy docs
+    """git look looking find see me us is are was it here there available hosted check live lives work works go going buy docs
     stay up meet arrive be read shop order down stuff that this out in download working playing""".split()
 )
 
@@ -179,7 +179,7 @@ GAP = r"(?:\.|\s?[\[({]\s?(?:\.|dot)\s?[\])}]\s?|\s+dot\s+|\s\.\s|\s\.|\.\s)"
 FOUR = re.compile(rf"(?<![\w.])(?<!\d,)(\d{{1,3}}){GAP}(\d{{1,3}}){GAP}(\d{{1,3}}){GAP}(\d{{1,3}})(?!\w|\.\d|%)", re.I | re.ASCII)
 SIX = re.compile(r"(?<![\w:.])[0-9a-f]{0,4}:(?:[0-9a-f]{0,4}:){1,8}(?::|[0-9a-f]{1,5})?(?![\w:])", re.I | re.ASCII)
 VERSION = re.compile(
-    r"(?:\bv|version|ver\.?|release|build|update|patch|firmware|driver|chrome|firefox|edge|python|==|>=|<=|@|~=|\^|java|"
+    r"(?:\bv|version|ver\.?|release|build|update|patch|firmware|driver|chrome|firefox|edge|python|==|>=|<=|~=|\^|java|"
     r"tool|section|chapter|§|mod|schema)\s*:?\s*$",
     re.I,
 )

@@ -11,7 +11,7 @@ SIGNS = r"[ \t.\-/()\u00a0]"
 CANDIDATE = re.compile(rf"(?<![A-Za-z0-9_.,$€£#%@-])(?<!\d[ :/])(?:\+\s?|\(\+?|00)?\(?\d(?:{SIGNS}{{0,3}}\d){{6,16}}(?![A-Za-z0-9_%€$£°]|[.,:/-]\d)")
 PREFIX = re.compile(r"(?:\+|00)\s?[1-9]")
 CONTEXT = re.compile(
-    r"(?<![^\W_])(?:phones?|cell(?:phone|ular)?|mobile|mob|tel|telephone|telefon\w*|fon|handy(?:nummer)?|call|ring|text|txt|sms|fax|whats\s?app|wa|signal|"
+    r"(?<![^\W_])(?:phones?|cell(?:phone|ular)?|mobile|mob|tel|telephone|landline|hotline|mobil|telefon\w*|fon|handy(?:nummer)?|call|ring|text|txt|sms|fax|whats\s?app|wa|signal|"
     r"telegram|viber|line|number|num|nr|no|digits|reach|dial|contact|hit me|numéro|numero|número|teléfono|telefono|telefone|"
     r"móvil|celular|cellulare|portable|appelle\w*|llám\w+|llama\w*|chiama\w*|liga\w*|ruf\w*|nummer|bel|ring|numer|komórk\w*|zadzwoń|dzwoń|puhelin|"
     r"telefoonnummer|gsm|tlf|mobil\w*|cep|numaram?|ara|telpon|hp|điện thoại|sđt)(?![^\W_])|телефон|тел\.|номер|звони|позвони|моб|"
@@ -22,7 +22,7 @@ CONTEXT = re.compile(
 SHAPES = re.compile(
     r"""(?:
       \(\d{3}\)\s?\d{3}[ .-]\d{4} | (?:1[ .-])?[2-9]\d{2}([.-])\d{3}\1\d{4} | [2-9]\d{2}\s\d{3}\s\d{4}     # North America
-    | 0\d{4}\s\d{6} | 0\d{4}\s\d{3}\s\d{3} | 02\d\s\d{4}\s\d{4} | 07\d{9} | 07\d{3}\s\d{3}\s\d{3}          # Britain
+    | 0\d{4}\s\d{6} | 0\d{4}\s\d{3}\s\d{3} | 01\d{2}\s\d{3}\s\d{4} | 02\d\s\d{4}\s\d{4} | 07\d{9} | 07\d{3}\s\d{3}\s\d{3}          # Britain
     | 0[1-9](?:[ .-]?\d\d){4} | 01[567]\d[ /-]?\d{7,8} | 01[567]\d(?:\s\d{2,4}){2,4} | 0\d{2,4}\s?[/-]\s?\d{5,8}   # France, Germany
     | 0[5-9]0-\d{4}-\d{4} | 0\d{1,3}-\d{2,4}-\d{4} | 1[3-9]\d(?:[ -]?\d{4}){2}                             # Japan, Korea, China
     | [6-9]\d{4}[ -]\d{5} | 8[ -]?\(?9\d{2}\)?[ -]?\d{3}[ -]?\d\d[ -]?\d\d                                 # India, Russia
@@ -33,7 +33,7 @@ SHAPES = re.compile(
 )
 # A code other than a call's: what people count, order, date and name with digits.
 OTHER = re.compile(
-    r"(?:isbn|issn|order|invoice|ticket|seed|version|id|build|port|score|ref|serial|sku|part|model|case|page|line|row|commit|"
+    r"(?<![a-z])(?:isbn|issn|order|invoice|ticket|seed|version|id|build|port|score|ref|serial|sku|part|model|case|page|line|row|commit|"
     r"pid|uid|timestamp|epoch|int|id:|nr\.? of|number of|population|views|xp|elo|hash|sum|total|damage|tracking|flight|room)\s*(?:no|number|is|was|#)?\s*[:#=]?\s*$",
     re.I,
 )

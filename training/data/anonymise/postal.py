@@ -16,8 +16,8 @@ POSTCODES = (
 )
 UNIT = r"(?i:,?\s*(?:(?:apt|apartment|unit|suite|ste|flat|floor|fl|room|rm|door|app|piso|apto|int|wohnung|top|lgh|кв|stiege)\.?\s*#?\s*[\w-]{1,5}|#\s?\w{1,5}))"
 REST = (
-    rf"(?:{UNIT})?(?:,?\s+(?:{CAP}(?:[ -](?:{CAP}|am|an der|sur|de la|de|la|le|upon|on)){{0,3}},?\s+)?(?:{POSTCODES})(?!\w)"
-    rf"(?:\s+{CAP}(?:[ -](?:{CAP}|am|sur|de|la)){{0,2}})?|,\s*{CAP}(?:[ -]{CAP}){{0,2}})*"
+    rf"(?:{UNIT}|,?\s*\d{{1,2}}\s?[º°ª](?:\s?[A-Z]\b)?)?(?:(?:,?\s+|\s-\s)(?:{CAP}(?:[ -](?:{CAP}|am|an der|sur|de la|de|la|le|upon|on)){{0,3}},?\s+)?(?:{POSTCODES})(?!\w)"
+    rf"(?:\s+{CAP}(?:[ -](?:{CAP}|am|sur|de|la)){{0,2}})?|(?:,\s*|\s-\s){CAP}(?:[ -]{CAP}){{0,2}})*"
 )
 EN_TYPE = (
     r"(?:street|avenue|ave|road|rd|lane|ln|drive|boulevard|blvd|court|place|terrace|crescent|close|square|parkway|pkwy|highway|hwy|"
@@ -25,7 +25,7 @@ EN_TYPE = (
 )
 SURE = r"(?:street|avenue|ave|road|rd|lane|ln|boulevard|blvd|parkway|pkwy|crescent|terrace|drive|court|st)"
 ENGLISH = re.compile(
-    rf"(?:(?<=\s)|(?<=^)|(?<=[(:,*|\"'`]))(?:(?:flat|apt|unit|house|no\.?)\s?#?\w{{1,4}},?\s+)?{NO}\s+(?:[NSEW]{{1,2}}\.?\s+|North\s+|South\s+|East\s+|West\s+|Old\s+|Upper\s+|Lower\s+)?"
+    rf"(?:(?<=\s)|(?<=^)|(?<=[(:,*|\"'`]))(?:(?i:flat|apt|unit|house|no\.?)\s?#?\w{{1,4}},?\s+)?{NO}\s+(?:[NSEW]{{1,2}}\.?\s+|North\s+|South\s+|East\s+|West\s+|Old\s+|Upper\s+|Lower\s+)?"
     rf"(?:(?:{CAP}|\d{{1,3}}(?:st|nd|rd|th)|of|the)\s+){{1,4}}?(?i:{EN_TYPE})\b\.?(?:\s+[NSEW]{{1,2}}\b)?{REST}"
     rf"|(?:(?<=\s)|(?<=^)|(?<=[(:,*|\"'`]))\d{{1,5}}\s+(?:Broadway|Kingsway|Strand|Piccadilly|{CAP}gate|{CAP}way)\b\s?(?:{EN_TYPE.title()}\b)?{REST}",
     re.MULTILINE,
