@@ -4,13 +4,14 @@ BIN := .venv/bin
 # The lock constrains every version; the extras decide what of it is installed.
 CONSTRAINTS := -c requirements.lock -c requirements.cuda.lock
 
-.PHONY: demo test lint format install lock docs clean
+.PHONY: demo test notebooks lint format install lock docs clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make demo             the whole journey in a sandbox Discord, on this machine"
 	@echo "make demo HEADLESS=1  the same, played by itself"
 	@echo "make test             the test suite"
+	@echo "make notebooks        run the notebooks from top to bottom"
 	@echo "make lint             ruff and mypy --strict"
 	@echo "make format           ruff format and safe fixes"
 	@echo "make docs             write the generated parts of README.md and .env.example again"
@@ -21,6 +22,9 @@ demo: .venv/.installed
 
 test: .venv/.installed
 	@$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
+
+notebooks: .venv/.installed
+	@$(BIN)/python -m pytest --nbmake --nbmake-timeout=300 notebooks
 
 lint: .venv/.installed
 	@$(BIN)/ruff check .
