@@ -10,7 +10,18 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from training.commands.given import AsJson, BaseModel, Consent, Given, KeepPruned, Oasst, Permission, Proxies
+from training.commands.given import (
+    AsJson,
+    BaseModel,
+    Consent,
+    Given,
+    KeepNames,
+    KeepPruned,
+    Oasst,
+    Permission,
+    PersonaAuthor,
+    Proxies,
+)
 from training.data.canonical import Tally
 from training.data.schema import Inspection
 from training.errors import EmptyDataset, UnderstudyError, UnreadableData
@@ -87,16 +98,29 @@ def inspect(
     permission: Permission = None,
     consent: Consent = None,
     proxies: Proxies = None,
+    persona_author: PersonaAuthor = None,
+    keep_names: KeepNames = False,
     persona: Annotated[str | None, typer.Option(help="For chat logs: whose voice.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Recognise the format of a file and count what its rows would become; nothing is written."""
     from training.commands.given import opened, reading_of, with_chat
 
-    reading = with_chat(reading_of(oasst, keep_pruned), permission, consent, proxies or [], persona)
+    workspace = workspace_of(ctx)
+    reading = with_chat(
+        reading_of(oasst, keep_pruned),
+        file,
+        workspace,
+        persona=persona,
+        permission_file=permission,
+        consent_file=consent,
+        proxies=proxies,
+        persona_authors=persona_author,
+        keep_names=keep_names,
+    )
     tally = Tally()
     with counting("reading") as show:
-        for number, _ in enumerate(opened(file, workspace_of(ctx), tally, reading), start=1):
+        for number, _ in enumerate(opened(file, workspace, tally, reading), start=1):
             show(number)
     print_inspection(file, tally.inspection(), as_json)
 

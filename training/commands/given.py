@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-import secrets
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -21,7 +20,6 @@ from training.schema import Conversation, Workspace
 from training.terminal import hush
 
 if TYPE_CHECKING:
-    from training.data.chatlog import ChatLogPolicy
     from training.data.formats import Reading
     from training.data.tokens import TokenCounter
 
@@ -31,8 +29,16 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 BaseModel = Annotated[str | None, typer.Option(help="Whose tokens count. Default: the configured BASE_MODEL.")]
 Oasst = Annotated[str, typer.Option(help="Of an OASST tree: its best path, or all threads.", metavar="best|all")]
 KeepPruned = Annotated[bool, typer.Option("--keep-pruned", help="Also what OASST marks as deleted or rejected.")]
-Permission = Annotated[Path | None, typer.Option(help="For chat logs: the recorded permission of Discord's.")]
-Consent = Annotated[Path | None, typer.Option(help="For chat logs: the ledger of who agreed.")]
+Permission = Annotated[
+    Path | None, typer.Option(help="For chat logs: a file with Discord's permission. Default: the server's own.")
+]
+Consent = Annotated[
+    Path | None, typer.Option(help="For chat logs: the ledger of who agreed. Default: the server's own.")
+]
+PersonaAuthor = Annotated[
+    list[str] | None, typer.Option(help="For chat logs: a name or id that the persona also speaks under.")
+]
+KeepNames = Annotated[bool, typer.Option("--keep-names", help="For chat logs: leave names and the like as they are.")]
 Proxies = Annotated[
     list[str] | None, typer.Option(help="For chat logs: a Tupperbox export, or USER_ID=FILE of PluralKit.")
 ]
@@ -68,31 +74,13 @@ def reading_of(oasst: str, keep_pruned: bool, **fields: Any) -> Reading:
     return Reading(oasst="all" if oasst == "all" else "best", keep_pruned=keep_pruned, **fields)
 
 
-def with_chat(
-    reading: Reading, permission: Path | None, consent: Path | None, proxies: Sequence[str], persona: str | None
-) -> Reading:
-    """The reading with what allows a chat log to be used, where that was given."""
-    if permission is None and consent is None:
-        return reading
-    if permission is None or consent is None:
-        raise typer.BadParameter("a chat log needs both --permission and --consent")
-    return replace(reading, chatlog=_policy(permission, consent, proxies, persona))
+def with_chat(reading: Reading, source: str, workspace: Workspace, **asked: Any) -> Reading:
+    """The reading with what allows a chat log to be used: what its server recorded, or what the options name."""
+    from training.commands.logs import chatlog_policy
 
-
-def _policy(permission: Path, consent: Path, proxies: Sequence[str], persona: str | None) -> ChatLogPolicy:
-    from training.data.anonymise.anonymiser import Anonymiser
-    from training.data.chatlog import ChatLogPolicy
-    from training.data.consent import read_ledger, read_permission, read_proxies
-
-    # Nobody needs the key again: pseudonyms stay the same within a conversation only.
-    key = secrets.token_bytes(32)
-    return ChatLogPolicy(
-        permission=read_permission(permission, permission.name),
-        consent=read_ledger(consent),
-        proxies=read_proxies(proxies),
-        persona=persona,
-        anonymiser=lambda roster, names: Anonymiser(key, roster, names),
-    )
+    path = on_disk(source)
+    policy = chatlog_policy(path, workspace, **asked) if path else None
+    return replace(reading, chatlog=policy) if policy else reading
 
 
 def counter_of(base_model: str | None, workspace: Workspace) -> TokenCounter:

@@ -16,10 +16,12 @@ from training.commands.given import (
     BaseModel,
     Consent,
     Given,
+    KeepNames,
     KeepPruned,
     Oasst,
     Out,
     Permission,
+    PersonaAuthor,
     Proxies,
     counter_of,
     on_disk,
@@ -66,6 +68,8 @@ def convert_data(
     permission: Permission = None,
     consent: Consent = None,
     proxies: Proxies = None,
+    persona_author: PersonaAuthor = None,
+    keep_names: KeepNames = False,
     persona: Annotated[str | None, typer.Option(help="Whose dialogues these are; in a chat log, whose voice.")] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -73,10 +77,21 @@ def convert_data(
     from training.data.convert import Recipe
     from training.data.folder import LINEAGE
     from training.data.languages import with_language
+    from training.data.lineage import remember
 
     workspace = workspace_of(ctx)
     reading = reading_of(oasst, keep_pruned, source=source_name, license=license, lang=lang)
-    reading = with_chat(reading, permission, consent, proxies or [], persona)
+    reading = with_chat(
+        reading,
+        source,
+        workspace,
+        persona=persona,
+        permission_file=permission,
+        consent_file=consent,
+        proxies=proxies,
+        persona_authors=persona_author,
+        keep_names=keep_names,
+    )
     recipe = Recipe(
         reading=reading,
         filters=cleaning.steps(opened(cleaning.leaks, workspace) if cleaning.leaks else ()),
@@ -90,6 +105,8 @@ def convert_data(
     )
     tally = Tally()
     card = _converted(source, out, recipe, tally, workspace)
+    if reading.chatlog:
+        remember(workspace, out, card, reading.chatlog.lineage)
     _tell(card, out, as_json, tally)
 
 

@@ -21,8 +21,9 @@ from pydantic import Field, ValidationError
 from training.data.folder import CARD, CONVERSATIONS, LINEAGE, README, is_folder, open_folder, write_folder
 from training.data.schema import DatasetCard, Step
 from training.errors import UnreadableData
+from training.places import guild_folder
 from training.runs import write_bytes, write_json
-from training.schema import Conversation, Noun
+from training.schema import Conversation, Noun, Workspace
 
 DATA_FILE = "data.json"
 RETRAIN_FILE = "retrain.json"
@@ -73,17 +74,17 @@ class Lineage:
 # --- what a server keeps -------------------------------------------------------------------------------------------
 
 
-def remember(homes: Path, folder: Path, card: DatasetCard, lineage: Lineage) -> None:
-    """Keep the lineage of a dataset just made with each server whose messages are in it; `homes` are their folders."""
+def remember(workspace: Workspace, folder: Path, card: DatasetCard, lineage: Lineage) -> None:
+    """Keep the lineage of a dataset just made with each server whose messages are in it."""
     for guild in {link.guild for link in lineage.links if link.guild}:
-        where = folder.absolute()
-        kept = [one for one in kept_links(homes / guild) if one.folder != str(where)]
+        home, where = guild_folder(workspace, guild), folder.absolute()
+        kept = [one for one in kept_links(home) if one.folder != str(where)]
         new = (
             Kept(**link.model_dump(), dataset=card.name, version=card.version, folder=str(where))
             for link in lineage.links
             if link.guild == guild
         )
-        _keep(homes / guild, [*kept, *new])
+        _keep(home, [*kept, *new])
 
 
 def kept_links(home: Path) -> list[Kept]:

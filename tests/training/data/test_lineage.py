@@ -18,7 +18,7 @@ from training.data.consent import ledger_path, read_ledger
 from training.data.folder import CONVERSATIONS, LINEAGE, check_folder, open_folder, write_folder
 from training.data.lineage import Lineage, forget, kept_links, note_data, permissions_of, read_links, remember
 from training.data.reading import Reading
-from training.errors import UnreadableData
+from training.errors import PermissionMissing, UnreadableData
 from training.places import guild_folder
 from training.runs import read_lines
 from training.schema import Conversation, Message, Workspace
@@ -120,12 +120,12 @@ def test_a_dataset_of_which_nothing_is_left_is_gone(workspace: Workspace, datase
 
 
 def test_datasets_elsewhere_and_deleted_ones_are_known(workspace: Workspace, datasets: Path, tmp_path: Path) -> None:
-    homes, elsewhere = datasets.parent.parent, tmp_path / "elsewhere"
+    elsewhere = tmp_path / "elsewhere"
     learn(workspace, "r1", rows_of(datasets / "log"))
     shutil.copytree(datasets / "log", elsewhere)
     links = Lineage(read_links(elsewhere))
-    remember(homes, elsewhere, open_folder(elsewhere), links)
-    remember(homes, datasets / "gone", open_folder(datasets / "log"), links)
+    remember(workspace, elsewhere, open_folder(elsewhere), links)
+    remember(workspace, datasets / "gone", open_folder(datasets / "log"), links)
     for name in ("log", "mix"):
         shutil.rmtree(datasets / name)
     done = forget(datasets.parent, [], workspace.artifact_root / "runs", users=[ANNA])
@@ -167,3 +167,26 @@ def understudy(workspace: Workspace, *words: str) -> Any:
     result = CliRunner().invoke(build(lambda: workspace), list(words))
     assert result.exit_code == 0, result.output
     return json.loads(result.stdout)
+
+
+def test_from_a_permission_to_a_forgotten_member(workspace: Workspace, tmp_path: Path) -> None:
+    file, out = tmp_path / "export.json", tmp_path / "out"
+    file.write_text(json.dumps(export(TALK), indent=1), encoding="utf-8")
+    convert = ["data", "convert", str(file), "--persona", "Old Keeper", "--out", str(out), "--json"]
+    refused = CliRunner().invoke(build(lambda: workspace), convert)
+    assert isinstance(refused.exception, PermissionMissing)
+    assert not out.exists()
+    on = ["--guild", GUILD, "--json"]
+    recorded = ["--reference", "T-1", "--scope", GUILD, "--date", "2026-01-02"]
+    understudy(workspace, "data", "permission", "record", *recorded, *on)
+    understudy(workspace, "data", "consent", "grant", "--user", ANNA, "--user", BEN, *on)
+    made = understudy(workspace, *convert)
+    assert (made["rows"], made["used"], made["conversations"]) == (7, 7, 3)
+    assert open_folder(out).permission == "T-1 (Discord, 2026-01-02, for 100)"
+    assert {link.folder for link in kept_links(guild_folder(workspace, GUILD))} == {str(out)}
+    done = understudy(workspace, "data", "forget", "--user", ANNA, *on)
+    assert done["examples"] == 2
+    assert "asks" in all_text(out)
+    assert "too?" not in all_text(out)
+    again = understudy(workspace, *convert)
+    assert again["dropped"]["no consent"] == 2
