@@ -13,7 +13,7 @@ from training.data.formats import FAMILIES, Reading
 from training.schema import Conversation
 
 QUICK = settings(
-    max_examples=100, deadline=None, derandomize=True, database=None, suppress_health_check=[HealthCheck.too_slow]
+    max_examples=50, deadline=None, derandomize=True, database=None, suppress_health_check=[HealthCheck.too_slow]
 )
 ALONE = {"discord_chat_exporter", "character_card"}
 CONVERTERS = {family.id: family.convert for family in FAMILIES if family.id not in ALONE}
