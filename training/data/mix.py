@@ -15,12 +15,15 @@ def split(
 
     So a row stays on its side when others are added in moderate numbers or the file is sorted anew. Rows of one group
     (`meta["group"]`, such as the tree they are cut from) stay on one side; so that fewer than `held_out` rows may be
-    held out where groups are large.
+    held out where groups are large. A group that holds all tellings of a fact is held out last: what is in no training
+    row is never known.
     """
     if not 0 <= held_out <= len(conversations):
         raise ValueError(f"cannot hold out {held_out} of {len(conversations)} conversations")
     chosen: set[int] = set()
-    for group in sorted(_groups(conversations), key=lambda group: rank(group[0], seed, grouped=True)):
+    for group in sorted(
+        _groups(conversations), key=lambda group: (_tells_fact(group), rank(group[0], seed, grouped=True))
+    ):
         if len(chosen) + len(group) <= held_out:
             chosen.update(id(row) for row in group)
     train = [row for row in conversations if id(row) not in chosen]
@@ -75,6 +78,10 @@ def _groups(conversations: Sequence[Conversation]) -> list[list[Conversation]]:
         else:
             single.append([row])
     return [*groups.values(), *single]
+
+
+def _tells_fact(group: Sequence[Conversation]) -> bool:
+    return "group" in group[0].meta and "fact" in group[0].meta
 
 
 def rank(row: Conversation, seed: int, *, grouped: bool = False) -> str:

@@ -136,3 +136,22 @@ def test_a_run_on_restricted_data_is_warned_of(license: str, warned: bool) -> No
     spec = TrainSpec(job_name="a", guild_id="1", persona="glordon")
     found = warnings(spec, Lessons(None, learnt, ()), rehearsal=False)
     assert (Warned.RESTRICTED_LICENCE in found) is warned
+
+
+def test_what_is_told_of_a_fact_is_learnt_while_other_rows_can_be_held_out() -> None:
+    facts = [
+        row.model_copy(update={"id": f"fact-{row.id}", "meta": row.meta | {"fact": row.meta["group"]}})
+        for row in rows("own", 40, group_of=4)
+    ]
+    talk = rows("talk", 30)
+    _, held_out = split([*facts, *talk], 20, 3)
+    assert {row.source for row in held_out} == {"talk"}
+    _, held_out = split([*facts, *talk], 34, 3)
+    assert len([row for row in held_out if row.source == "own"]) == 4
+
+
+def test_a_group_over_two_sources_stays_together() -> None:
+    given = rows("by-hand", 40, group_of=2) + rows("composed", 40, group_of=2)
+    _, held_out = split(given, 20, 5)
+    sources = [{row.id.rpartition("-")[0] for row in held_out if row.meta["group"] == f"g{n}"} for n in range(20)]
+    assert all(len(found) in (0, 2) for found in sources)
