@@ -30,10 +30,16 @@ BaseModel = Annotated[str | None, typer.Option(help="Whose tokens count. Default
 Oasst = Annotated[str, typer.Option(help="Of an OASST tree: its best path, or all threads.", metavar="best|all")]
 KeepPruned = Annotated[bool, typer.Option("--keep-pruned", help="Also what OASST marks as deleted or rejected.")]
 Permission = Annotated[
-    Path | None, typer.Option(help="For chat logs: a file with Discord's permission. Default: the server's own.")
+    Path | None,
+    typer.Option(
+        exists=True, dir_okay=False, help="For chat logs: a file with Discord's permission. Default: the server's own."
+    ),
 ]
 Consent = Annotated[
-    Path | None, typer.Option(help="For chat logs: the ledger of who agreed. Default: the server's own.")
+    Path | None,
+    typer.Option(
+        exists=True, dir_okay=False, help="For chat logs: the ledger of who agreed. Default: the server's own."
+    ),
 ]
 PersonaAuthor = Annotated[
     list[str] | None, typer.Option(help="For chat logs: a name or id that the persona also speaks under.")
