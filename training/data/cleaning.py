@@ -16,7 +16,9 @@ class Cleaning(Noun):
 
     dedup: bool = Field(False, description="Drop exact duplicates, whatever their case, width and white space.")
     near_dedup: bool = Field(False, description="Drop near duplicates: MinHash of runs of five words.")
-    threshold: float = Field(0.8, ge=0.5, le=1, description="Jaccard similarity from which texts are near duplicates.")
+    threshold: float = Field(
+        filters.NEAR_THRESHOLD, ge=0.5, le=1, description="Jaccard similarity from which texts are near duplicates."
+    )
     refusals: bool = Field(False, description="Drop refusals and self-descriptions of language models.")
     repetition: bool = Field(False, description="Drop answers that turn in circles.")
     language: tuple[str, ...] = Field((), description="Keep this language only; may be given again.")

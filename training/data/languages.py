@@ -6,7 +6,7 @@ from training.schema import Conversation
 
 LETTERS_NEEDED = 20
 """Below these many letters a guess is not worth much."""
-CHARACTERS_READ = 2000
+CHARACTERS_READ = 1000
 UNKNOWN = "und"
 
 
