@@ -144,7 +144,7 @@ def test_guilds_stay_apart_where_the_artifact_root_lies_in_the_warehouse(tmp_pat
 )
 def test_what_is_not_there_is_answered_with_the_choices(workspace: Workspace, given: str) -> None:
     os.mkfifo(workspace.dataset_warehouse / "pipe.jsonl")
-    with pytest.raises(UnknownDataset, match="Choose one of: .*general"):
+    with pytest.raises(UnknownDataset, match=r"Choose one of: .*general"):
         load_dataset(given, workspace, "1")
 
 

@@ -192,7 +192,7 @@ def _from_hub(row: Dataset, workspace: Workspace) -> Path:
     for repo in row.repos:
         try:
             _fetch(repo, _fetched(workspace), token)
-        except Exception as error:  # the hub, the network and each repository fail in ways of their own
+        except Exception as error:  # noqa: BLE001 - hub, network and each repository fail in ways of their own
             failure = error
         if path := _path_of(row, workspace):
             return path

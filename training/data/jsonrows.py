@@ -21,7 +21,7 @@ _CHUNK = 2**20
 _BOM = b"\xef\xbb\xbf"
 _BLANK = re.compile(r"[ \t\r\n]*")
 _BLANKS = b" \t\r\n"
-_LAST_FIELD = re.compile(r'"([^"\\\n]{1,60})"\s*:[^"]*$')
+_LAST_FIELD = re.compile(r'"([^"\\\n]{1,60})"\s*:\s*"?[^"]*$')
 _NOT_NUMBERS = ("NaN", "Infinity", "-Infinity")
 _KINDS = {list: "a list", str: "a text", bool: "true or false", int: "a number", float: "a number", type(None): "null"}
 _DECODER = json.JSONDecoder()
@@ -158,8 +158,9 @@ class _Text:
             except RecursionError:
                 _refuse(self._name, f"row {row} is nested too deeply")
             except json.JSONDecodeError as error:
+                begun = self._at
                 if not self._more():
-                    self._fail_at(error)
+                    self._fail_at(error.msg, self._at + error.pos - begun)
                 continue
             taken = self._text[self._at : end]
             self._at = end
@@ -187,14 +188,14 @@ class _Text:
         except UnicodeDecodeError:
             _refuse(self._name, f"it is not UTF-8, in row {self._row} or soon after it")
 
-    def _fail_at(self, error: json.JSONDecodeError) -> NoReturn:
+    def _fail_at(self, why: str, at: int) -> NoReturn:
         if not self._ended:
             long = f"longer than {MAX_VALUE_CHARS >> 20} MiB, which one object a line would not be"
             _refuse(self._name, f"row {self._row} is not valid JSON, or {long}")
-        if error.msg.startswith("Unterminated") or error.pos >= len(self._text.rstrip()):
+        if why.startswith("Unterminated") or at >= len(self._text.rstrip()):
             _refuse(self._name, f"it is cut off in the middle of row {self._row}")
-        line = self._text.count("\n", self._at, error.pos) + 1
-        column = error.pos - max(self._text.rfind("\n", self._at, error.pos), self._at - 1)
+        line = self._text.count("\n", self._at, at) + 1
+        column = at - max(self._text.rfind("\n", self._at, at), self._at - 1)
         _refuse(self._name, f"row {self._row} is not valid JSON: see its line {line}, column {column}")
 
 
@@ -206,13 +207,13 @@ def _fault(data: bytes, error: orjson.JSONDecodeError) -> str:
         text = data.decode()
     except UnicodeDecodeError as undecodable:
         return f" is not valid JSON in UTF-8: byte {undecodable.start + 1} is no text"
-    for start in (error.pos, error.pos - 1):
+    for start in (error.pos - 1, error.pos):
         for word in _NOT_NUMBERS:
             if start >= 0 and text.startswith(word, start):
                 return f"{_field(text, start)}, column {start + 1}: {word} is not JSON, write null or a number"
     if "surrogate" in error.msg:
         return f"{_field(text, error.pos)}, column {error.pos + 1}: half of a surrogate pair is no character"
-    if "recursion" in error.msg or "nested" in error.msg:
+    if "depth" in error.msg:
         return " is not valid JSON: it is nested too deeply"
     if text[error.pos : error.pos + 1] == "\0":
         return f" is not valid JSON: there is a NUL byte in column {error.pos + 1}"
