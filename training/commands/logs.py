@@ -302,8 +302,9 @@ def guild_of(export: Path) -> str | None:
     """The id of the server that an export is of, which stands at its beginning; None for anything else."""
     import gzip
 
-    if not export.is_file():
-        return None
+    if export.is_dir():
+        # An export may be cut into several files.
+        return next((guild for file in sorted(export.iterdir()) if file.is_file() and (guild := guild_of(file))), None)
     opener = gzip.open if export.suffix == ".gz" else open
     try:
         with opener(export, "rb") as file:

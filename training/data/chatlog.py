@@ -116,7 +116,7 @@ class _Export:
             unheard=barred is not None and barred != OTHER_BOT,
             # What cannot be a question to anyone does not stand between a question and its answer.
             chat=not system and barred != OTHER_BOT and chat_reason(content, text) in (None, "no text"),
-            refusal=speaker.character and is_refusal(text),
+            refusal=is_refusal(text),
         )
 
     # --- who speaks
@@ -160,10 +160,11 @@ class _Export:
         return self._is_wanted(speaker) or fold(speaker.name) in self._characters()
 
     def _is_wanted(self, speaker: Speaker) -> bool:
+        """Whether this is the persona that is asked for; a member may be, where the operator says so by name or id."""
         policy = self.policy
         if speaker.author_id in policy.persona_authors or speaker.name in policy.persona_authors:
             return True
-        if policy.persona is None:
+        if policy.persona is None or not speaker.character:
             return False
         wanted = {fold(name) for name in (policy.persona, *policy.aliases)}
         name = fold(speaker.name)
@@ -208,24 +209,27 @@ class _Export:
 
     def _personas(self, posts: Sequence[Post]) -> list[str]:
         """Whose conversations to make of a session."""
-        speaking = [post.speaker for post in posts if post.speaker.character and post.reason is None]
-        if self.policy.persona is not None or self.policy.persona_authors:
+        speaking = [post.speaker for post in posts if post.reason is None]
+        if self._one_is_asked_for:
             wanted = [speaker for speaker in speaking if self._is_wanted(speaker)]
             return [self.policy.persona or wanted[0].name] if wanted else []
-        return list(dict.fromkeys(speaker.name for speaker in speaking))
+        return list(dict.fromkeys(speaker.name for speaker in speaking if speaker.character))
+
+    @property
+    def _one_is_asked_for(self) -> bool:
+        return self.policy.persona is not None or bool(self.policy.persona_authors)
 
     def _speaks_for(self, speaker: Speaker, persona: str) -> bool:
-        if not speaker.character:
-            return False
-        if self.policy.persona is not None or self.policy.persona_authors:
+        if self._one_is_asked_for:
             return self._is_wanted(speaker)
-        return fold(speaker.name) == fold(persona)
+        return speaker.character and fold(speaker.name) == fold(persona)
 
     def _conversation(self, made: Sequence[Round], first: Post) -> Conversation | None:
         if not made:
             return None
         session = _digest(self.channel, first.id)
-        spoken = made[0].answered[0].speaker.name
+        by = made[0].answered[0].speaker
+        spoken = by.name if by.character else self.policy.persona or "persona"
         name = f"{self.reading.source or 'discord'}-{_digest(self.channel, first.id, fold(spoken))}"
         labels = list(dict.fromkeys(post.speaker.label for one in made for post in one.asked))
         messages = canonical_turns(

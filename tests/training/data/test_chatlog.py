@@ -117,6 +117,14 @@ def test_without_a_persona_each_known_character_has_conversations_of_its_own() -
     assert tally.used == 2
 
 
+def test_a_member_may_be_the_persona_where_that_is_said() -> None:
+    talk = [said(ANNA, "Hm?", 0), said(BEN, "I am the keeper.", 5)]
+    [made], _ = read(talk, persona_authors=frozenset({BEN}))
+    assert spoken(made) == ["Hm?", "I am the keeper."]
+    assert made.meta["persona"] == "Old Keeper"
+    assert not read([said(ANNA, "Hm?", 0), said(ZOE, "I am.", 5)], persona_authors=frozenset({ZOE}))[0]
+
+
 def test_a_proxys_reply_link_counts_as_a_reference() -> None:
     link = {"description": f"**[Reply to:](https://discord.com/channels/{GUILD}/200/900)** so"}
     [made], _ = read(

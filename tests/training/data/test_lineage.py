@@ -190,3 +190,17 @@ def test_from_a_permission_to_a_forgotten_member(workspace: Workspace, tmp_path:
     assert "too?" not in all_text(out)
     again = understudy(workspace, *convert)
     assert again["dropped"]["no consent"] == 2
+
+
+def test_an_export_in_parts_is_one_dataset(workspace: Workspace, tmp_path: Path) -> None:
+    parts = tmp_path / "parts"
+    parts.mkdir()
+    for number, messages in enumerate((TALK[:2], TALK[2:])):
+        (parts / f"export [part {number}].json").write_text(json.dumps(export(messages), indent=1), encoding="utf-8")
+    recorded = ["--reference", "T-1", "--scope", GUILD, "--date", "2026-01-02"]
+    understudy(workspace, "data", "permission", "record", *recorded, "--json")
+    understudy(workspace, "data", "consent", "grant", "--user", ANNA, "--user", BEN, "--guild", GUILD, "--json")
+    made = understudy(
+        workspace, "data", "convert", str(parts), "--persona", "old-keeper", "--out", str(tmp_path / "out"), "--json"
+    )
+    assert (made["rows"], made["used"], made["conversations"]) == (7, 7, 3)
