@@ -100,14 +100,19 @@ class ChatFormat:
 
         Windows hold whole rounds and begin with the system turn. A template that rewrites earlier rounds once a later
         one follows (it drops their reasoning, say) gets one window an answer. A single round that is too long is cut
-        at its end, and left out where none of its answer would remain.
+        at its end, and left out where none of its answer would remain. Answers whose weight in `meta["weights"]` is 0
+        are read and not learnt.
         """
+        weights = conversation.meta.get("weights", "").split(",")
         turns = [{"role": m.role, "content": m.content} for m in conversation.messages]
         head, spoken = (turns[:1], turns[1:]) if turns[0]["role"] == "system" else ([], turns)
         cuts = (
             self._packed(head, spoken, max_length) if self.stable else self._one_answer_each(head, spoken, max_length)
         )
-        windows = [self._masked(conversation.id, head + spoken[begin:end]) for begin, end in cuts]
+        windows = [
+            self._masked(conversation.id, head + spoken[begin:end], weights[begin // 2 : end // 2])
+            for begin, end in cuts
+        ]
         cut = [Example(w.conversation_id, w.ids[:max_length], w.mask[:max_length]) for w in windows]
         return [w for w in cut if w.labels]
 
@@ -147,13 +152,16 @@ class ChatFormat:
     def _length(self, turns: list[Turn]) -> int:
         return len(self._ids(self._folded(turns)))
 
-    def _masked(self, conversation_id: str, turns: list[Turn]) -> Example:
+    def _masked(self, conversation_id: str, turns: list[Turn], weights: Sequence[str]) -> Example:
         """These turns with their mask; only the last answer is learnt where the template is not stable."""
         folded = self._folded(turns)
         ids = self._ids(folded)
         mask = [False] * len(ids)
         answers = [i for i, turn in enumerate(folded) if turn["role"] == "assistant"]
+        muted = {i for i, weight in zip(answers, weights, strict=False) if weight == "0"}
         for i in answers if self.stable else answers[-1:]:
+            if i in muted:
+                continue
             asked, answered = self._ids(folded[:i], opened=True), self._ids(folded[: i + 1])
             if answered[: len(asked)] != asked or ids[: len(answered)] != answered:
                 raise self._unusable("what opens an answer is not how the answered turn begins")

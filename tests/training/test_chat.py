@@ -152,3 +152,15 @@ def test_nobody_can_type_a_control_token(chat_format: ChatFormat) -> None:
 def test_the_mask_can_be_shown(chat_format: ChatFormat) -> None:
     [window] = chat_format.examples(talk("Hot?", "Very."), 100)
     assert chat_format.show(window) == "<|user|>Hot?<|end|><|assistant|>⟦Very.<|end|>⟧"
+
+
+@pytest.mark.parametrize("template", [TEMPLATE, FORGETS_THOUGHTS])
+def test_an_answer_of_weight_nought_is_read_and_not_learnt(template: str) -> None:
+    chat_format = with_template(template)
+    row = TWO_ROUNDS.model_copy(update={"meta": {"weights": "0,1"}})
+    one_round = talk("And now?", "Still warm.", system="You are Glordon.")
+    for budget in (500, len(chat_format.examples(one_round, 500)[0].ids)):
+        texts = [learnt(chat_format, example) for example in chat_format.examples(row, budget)]
+        assert len(texts) == 1
+        assert "Still warm." in texts[0]
+        assert texts[0].count("<|end|>") == 1

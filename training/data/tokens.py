@@ -176,10 +176,16 @@ def counted_windows(
     if len(cuts) == 1:
         return [(_over(conversation, tokens, budget), tokens)]
     group = conversation.meta.get("group", conversation.id)
+    weights = conversation.meta.get("weights", "").split(",")
     made = []
     for number, (messages, held) in enumerate(cuts, start=1):
-        about = {"id": f"{conversation.id}#{number}", "messages": messages}
-        window = conversation.model_copy(update={**about, "meta": {**conversation.meta, "group": group}})
+        meta = {**conversation.meta, "group": group}
+        answers = sum(message.role == "assistant" for message in messages)
+        if "weights" in meta:  # one for each answer, in order
+            meta["weights"], weights = ",".join(weights[:answers]), weights[answers:]
+        window = conversation.model_copy(
+            update={"id": f"{conversation.id}#{number}", "messages": messages, "meta": meta}
+        )
         made.append((_over(window, held, budget), held))
     return made
 

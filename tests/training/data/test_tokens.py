@@ -225,3 +225,12 @@ def test_a_round_that_is_too_long_stays_and_says_so() -> None:
     assert [(w.id, w.messages, w.meta) for w in windows(row, Letters(), 10)] == [
         ("c", row.messages, {"over_budget": "55"})
     ]
+
+
+def test_windows_keep_the_weights_of_their_own_answers() -> None:
+    messages = tuple(Message(role=role, content=f"{n} {role} " * 9) for n in range(4) for role in ("user", "assistant"))
+    row = Conversation(id="w", source="t", messages=messages, meta={"weights": "0,1,1,0"})
+    made = windows(row, counter_for(ChatFormat(standin_tokenizer(TINY))), 150)
+    assert len(made) > 1
+    assert ",".join(window.meta["weights"] for window in made) == "0,1,1,0"
+    assert all(len(w.meta["weights"].split(",")) == len(w.messages) // 2 for w in made)
