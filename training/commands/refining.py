@@ -138,6 +138,7 @@ def filter_data(ctx: typer.Context, source: Given, out: Out, *, cleaning: Cleani
     from training.data.derive import parents_of
     from training.data.filters import Sieve
     from training.data.folder import dataset_name, require_free, write_folder
+    from training.data.lineage import remember
     from training.errors import NothingLeft
 
     workspace = workspace_of(ctx)
@@ -162,6 +163,7 @@ def filter_data(ctx: typer.Context, source: Given, out: Out, *, cleaning: Cleani
             permission=parents.permission,
             extra_files=parents.files(),
         )
+    remember(workspace, out, card, parents.lineage())
     _tell(card, out, as_json)
 
 
@@ -194,6 +196,7 @@ def mix_data(
     from training.data.blend import blend, one_each
     from training.data.derive import parents_of
     from training.data.folder import dataset_name, require_free, write_folder
+    from training.data.lineage import remember
 
     if by not in ("examples", "tokens"):
         raise typer.BadParameter(f"--by is examples or tokens, not {by}")
@@ -211,6 +214,8 @@ def mix_data(
     extra = parents.files()
     if made.held_out:
         extra["held_out.jsonl"] = [row.model_dump(mode="json") for row in made.held_out]
+    for _ in parents.watch(made.held_out):
+        continue
     card = write_folder(
         out,
         dataset_name(out.name),
@@ -222,6 +227,7 @@ def mix_data(
         permission=parents.permission,
         extra_files=extra,
     )
+    remember(workspace, out, card, parents.lineage())
     _tell(card, out, as_json)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from training.data.folder import LINEAGE, is_folder, open_folder
-from training.data.lineage import permissions_of, read_links, sessions_of
+from training.data.lineage import Lineage, permissions_of, read_links, sessions_of
 from training.data.schema import DatasetCard
 from training.schema import Conversation
 
@@ -28,20 +28,22 @@ class Parents:
             self._permissions.update(permissions_of([conversation]))
             yield conversation
 
-    def links(self) -> Iterator[dict[str, Any]]:
-        """The lineage of the chats that passed."""
-        for folder in self.folders:
-            for link in read_links(folder):
-                if link.session in self._sessions:
-                    yield link.model_dump(mode="json")
-
     def files(self) -> dict[str, Iterable[Mapping[str, Any]]]:
         """The lineage as a further file of the new folder, where a parent has one."""
-        return {LINEAGE: self.links()} if any((folder / LINEAGE).is_file() for folder in self.folders) else {}
+        return {LINEAGE: self._lines()} if any((folder / LINEAGE).is_file() for folder in self.folders) else {}
+
+    def lineage(self) -> Lineage:
+        """Where the chats that passed come from."""
+        links = [link for folder in self.folders for link in read_links(folder)]
+        return Lineage([link for link in links if link.session in self._sessions])
 
     def permission(self) -> str | None:
         """The permissions of the chats that passed, in one line."""
         return "; ".join(sorted(self._permissions)) or None
+
+    def _lines(self) -> Iterator[dict[str, Any]]:
+        # Only once the conversations have passed is it known which of the chats are among them.
+        yield from self.lineage()
 
 
 def parents_of(paths: Iterable[Path | None]) -> tuple[Parents, list[DatasetCard]]:

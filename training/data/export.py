@@ -14,6 +14,7 @@ from typing import Any
 import orjson
 
 from training.data.folder import Account, finish_folder, require_free, room_for
+from training.data.lineage import SESSION
 from training.data.schema import DatasetCard
 from training.errors import UnderstudyError
 from training.runs import write_bytes
@@ -42,7 +43,7 @@ class NotForOpenAI(UnderstudyError):
 
 @dataclass
 class _Lost:
-    """What the target's schema has no place for, in conversations, and what it may not read."""
+    """What whoever takes the files should know, in conversations: what is lost, or may not be read."""
 
     counts: Counter[str] = field(default_factory=Counter)
 
@@ -64,7 +65,7 @@ def export(folder: Path, name: str, conversations: Iterable[Conversation], targe
     account, lost = Account(), _Lost()
     try:
         path = made / file_name.format(name=name)
-        rows = (row(conversation, lost) for conversation in _counted(conversations, account))
+        rows = (row(conversation, lost) for conversation in _counted(conversations, account, lost))
         (_write_array if path.suffix == ".json" else _write_lines)(path, rows)
         if target is Target.OPENAI:
             _check_openai(path, name, account.conversations)
@@ -83,10 +84,12 @@ def export(folder: Path, name: str, conversations: Iterable[Conversation], targe
         shutil.rmtree(made, ignore_errors=True)
 
 
-def _counted(conversations: Iterable[Conversation], account: Account) -> Iterator[Conversation]:
+def _counted(conversations: Iterable[Conversation], account: Account, lost: _Lost) -> Iterator[Conversation]:
     for conversation in conversations:
         # The account names the set as it was before; the target's file has a hash of its own.
         account.add(conversation)
+        if SESSION in conversation.meta:
+            lost.counts["from chat logs, where `understudy data forget` does not reach them"] += 1
         yield conversation
 
 

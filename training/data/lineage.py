@@ -212,7 +212,7 @@ def _without(folder: Path, sessions: Collection[str], links: Sequence[Link]) -> 
         persona=card.persona,
         notes=_notes(card, removed),
         permission=card.permission,
-        extra_files=_extra_files(folder, card, kept_links),
+        extra_files=_extra_files(folder, card, sessions, kept_links),
     )
     return Rewritten(name=card.name, removed=removed, before=card.version, version=new.version)
 
@@ -236,13 +236,16 @@ def _notes(card: DatasetCard, removed: int) -> tuple[str, ...]:
     return (*card.notes, f"{removed} conversations were removed on {today} because somebody wished to be forgotten.")
 
 
-def _extra_files(folder: Path, card: DatasetCard, links: Sequence[Link]) -> Mapping[str, Iterable[Mapping[str, Any]]]:
-    """The folder's other files: the lineage of what is left, and those that hold no chat as they are."""
+def _extra_files(
+    folder: Path, card: DatasetCard, sessions: Collection[str], links: Sequence[Link]
+) -> Mapping[str, Iterable[Mapping[str, Any]]]:
+    """The folder's other files without the sessions, held-out conversations among them; and what lineage is left."""
     files: dict[str, Iterable[Mapping[str, Any]]] = {}
     for name in card.files:
         path = folder / Path(name).name
         if path.name not in (CARD, CONVERSATIONS, README, LINEAGE) and path.suffix == ".jsonl" and path.is_file():
-            files[path.name] = [json.loads(line) for line in path.read_bytes().splitlines() if line.strip()]
+            rows = [json.loads(line) for line in path.read_bytes().splitlines() if line.strip()]
+            files[path.name] = [row for row in rows if (row.get("meta") or {}).get(SESSION) not in sessions]
     if links:
         files[LINEAGE] = [link.model_dump(mode="json") for link in links]
     return files

@@ -9,7 +9,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from training.cli import build
-from training.data.folder import check_folder
+from training.data.folder import LINEAGE, check_folder, write_folder
 from training.data.read import read_conversations
 from training.errors import FolderTaken, LicenceNotAccepted, NothingLeft, UnderstudyError
 from training.schema import Conversation, Workspace
@@ -263,3 +263,30 @@ def test_a_changed_folder_is_not_valid(run: Run) -> None:
     with Path("out/conversations.jsonl").open("a") as file:
         file.write("\n")
     assert "it is not the file dataset.json names" in str(run("validate", "out").exception)
+
+
+# --- chats ---------------------------------------------------------------------------------------------------------
+
+
+def test_what_is_made_of_chats_stays_within_reach_of_forgetting(run: Run) -> None:
+    rows = [{**chat(number), "id": f"chat-{number}"} for number in range(20)]
+    sessions = [{"session": f"s{number}", "permission": "T-1"} for number in range(20)]
+    talks = [
+        Conversation.model_validate({**row, "source": "chat", "meta": meta})
+        for row, meta in zip(rows, sessions, strict=True)
+    ]
+    links = [
+        {"example": talk.id, "session": f"s{number}", "messages": [str(number)], "authors": ["7"], "guild": "1"}
+        for number, talk in enumerate(talks)
+    ]
+    write_folder(Path("log"), "log", talks, extra_files={LINEAGE: links})
+    assert run("filter", "log", "--out", "kept", "--dedup").exit_code == 0
+    assert run("mix", "--part", "kept=1", "--part", "general=1", "--held-out", "0.2", "--out", "both").exit_code == 0
+    assert "T-1" in Path("both/README.md").read_text()
+    assert len(Path("both", LINEAGE).read_text().splitlines()) == 20
+    assert run("forget", "--guild", "1", "--message", "3").exit_code == 0
+    for name in ("conversations.jsonl", "held_out.jsonl", LINEAGE):
+        assert '"s3"' not in Path("both", name).read_text()
+    assert len(made("kept")) == 19
+    run("export", "kept", "--format", "trl", "--out", "exported")
+    assert "19 conversations: from chat logs" in Path("exported/README.md").read_text()
