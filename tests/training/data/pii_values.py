@@ -122,7 +122,9 @@ class Values:
         r = self.rng.randint
         four = f"{self.rng.choice([203, 81, 95, 145, 212, 73])}.{r(1, 250)}.{r(30, 250)}.{r(1, 250)}"
         six = f"2001:db8:{self._run(HEX, 4)}::{self._run(HEX, 3)}:{self._run(HEX, 4)}"
-        return self.rng.choice([four, four, six, ":".join(["2a02"] + [self._run("123456789abcdef", 4) for _ in range(7)])])
+        return self.rng.choice(
+            [four, four, six, ":".join(["2a02"] + [self._run("123456789abcdef", 4) for _ in range(7)])]
+        )
 
     def hidden_ip(self) -> str:
         return self.ip_four().replace(".", self.rng.choice(["[.]", "(dot)", " . "]))
@@ -132,7 +134,9 @@ class Values:
 
     def invite(self) -> str:
         code = self._run(ALNUM, 8)
-        host = self.rng.choice(["discord.gg/", "https://discord.gg/", "https://discord.com/invite/", "discordapp.com/invite/"])
+        host = self.rng.choice(
+            ["discord.gg/", "https://discord.gg/", "https://discord.com/invite/", "discordapp.com/invite/"]
+        )
         return host + code
 
     def link(self) -> str:
@@ -146,7 +150,9 @@ class Values:
         return self.rng.choice([f"<@{self.snowflake()}>", f"<@!{self.snowflake()}>"])
 
     def handle(self) -> str:
-        return self.rng.choice([f"@{self._local()}", f"{self.rng.choice(WORDS)}{self.rng.choice(WORDS)}#{self._shape('%###')}"])
+        return self.rng.choice(
+            [f"@{self._local()}", f"{self.rng.choice(WORDS)}{self.rng.choice(WORDS)}#{self._shape('%###')}"]
+        )
 
     def secret(self) -> str:
         made = [
@@ -162,7 +168,9 @@ class Values:
         return self.rng.choice(made)
 
     def _jwt(self) -> str:
-        return "ey" + "J" + self._run(ALNUM, 17) + ".ey" + "J" + self._run(ALNUM, 40) + "." + self._run(ALNUM + "-_", 43)
+        return (
+            "ey" + "J" + self._run(ALNUM, 17) + ".ey" + "J" + self._run(ALNUM, 40) + "." + self._run(ALNUM + "-_", 43)
+        )
 
     def _bot(self) -> str:
         head = base64.b64encode(self.snowflake().encode()).decode().rstrip("=")
@@ -196,7 +204,9 @@ class Values:
 
     def birth(self) -> str:
         y, m, d = self.rng.randint(1960, 2008), self.rng.randint(1, 12), self.rng.randint(1, 28)
-        return self.rng.choice([f"{d:02}.{m:02}.{y}", f"{m}/{d}/{y}", f"{y}-{m:02}-{d:02}", f"{d} March {y}", f"Aug {d}, {y}"])
+        return self.rng.choice(
+            [f"{d:02}.{m:02}.{y}", f"{m}/{d}/{y}", f"{y}-{m:02}-{d:02}", f"{d} March {y}", f"Aug {d}, {y}"]
+        )
 
     def plate(self) -> str:
         return self._of("B-AA %###", "A%# AAA", "%AAA###", "AA-%##-AA")

@@ -47,7 +47,7 @@ PASSWORD = re.compile(
     re.I | re.VERBOSE,
 )  # fmt: skip
 ASSIGNED = re.compile(
-    r"(?<![A-Za-z0-9])[\"']?(?P<name>[\w.-]*(?:token|secret|api[_-]?key|apikey|access[_-]?key|private[_-]?key|auth[_-]?key|"
+    r"(?<![A-Za-z0-9])[\"']?(?P<name>[\w.-]{0,40}?(?:token|secret|api[_-]?key|apikey|access[_-]?key|private[_-]?key|auth[_-]?key|"
     r"client[_-]?secret|signing[_-]?key|encryption[_-]?key|password|passwd|passphrase|credentials?|[A-Z0-9]_KEY|[a-z0-9]_key)"
     r"(?:[_-](?:id|base|prod|dev|live|test|v\d|\d))?)[\"'`]?\s*(?P<by>[:=]|=>|:=|\s+is\s+)\s*[\"'`]?"
     r"(?P<value>[^\s\"'`,;|<>]{6,})",
@@ -60,7 +60,9 @@ KEYED = re.compile(
 )
 # An account as lists of them have it: the mail address, then what opens it.
 PAIR = re.compile(r"(?<=[\w.+-])@[\w-]+(?:\.[\w-]+)+[_*\"'`|]*\s*[/|:;]\s*[(\"'`*|]*(?P<value>[^\s\"'`|,;]{6,40})")
-SEED = re.compile(r"(?:seed|recovery|secret|backup|mnemonic)\s*(?:phrase|words)?\s*(?:is|:|=)\s*((?:[a-z]{3,8}\s+){11,23}[a-z]{3,8})")
+SEED = re.compile(
+    r"(?:seed|recovery|secret|backup|mnemonic)\s*(?:phrase|words)?\s*(?:is|:|=)\s*((?:[a-z]{3,8}\s+){11,23}[a-z]{3,8})"
+)
 LOOSE = re.compile(r"(?<![\w/+.=-])[A-Za-z0-9+/_-]{36,}={0,2}(?![\w/+-])")
 CODE = re.compile(
     r"\b(?:pin|otp|2fa|one[- ]time|verification|login|backup|recovery|security|auth)(?:\s+(?:code|pin|password|key))?"
@@ -76,7 +78,9 @@ TALK = frozenset(
     string str int bool text optional any xxx xxxx todo tbd changeme example redacted masked nicht falsch richtig weg pas
     incorrecta mala errado fel protect reuse leaked up out off literally like actually probably basically undefined unknown getenv env""".split()
 )
-PLACEHOLDER = re.compile(r"^(?:[*x•.#_-]+|<.*|\$\{?\w+.*|\{+.*|%\w+%|\[.*|your[_-].*|os\.\w.*|process\.env.*|.*\(\)?.*)$", re.I)
+PLACEHOLDER = re.compile(
+    r"^(?:[*x•.#_-]+|<.*|\$\{?\w+.*|\{+.*|%\w+%|\[.*|your[_-].*|os\.\w.*|process\.env.*|.*\(\)?.*)$", re.I
+)
 
 
 def find_secrets(text: str) -> Found:
@@ -99,7 +103,12 @@ def find_secrets(text: str) -> Found:
                 yield Span(*found.span(), "SECRET")
 
 
-HINT = re.compile(rf"key|token|secret|bearer|basic|credential|\b(?:code|pin|otp|2fa|seed|recovery|mnemonic)\b|{WORD}".replace(r"\ ", " "), re.I)
+HINT = re.compile(
+    rf"key|token|secret|bearer|basic|credential|\b(?:code|pin|otp|2fa|seed|recovery|mnemonic)\b|{WORD}".replace(
+        r"\ ", " "
+    ),
+    re.I,
+)
 
 
 def _told(text: str) -> Found:
@@ -109,7 +118,9 @@ def _told(text: str) -> Found:
             yield Span(found.start("value"), found.start("value") + len(value), "SECRET")
     for found in ASSIGNED.finditer(text):
         value = _trimmed(found["value"])
-        if _password(value, assigned=found["by"] != "is") and (_marked(value) or not (value.islower() or value.isupper())):
+        if _password(value, assigned=found["by"] != "is") and (
+            _marked(value) or not (value.islower() or value.isupper())
+        ):
             yield Span(found.start("value"), found.start("value") + len(value), "SECRET")
     for found in BEARER.finditer(text):
         if _marked(found[1]) or not (found[1].islower() or found[1].isupper()):
@@ -147,7 +158,9 @@ def _mixed(value: str) -> bool:
 
 def _random(value: str) -> bool:
     """Whether a long run of characters looks drawn by lot: all kinds of them, at over 4.2 bits each; not a hash."""
-    if not (any(c.isupper() for c in value) and any(c.islower() for c in value) and sum(c.isdigit() for c in value) > 2):
+    if not (
+        any(c.isupper() for c in value) and any(c.islower() for c in value) and sum(c.isdigit() for c in value) > 2
+    ):
         return False
     counts = Counter(value)
     bits = -sum(n / len(value) * math.log2(n / len(value)) for n in counts.values())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 START = r"(?<![^\W_])"
-LETTERS = r"[^\W\d_]+(?:['-][^\W\d_]+)*\.?"
+LETTERS = r"[^\W\d_]{1,30}(?:['-][^\W\d_]{1,30}){0,3}\.?"
 NAME = rf"(?P<name>{LETTERS}(?:\s{LETTERS}){{0,2}})"
 
 # Behind these stands a name, in whatever case.
@@ -48,7 +48,7 @@ ACTS = (
     r"died|gave|bought|ate|moved|works|plays|likes|paid|called|got|beat|sent|wrote|says|just|has|had"
 )
 NAMED_SPEAKER = re.compile(
-    rf"{START}(?P<name>[^\W\d_]+(?:['-][^\W\d_]+)*(?:\s[^\W\d_]+)?)\s+(?:said|says|told\s+(?:me|us|him|her|them|you)|texted|invited|replied|messaged|dm'?d|sagte|meinte|dijo|a\s+dit|ha\s+detto|disse|сказала?|говорит|"
+    rf"{START}(?P<name>[^\W\d_]{{1,30}}(?:['-][^\W\d_]{{1,30}}){{0,3}}(?:\s[^\W\d_]{{1,30}})?)\s+(?:said|says|told\s+(?:me|us|him|her|them|you)|texted|invited|replied|messaged|dm'?d|sagte|meinte|dijo|a\s+dit|ha\s+detto|disse|сказала?|говорит|"
     rf"написала?|спросила?|пришла?|уш[её]л|ушла|звонила?|думает|dedi|powiedziała?)(?![^\W_])"
 )
 OWNS = re.compile(
@@ -60,9 +60,18 @@ ASKED = re.compile(
     r"(?:join|come|coming|send|sent|get|leave|leaving|say|tell|told|call|text|quit|win|lose|die|eat|sleep|know|like|reply|replied|answer|finish|bring|play|playing|ask|want|need|online|here|awake|asleep|home|ok|okay|alright|mad|sick)(?![^\W_])",
     re.I,
 )
-HERE = re.compile(rf"(?:^|[\n.!>]\s*)(?P<name>[^\W\d_]{{2,}})\s+(?:here|speaking|reporting)(?=\s*[,.!:;)]|\s*$|\s+from)", re.I)
-AGED = re.compile(rf"{START}(?:i'?m|i\s+am|ich\s+bin|soy|je\s+suis|sono|jestem)\s+(?P<name>[^\W\d_]+(?:\s[^\W\d_]+)?)\s*,\s*(?:\d\d|from|aus|de|da|z|tengo|and\s+i)(?![^\W_])", re.I)
-SIGNED = re.compile(rf"(?:regards|sincerely|cheers|love|best|yours|thanks|greetings|grüße|gruß|saludos|cordialement|xoxo|lg|mfg),?\s*\n\s*[-–—]?\s*{NAME}|(?:^|\n)\s*[-–—~]\s*(?P<dash>[A-ZÀ-Þ][^\W\d_]+)\s*$", re.I)
+HERE = re.compile(
+    rf"(?:^|[\n.!>][ ]?)(?P<name>[^\W\d_]{{2,30}})\s{{1,3}}(?:here|speaking|reporting)(?=[ ]?[,.!:;)]|[ ]?$|\s+from)",
+    re.I,
+)
+AGED = re.compile(
+    rf"{START}(?:i'?m|i\s+am|ich\s+bin|soy|je\s+suis|sono|jestem)\s+(?P<name>[^\W\d_]+(?:\s[^\W\d_]+)?)\s*,\s*(?:\d\d|from|aus|de|da|z|tengo|and\s+i)(?![^\W_])",
+    re.I,
+)
+SIGNED = re.compile(
+    rf"(?:regards|sincerely|cheers|love|best|yours|thanks|greetings|grüße|gruß|saludos|cordialement|xoxo|lg|mfg),?[ ]?\n{{1,3}}[ ]?[-–—]?[ ]?{NAME}|(?:^|\n)[ ]?[-–—~][ ]?(?P<dash>[A-ZÀ-Þ][^\W\d_]{{1,30}})[ ]?$",
+    re.I,
+)
 
 STOP = frozenset(
     """a about absolutely actually after again all almost already also always am amazing an and angry any anybody anyone anything anyway are around as at away awesome awful babe baby back bad be because been before best

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import lru_cache
 
-from training.data.anonymise.credentials import find_secrets
+from training.data.anonymise.credentials import TOKENS, find_secrets
 from training.data.anonymise.fold import fold
 from training.data.anonymise.names import Names
 from training.data.anonymise.numbers import find_cards, find_ids
@@ -26,6 +26,8 @@ HASHES = re.compile(
 )
 ONLINE: tuple[Finder, ...] = (find_secrets, find_links, find_emails, find_mentions, find_ips)
 NUMBERED: tuple[Finder, ...] = (find_cards, find_ids)
+# Some rules take time by the square of a text, so that long ones are read in parts.
+LONGEST = 2000
 Recogniser = Callable[[str], Iterable[tuple[int, int]]]
 """A model of one's own that finds people's names in plain text, as ranges."""
 
@@ -47,6 +49,30 @@ def _names(roster: tuple[str, ...], personas: tuple[str, ...]) -> Names:
 
 def spans_in(text: str, names: Names, recogniser: Recogniser | None = None) -> list[Span]:
     """As find_spans, with names that were prepared once."""
+    if len(text) <= LONGEST:
+        return _spans_in(text, names, recogniser)
+    secrets = [Span(*found.span(), "SECRET") for found in TOKENS.finditer(text)]
+    parts = [
+        Span(at + span.start, at + span.end, span.label)
+        for at, part in _parts(text)
+        for span in _spans_in(part, names, recogniser)
+    ]
+    return merged([*secrets, *parts])
+
+
+def _parts(text: str) -> Iterator[tuple[int, str]]:
+    """A long text in parts, cut at the end of a line or else of a word, each with its place."""
+    at = 0
+    while at < len(text):
+        end = at + LONGEST
+        if end < len(text):
+            cut = max(text.rfind("\n", at + LONGEST // 2, end), 0) or max(text.rfind(" ", at, end), 0)
+            end = cut + 1 if cut > at else end
+        yield at, text[at:end]
+        at = end
+
+
+def _spans_in(text: str, names: Names, recogniser: Recogniser | None) -> list[Span]:
     folded = fold(text)
     plain = folded.text
     claims = Claims(len(plain))

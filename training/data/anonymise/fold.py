@@ -21,9 +21,10 @@ INVISIBLE = re.compile("[\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180e
                        "\u2060-\u206f\u20e3\u3164\ufe00-\ufe0f\ufeff\U000e0000-\U000e007f]")  # fmt: skip
 # Bold, spoiler and strike-through marks; between two digits two asterisks are a power, which stays.
 MARKUP = re.compile(r"(?<!\d)(?:\*\*+|\|\||~~)|(?:\*\*+|\|\||~~)(?!\d)")
-MIXED = re.compile(r"[^\s,;]*[A-Za-z@][^\s,;]*")
+WORDS = re.compile(r"[^\s,;]+")
+LATIN = re.compile(r"[A-Za-z@]")
 FOREIGN = re.compile(f"[{''.join(LOOKALIKES)}]")
-UNDERLINED = re.compile(r"(?<!\w)(_{1,3})(?=[^\s_])[^\n]*?[^\s_](\1)(?!\w)")
+UNDERLINED = re.compile(r"(?<!\w)(_{1,3})(?=[^\s_])[^\n]{0,200}?[^\s_](\1)(?!\w)")
 ODD = re.compile(r"[^\x00-\x7f]|\*\*|\|\||~~|(?<!\w)_")
 
 _letters: dict[str, str] = {}
@@ -98,4 +99,8 @@ def _latin(text: str) -> str:
     """Lookalike letters made Latin in words that mix scripts; the length stays."""
     if not FOREIGN.search(text):
         return text
-    return MIXED.sub(lambda word: "".join(LOOKALIKES.get(sign, sign) for sign in word[0]), text)
+    return WORDS.sub(lambda word: _unmixed(word[0]) if LATIN.search(word[0]) else word[0], text)
+
+
+def _unmixed(word: str) -> str:
+    return "".join(LOOKALIKES.get(sign, sign) for sign in word)

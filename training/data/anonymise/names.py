@@ -14,7 +14,9 @@ from training.data.anonymise.spans import Found, Span
 
 LIST = Path(__file__).with_name("given_names.toml")
 WORD = re.compile(r"[^\W\d_]+(?:['-][^\W\d_]+)*")
-PARTICLES = frozenset("van von de der den da di del della dos du la le bin ibn al el ben ter ten zu zur af av mac mc san st y e".split())
+PARTICLES = frozenset(
+    "van von de der den da di del della dos du la le bin ibn al el ben ter ten zu zur af av mac mc san st y e".split()
+)
 # Endings that family names of many peoples share, in front of which stands a given name.
 FAMILY_ENDING = re.compile(
     r"(?:[a-zà-ž]{2,}(?:sson|sen|sohn|dóttir|dottir|ová|ova|eva|ev|ov|enko|chuk|czyk|wicz|vić|vic|ić|ský|ská|ski|ska|sky|skaya|skiy|escu|eanu|opoulos|oulos|akis|ides|idis|dze|shvili|yan|ian|oğlu|oglu|"
@@ -122,9 +124,11 @@ def _whole_name(words: list[re.Match[str]], at: int, text: str) -> int:
     return last if acts or _surname(words[last][0]) else -1
 
 
-ACTS = re.compile(rf"\s+(?:{cues.ACTS})(?![^\W_])")
+ACTS = re.compile(rf"\s{{1,3}}(?:{cues.ACTS})(?![^\W_])")
 # Names that are mostly said to people who have another.
-NOT_ALONE = frozenset("love honey king queen prince princess guy buddy bud god sir angel baby candy dick ping tiger sky van page chip chance genesis sage storm".split())
+NOT_ALONE = frozenset(
+    "love honey king queen prince princess guy buddy bud god sir angel baby candy dick ping tiger sky van page chip chance genesis sage storm".split()
+)
 
 
 def _bare(word: str) -> str:
@@ -148,19 +152,31 @@ def _family(words: list[re.Match[str]], first: int, text: str) -> int:
         low = _bare(word).lower()
         if word[0].isupper() and words[first][0][0].isupper() and (_surname(word) or _fits(low, text)):
             last = at
-        elif word.islower() and words[first][0].islower() and low in _lists()["family"] and low not in cues.STOP and low not in COMMON:
+        elif (
+            word.islower()
+            and words[first][0].islower()
+            and low in _lists()["family"]
+            and low not in cues.STOP
+            and low not in COMMON
+        ):
             last = at
         elif low not in PARTICLES:
             break
     return last
 
 
-COMMON = frozenset("young long green white black brown price wood bell stone cook king hall hill wright may he sun ma park ward rivers cross perry reed bailey gray wolf klein lange koch costa santos islam das he gao lim tan kim".split())
+COMMON = frozenset(
+    "young long green white black brown price wood bell stone cook king hall hill wright may he sun ma park ward rivers cross perry reed bailey gray wolf klein lange koch costa santos islam das he gao lim tan kim".split()
+)
 
 
 def _surname(word: str) -> bool:
     low = _bare(word).lower()
-    return word[0].isupper() and low not in cues.STOP and (low in _lists()["family"] or FAMILY_ENDING.search(word) is not None)
+    return (
+        word[0].isupper()
+        and low not in cues.STOP
+        and (low in _lists()["family"] or FAMILY_ENDING.search(word) is not None)
+    )
 
 
 def _fits(low: str, text: str) -> bool:
@@ -195,7 +211,7 @@ def _taken(found: re.Match[str], text: str, *, any_case: bool) -> Found:
         known = any(low in _lists()[kind] for kind in ("sure", "with_capital", "also_words"))
         capital = word[0][0].isupper() and not _shouted(word[0], text)
         quiet = at == 0 and known and low not in NOT_ALONE | {"love"} and _ends(text, word.end())
-        if low in _lists()["also_words"] and LOOSE.match(found[0]) and len(words) == 1:
+        if not any_case and low in _lists()["also_words"] and LOOSE.match(found[0]) and len(words) == 1:
             break
         fits = capital or (at == 0 and any_case and len(low) > 2) or (quiet and not LOOSE.match(found[0]))
         # A German noun behind a greeting, "New York" behind "meet": an ordinary word ends the name.
@@ -219,7 +235,9 @@ def _title(text: str, start: int) -> int:
 
 
 # Cues that stand in front of anything: a name behind them must have its capital.
-LOOSE = re.compile(r"(?:love|best|call|know|knows|help|join|meet|seen|saw|pay|visit|know|rip|poor|it'?s|i'?m|i am|beat|met|gg)\b", re.I)
+LOOSE = re.compile(
+    r"(?:love|best|call|know|knows|help|join|meet|seen|saw|pay|visit|know|rip|poor|it'?s|i'?m|i am|beat|met|gg)\b", re.I
+)
 VERBS = frozenset("said says told asked is was has will can did does texted invited replied wrote and or".split())
 
 
@@ -229,4 +247,7 @@ def _shouted(word: str, text: str) -> bool:
 
 def _ends(text: str, at: int) -> bool:
     """Whether a clause ends here, as behind "thx mark"."""
-    return re.match(r"\s*(?:[,.!?;:)\n*|❤]|$|<3|(?:said|told|about|for|pls|please|lol|to|if|and)\b)", text[at:]) is not None
+    return (
+        re.match(r"\s*(?:[,.!?;:)\n*|❤]|$|<3|(?:said|told|about|for|pls|please|lol|to|if|and)\b)", text[at:])
+        is not None
+    )

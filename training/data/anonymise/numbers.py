@@ -9,7 +9,9 @@ from training.data.anonymise.spans import Found, Span
 # --- cards -----------------------------------------------------------------------------------------------------------
 
 CARD = re.compile(r"(?<![\w.,+-])(?<!\d\s)\d(?:[ -]{0,2}\d){12,18}(?![\w]|[-.,]\d)", re.ASCII)
-CARD_TALK = re.compile(r"card|visa|master|amex|credit|debit|cc\b|karte|carte|tarjeta|cartão|carta|карт|卡|カード|카드", re.I)
+CARD_TALK = re.compile(
+    r"card|visa|master|amex|credit|debit|cc\b|karte|carte|tarjeta|cartão|carta|карт|卡|カード|카드", re.I
+)
 CARD_SIDE = re.compile(
     r"\b(?:cvv2?|cvc2?|cid|security code)\b\s*(?:is|:|=|#)?\s*(\d{3,4})\b|\b(?:exp(?:iry|ires|iration)?|valid thru)\b"
     r"(?:\s+date)?\s*(?:is|:|=|\.)?\s*((?:0[1-9]|1[0-2])\s?[/-]\s?(?:20)?\d\d)\b",
@@ -93,7 +95,9 @@ BASE58 = re.compile(r"(?<!\w)[13LDM][1-9A-HJ-NP-Za-km-z]{25,34}(?!\w)")
 CHINA = re.compile(r"(?<!\w)\d{17}[\dXx](?!\w)", re.ASCII)
 SPAIN = re.compile(r"(?<!\w)(\d{8})-?([A-Z])(?!\w)", re.I)
 SNOWFLAKE = re.compile(r"(?<![\w.#/-])\d{17,20}(?![\w.]\d|\w)", re.ASCII)
-GEO = re.compile(r"(?<![\w.])[-+]?(\d{1,2}\.\d{3,})\s?°?\s?[NS]?\s?[,;/ ]\s?[-+]?(1?\d{1,2}\.\d{3,})\s?°?\s?[EW]?(?![\w.]\d)", re.I)
+GEO = re.compile(
+    r"(?<![\w.])[-+]?(\d{1,2}\.\d{3,})\s?°?\s?[NS]?\s?[,;/ ]\s?[-+]?(1?\d{1,2}\.\d{3,})\s?°?\s?[EW]?(?![\w.]\d)", re.I
+)
 DEGREES = re.compile(
     r"\d{1,2}\s?°\s?\d{1,2}\s?['′]\s?(?:[\d.]+\s?(?:\"|″|''))?\s?[NS][,\s]+\d{1,3}\s?°\s?\d{1,2}\s?['′]\s?(?:[\d.]+\s?(?:\"|″|''))?\s?[EW]",
     re.I,
@@ -133,7 +137,10 @@ PLATE = re.compile(
     r"(?-i:(?P<value>(?=[^\n]{0,10}\d)[A-ZÄÖÜ0-9А-Я一-龥][A-ZÄÖÜ0-9А-Я]{0,3}(?:[ ·-]?[A-Z0-9А-Я]{1,5}){1,3}))(?![\w])",
     re.I,
 )
-USER_ID = re.compile(r"\b(?:user|discord|member|account|client|my|his|her|their|steam|profile)\s?-?(?:id|ids)\s*(?:is|:|=|#)?\s*(\d{5,20})\b", re.I)
+USER_ID = re.compile(
+    r"\b(?:user|discord|member|account|client|my|his|her|their|steam|profile)\s?-?(?:id|ids)\s*(?:is|:|=|#)?\s*(\d{5,20})\b",
+    re.I,
+)
 
 
 def find_ids(text: str) -> Found:
@@ -154,7 +161,11 @@ def find_ids(text: str) -> Found:
 def _checked(text: str) -> Found:
     """Shapes that mean something only if what they carry adds up."""
     for found in BASE58.finditer(text):
-        if any(c.isdigit() for c in found[0][1:]) and any(c.islower() for c in found[0]) and any(c.isupper() for c in found[0][1:]):
+        if (
+            any(c.isdigit() for c in found[0][1:])
+            and any(c.islower() for c in found[0])
+            and any(c.isupper() for c in found[0][1:])
+        ):
             yield Span(*found.span(), "ID")
     for found in CHINA.finditer(text):
         weights = (7, 9, 10, 5, 8, 4, 2, 1, 6, 3, 7, 9, 10, 5, 8, 4, 2)

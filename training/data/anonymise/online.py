@@ -76,7 +76,9 @@ ACCOUNT = re.compile(
     r"\s*(?:\s(?:is|ist|es|est|->)\s|[:=]|号是?|是|->)\s*[`\"']?@?(?P<value>[^\W_][\w.-]{2,31})",
     re.I,
 )
-PROFILE_WORD = re.compile(r"(?:add|dm|pm|follow|message|hmu|friend)\s+(?:me|us)?\s*(?:on\s+\w+\s*)?[:,]?\s+(?P<value>[a-z][a-z0-9]*(?:[._][a-z0-9]+|\d{2,})\w*)(?![\w@])")
+PROFILE_WORD = re.compile(
+    r"(?:add|dm|pm|follow|message|hmu|friend)\s+(?:me|us)?\s*(?:on\s+\w+\s*)?[:,]?\s+(?P<value>[a-z][a-z0-9]*(?:[._][a-z0-9]+|\d{2,})\w*)(?![\w@])"
+)
 CODE_WORDS = frozenset(
     """everyone here property dataclass staticmethod classmethod abstractmethod override overload media import types app
     pytest functools cached cache lru_cache decorator param return returns throws deprecated test before after autowired bean
@@ -106,7 +108,9 @@ def find_mentions(text: str) -> Found:
                 yield Span(found.start("value"), found.start("value") + len(value), "MENTION")
 
 
-NUMBERED = frozenset("issue pr bug ticket order room no number case task item episode ep chapter ch page c f step level".split())
+NUMBERED = frozenset(
+    "issue pr bug ticket order room no number case task item episode ep chapter ch page c f step level".split()
+)
 NOT_ACCOUNT = frozenset(
     """down not the bad good dead slow broken wrong too just better worse free banned lagging back gone dumb great for fun
     what that this laggy and still also hacked offline online public private who here there taken invalid required null none
@@ -130,11 +134,21 @@ def _decorates(text: str, found: re.Match[str]) -> bool:
     """Whether this is a decorator or an annotation in code: alone on its line, with code below."""
     if text[: found.start()].rpartition("\n")[2].strip():
         return False
-    return re.match(r"[^\n]*\n\s*(?:@|async |def |class |public |private |protected |function |export |const )", text[found.end() :]) is not None
+    return (
+        re.match(
+            r"[^\n]*\n\s*(?:@|async |def |class |public |private |protected |function |export |const )",
+            text[found.end() :],
+        )
+        is not None
+    )
 
 
 def _account(value: str, *, own: bool) -> bool:
-    if len(value) < 3 or value.lower() in NOT_ACCOUNT or re.fullmatch(r"[\d.]+|.*\.(?:com|gg|net|org|io|me|tv)", value.lower()):
+    if (
+        len(value) < 3
+        or value.lower() in NOT_ACCOUNT
+        or re.fullmatch(r"[\d.]+|.*\.(?:com|gg|net|org|io|me|tv)", value.lower())
+    ):
         return False
     return own or re.search(r"[\d_]|\w\.\w", value) is not None
 
@@ -176,14 +190,18 @@ def find_links(text: str) -> Found:
 # --- IP addresses ----------------------------------------------------------------------------------------------------
 
 GAP = r"(?:\.|\s?[\[({]\s?(?:\.|dot)\s?[\])}]\s?|\s+dot\s+|\s\.\s|\s\.|\.\s)"
-FOUR = re.compile(rf"(?<![\w.])(?<!\d,)(\d{{1,3}}){GAP}(\d{{1,3}}){GAP}(\d{{1,3}}){GAP}(\d{{1,3}})(?!\w|\.\d|%)", re.I | re.ASCII)
+FOUR = re.compile(
+    rf"(?<![\w.])(?<!\d,)(\d{{1,3}}){GAP}(\d{{1,3}}){GAP}(\d{{1,3}}){GAP}(\d{{1,3}})(?!\w|\.\d|%)", re.I | re.ASCII
+)
 SIX = re.compile(r"(?<![\w:.])[0-9a-f]{0,4}:(?:[0-9a-f]{0,4}:){1,8}(?::|[0-9a-f]{1,5})?(?![\w:])", re.I | re.ASCII)
 VERSION = re.compile(
     r"(?:\bv|version|ver\.?|release|build|update|patch|firmware|driver|chrome|firefox|edge|python|==|>=|<=|~=|\^|java|"
     r"tool|section|chapter|§|mod|schema)\s*:?\s*$",
     re.I,
 )
-NETWORK = re.compile(r"\bip|addr|server|host|ping|ssh|connect|from|login|ban|ddos|dos\b|dox|trace|port|vpn|nslookup|curl|://", re.I)
+NETWORK = re.compile(
+    r"\bip|addr|server|host|ping|ssh|connect|from|login|ban|ddos|dos\b|dox|trace|port|vpn|nslookup|curl|://", re.I
+)
 RESOLVERS = frozenset("1.1.1.1 1.0.0.1 8.8.8.8 8.8.4.4 9.9.9.9 149.112.112.112 208.67.222.222 208.67.220.220".split())
 
 

@@ -8,7 +8,9 @@ from functools import lru_cache
 from training.data.anonymise.spans import Found, Span
 
 SIGNS = r"[ \t.\-/()\u00a0]"
-CANDIDATE = re.compile(rf"(?<![A-Za-z0-9_.,$€£#%@-])(?<!\d[ :/])(?:\+\s?|\(\+?|00)?\(?\d(?:{SIGNS}{{0,3}}\d){{6,16}}(?![A-Za-z0-9_%€$£°]|[.,:/-]\d)")
+CANDIDATE = re.compile(
+    rf"(?<![A-Za-z0-9_.,$€£#%@-])(?<!\d[ :/])(?:\+\s?|\(\+?|00)?\(?\d(?:{SIGNS}{{0,3}}\d){{6,16}}(?![A-Za-z0-9_%€$£°]|[.,:/-]\d)"
+)
 PREFIX = re.compile(r"(?:\+|00)\s?[1-9]")
 CONTEXT = re.compile(
     r"(?<![^\W_])(?:phones?|cell(?:phone|ular)?|mobile|mob|tel|telephone|landline|hotline|mobil|telefon\w*|fon|handy(?:nummer)?|call|ring|text|txt|sms|fax|whats\s?app|wa|signal|"
@@ -37,7 +39,9 @@ OTHER = re.compile(
     r"pid|uid|timestamp|epoch|int|id:|nr\.? of|number of|population|views|xp|elo|hash|sum|total|damage|tracking|flight|room)\s*(?:no|number|is|was|#)?\s*[:#=]?\s*$",
     re.I,
 )
-DATE = re.compile(r"(?:19|20)\d\d([-./])\d{1,2}\1\d{1,2}(?:[ T]\d.*)?|\d{1,2}([-./])\d{1,2}\2(?:19|20)?\d\d(?: \d.*)?|\d{1,2} \d{1,2} (?:19|20)\d\d|(?:19|20)\d\d\s?[-/]\s?(?:19|20)\d\d")
+DATE = re.compile(
+    r"(?:19|20)\d\d([-./])\d{1,2}\1\d{1,2}(?:[ T]\d.*)?|\d{1,2}([-./])\d{1,2}\2(?:19|20)?\d\d(?: \d.*)?|\d{1,2} \d{1,2} (?:19|20)\d\d|(?:19|20)\d\d\s?[-/]\s?(?:19|20)\d\d"
+)
 GROUPS = re.compile(r"[1-9]\d{0,2}(?:[ .]\d{3}){2,}")
 UNIT = re.compile(r"\s?(?:gold|gp|coins?|gems?|xp|hp|views?|subs?|followers|users|people|members|dmg|damage|points?|pts|usd|eur|dollars?|euros?|bucks|"
                   r"bytes|kb|mb|gb|ms|seconds|years?|credits|subscribers|downloads|likes|km|m\b|won\b|yen\b|rub)", re.I)  # fmt: skip

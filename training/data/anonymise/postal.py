@@ -36,13 +36,16 @@ QUIET = re.compile(
     re.I,
 )
 LOWER_FULL = re.compile(
-    rf"(?<![\w.])\d{{1,5}}\s+(?:[a-z']+\s+){{1,3}}?{SURE}\.?,?\s+(?:(?:apt|unit)\s?\w+,?\s+)?(?:[a-z]+,?\s+){{0,3}}(?:[a-z]{{2}}\s+\d{{5}}|[a-z]{{1,2}}\d[a-z\d]?\s?\d[a-z]{{2}})(?!\w)", re.I
+    rf"(?<![\w.])\d{{1,5}}\s+(?:[a-z']+\s+){{1,3}}?{SURE}\.?,?\s+(?:(?:apt|unit)\s?\w+,?\s+)?(?:[a-z]+,?\s+){{0,3}}(?:[a-z]{{2}}\s+\d{{5}}|[a-z]{{1,2}}\d[a-z\d]?\s?\d[a-z]{{2}})(?!\w)",
+    re.I,
 )
 POSTCODE = re.compile(
     r"(?<![\w-])(?:(?:GIR\s?0AA|(?:A[BL]|B[ABDHLNRST]?|C[ABFHMORTVW]|D[ADEGHLNTY]|E[CHNX]?|F[KY]|G[LUY]?|H[ADGPRSUX]|I[GMPV]|JE|K[ATWY]|L[ADELNSU]?|M[EKL]?|N[EGNPRW]?|O[LX]|P[AEHLOR]|R[GHM]|"
     r"S[AEGKLMNOPRSTWY]?|T[ADFNQRSW]|UB|W[ACDFNRSV]?|YO|ZE)\d[A-Z\d]?\s\d[ABD-HJLNP-UW-Z]{2})|〒\s?\d{3}-?\d{4})(?![\w-])"
 )
-CITY = re.compile(rf"(?<!\w){CAP}(?:\s{CAP}){{0,2}},\s+(?:A[LKZR]|C[AOT]|DE|FL|GA|HI|I[DLNA]|K[SY]|LA|M[EDAINSOT]|N[EVHJMYCD]|O[HKR]|PA|RI|S[CD]|T[NX]|UT|V[TA]|W[AVIY])\s+\d{{5}}(?:-\d{{4}})?(?!\d)")
+CITY = re.compile(
+    rf"(?<!\w){CAP}(?:\s{CAP}){{0,2}},\s+(?:A[LKZR]|C[AOT]|DE|FL|GA|HI|I[DLNA]|K[SY]|LA|M[EDAINSOT]|N[EVHJMYCD]|O[HKR]|PA|RI|S[CD]|T[NX]|UT|V[TA]|W[AVIY])\s+\d{{5}}(?:-\d{{4}})?(?!\d)"
+)
 GERMANIC = re.compile(
     rf"(?<!\w)(?:(?:{CAP}[ -]){{0,3}}(?:[^\W\d_]+(?:stra(?:ß|ss)e|str\.?|weg|platz|allee|gasse|ring|damm|ufer|chaussee|steig|markt|brücke|"
     rf"straat|laan|plein|gracht|kade|dijk|singel|dreef|steeg|gatan|vägen|gränd|gata|veien|vegen|gaten|gade|vej|allé|katu|tie|kuja|polku|stræde)"
@@ -67,16 +70,28 @@ SLAVIC = re.compile(
 )
 ASIAN = re.compile(
     r"(?:〒?\d{3}-\d{4}\s?)?(?:[一-龥]{2,3}[都道府県])?[一-龥ヶケぁ-んァ-ヶー]{1,8}[市区町村郡](?:[一-龥ヶケぁ-んァ-ヶー]{1,12})?[\d一二三四五六七八九十]{1,4}(?:丁目|番地?|号|[-−ー]\d{1,4}|の\d+)(?:[\d]{1,4}(?:番地?|号)?|[-−ー]\d{1,4}|の\d+)*(?:\s?[\w一-龥ァ-ヶー]{1,15}\d{1,4}(?:号室)?)?"
-    r"|(?:[一-龥]{2,8}?[省市区县州])*(?:[一-龥]{1,8}?[镇乡村])?[一-龥]{1,10}(?:路|街|道|巷|弄|胡同|大道)(?:[东西南北]段?)?\s?\d{1,5}\s?[号號弄](?:院)?(?:[\d一-龥A-Z-]{0,12}?\d{1,5}\s?(?:室|号楼|单元|栋|樓|楼|号|户))*"
-    r"|(?:[가-힣]+(?:시|도)\s+)?(?:[가-힣]+(?:시|군|구)\s+){1,2}[가-힣\d]+(?:로|길|동)\s?(?:\d+번?길\s?)?\d{1,4}(?:-\d+)?(?:번지)?(?:,?\s?\d+동)?(?:,?\s?\d+호)?"
+    r"|(?:[가-힣]{1,12}(?:시|도)\s+)?(?:[가-힣]{1,12}(?:시|군|구)\s+){1,2}[가-힣\d]+(?:로|길|동)\s?(?:\d+번?길\s?)?\d{1,4}(?:-\d+)?(?:번지)?(?:,?\s?\d+동)?(?:,?\s?\d+호)?"
 )
+CHINESE = re.compile(
+    r"[一-龥]{2,30}?(?:路|街|道|巷|弄|胡同|大道)(?:[东西南北]段?)?\s?\d{1,5}\s?[号號弄](?:院)?(?:[\d一-龥A-Z-]{0,12}?\d{1,5}\s?(?:室|号楼|单元|栋|樓|楼|号|户))*"
+)
+# Where a Chinese address begins: behind the last of these.
+LEAD = re.compile("住在|寄到|送到|地址|在|是|到|家")
 INDIAN = re.compile(
     rf"(?<!\w)(?:(?:Flat|House|H\.?\s?No|Plot|Door|D\.?\s?No|Shop|Block|Villa|Room)\.?\s*(?:No\.?)?\s*[:#]?\s*[\w/-]{{1,8}},\s*)(?:{CAP}(?:\s(?:{CAP}|\d{{1,3}}|of|the))*,?\s*){{1,6}}(?:[-–]?\s?\d{{3}}\s?\d{{3}})?(?!\d)"
     rf"|(?<!\w)(?:{CAP}\s){{1,3}}(?:Road|Rd|Marg|Nagar|Colony|Layout|Sector\s\d+),\s*(?:{CAP}[\s,]+){{1,4}}[-–]?\s?\d{{3}}\s?\d{{3}}(?!\d)"
 )
-BOX = re.compile(rf"(?<!\w)(?:p\.?\s?o\.?\s?box|postfach|bo[iî]te postale|bp|apartado(?: de correos)?|caixa postal|casella postale|postbus|а/я|skrytka pocztowa)\s+#?\d{{1,6}}(?!\d)(?-i:{REST})", re.I)
-CODE_CITY = re.compile(rf"(?<![\w.,-])(?:\d{{5}}|\d{{2}}-\d{{3}})\s+{CAP}(?:[ -]{CAP})?(?!\w)|(?<![\w.,-])\d{{5}}-\d{{3}}(?![\w-])")
-HOME = re.compile(r"liv(?:e|ing) (?:at|in)|address|adresse?|direcci[oó]n|indirizzo|endereço|adres|wohn\w*|j'habite|habite|vivo|abito|moro|mieszkam|адрес|живу|zip|plz|postcode|postal|地址|住所|住在|주소", re.I)
+BOX = re.compile(
+    rf"(?<!\w)(?:p\.?\s?o\.?\s?box|postfach|bo[iî]te postale|bp|apartado(?: de correos)?|caixa postal|casella postale|postbus|а/я|skrytka pocztowa)\s+#?\d{{1,6}}(?!\d)(?-i:{REST})",
+    re.I,
+)
+CODE_CITY = re.compile(
+    rf"(?<![\w.,-])(?:\d{{5}}|\d{{2}}-\d{{3}})\s+{CAP}(?:[ -]{CAP})?(?!\w)|(?<![\w.,-])\d{{5}}-\d{{3}}(?![\w-])"
+)
+HOME = re.compile(
+    r"liv(?:e|ing) (?:at|in)|address|adresse?|direcci[oó]n|indirizzo|endereço|adres|wohn\w*|j'habite|habite|vivo|abito|moro|mieszkam|адрес|живу|zip|plz|postcode|postal|地址|住所|住在|주소",
+    re.I,
+)
 
 
 def find_addresses(text: str) -> Found:
@@ -88,6 +103,9 @@ def find_addresses(text: str) -> Found:
             yield Span(found.start(), found.start() + len(found[0].rstrip(" ,.\n")), "ADDRESS")
     if not text.isascii():
         yield from (Span(*found.span(), "ADDRESS") for found in ASIAN.finditer(text))
+        for found in CHINESE.finditer(text):
+            lead = max((mark.end() for mark in LEAD.finditer(found[0])), default=0)
+            yield Span(found.start() + lead, found.end(), "ADDRESS")
     yield from (Span(*found.span("value"), "ADDRESS") for found in QUIET.finditer(text))
     yield from (Span(*found.span(), "ADDRESS") for found in POSTCODE.finditer(text))
     if HOME.search(text):
