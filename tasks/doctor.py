@@ -116,10 +116,9 @@ async def _language_model(server: LanguageModel) -> Check:
     try:
         models = await _models(server)
     except (aiohttp.ClientError, TimeoutError, ValueError) as error:
-        reason = f"{server.base_url} does not list its models ({error or type(error).__name__})"
-        return Check(
-            name=name, ok=False, found=reason, fix="Start that server, or correct LLM_BASE_URL and LLM_API_KEY."
-        )
+        found = f"it does not list its models ({error or type(error).__name__})"
+        fix = f"Start the server at {server.base_url}, or correct LLM_BASE_URL and LLM_API_KEY."
+        return Check(name=name, ok=False, found=found, fix=fix)
     if not models or (server.model and server.model not in models):
         found = f"it lists {', '.join(models) or 'no model'}"
         return Check(name=name, ok=False, found=found, fix="Set LLM_MODEL to a model that this server has.")
