@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from training.data.convert import Recipe
 
 app = typer.Typer()
+HELD_OUT = "held_out.jsonl"
 
 
 # --- convert -------------------------------------------------------------------------------------------------------
@@ -213,7 +214,7 @@ def mix_data(
     personas = {card.persona for card in cards}
     extra = parents.files()
     if made.held_out:
-        extra["held_out.jsonl"] = [row.model_dump(mode="json") for row in made.held_out]
+        extra[HELD_OUT] = [row.model_dump(mode="json") for row in made.held_out]
     for _ in parents.watch(made.held_out):
         continue
     card = write_folder(
@@ -301,8 +302,16 @@ def export_data(
         raise typer.BadParameter(f"--format is one of {', '.join(Target)}, not {target}")
     with counting("writing") as show:
         rows = _shown(opened(source, workspace_of(ctx)), show)
-        card = export(out, dataset_name(out.name), rows, Target(target))
+        card = export(out, dataset_name(out.name), rows, Target(target), _held_out(source))
     _tell(card, out, as_json)
+
+
+def _held_out(source: str) -> Sequence[Conversation]:
+    """What a mix set aside."""
+    from training.data.read import read_conversations
+
+    path = Path(source) / HELD_OUT
+    return read_conversations(path, str(path)) if on_disk(source) and path.is_file() else ()
 
 
 # --- what they share -----------------------------------------------------------------------------------------------

@@ -54,9 +54,16 @@ class _Lost:
 Row = Callable[[Conversation, _Lost], dict[str, Any]]
 
 
-def export(folder: Path, name: str, conversations: Iterable[Conversation], target: Target) -> DatasetCard:
+def export(
+    folder: Path,
+    name: str,
+    conversations: Iterable[Conversation],
+    target: Target,
+    held_out: Iterable[Conversation] = (),
+) -> DatasetCard:
     """Write a folder for `target`, whole or not at all, with a card that counts what is lost on the way.
 
+    `held_out` goes to a second file in the same schema, which the card names but does not count.
     Raises FolderTaken, EmptyDataset, and NotForOpenAI.
     """
     require_free(folder)
@@ -66,7 +73,10 @@ def export(folder: Path, name: str, conversations: Iterable[Conversation], targe
     try:
         path = made / file_name.format(name=name)
         rows = (row(conversation, lost) for conversation in _counted(conversations, account, lost))
-        (_write_array if path.suffix == ".json" else _write_lines)(path, rows)
+        write = _write_array if path.suffix == ".json" else _write_lines
+        write(path, rows)
+        if aside := [row(conversation, _Lost()) for conversation in held_out]:
+            write(path.with_name(f"held_out{path.suffix}"), aside)
         if target is Target.OPENAI:
             _check_openai(path, name, account.conversations)
         for config, text in _configs(target, name, path.name).items():
@@ -77,7 +87,11 @@ def export(folder: Path, name: str, conversations: Iterable[Conversation], targe
             name,
             account,
             sources=account.by_source(),
-            notes=(f"Exported for {target.value}: ids, sources and languages are left out.", *lost.notes()),
+            notes=(
+                f"Exported for {target.value}: ids, sources and languages are left out.",
+                *lost.notes(),
+                *([f"{len(aside):,} held-out conversations are in held_out{path.suffix}."] if aside else []),
+            ),
             usage=usage.format(name=name, file=path.name),
         )
     finally:

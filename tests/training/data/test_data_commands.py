@@ -209,6 +209,8 @@ def test_a_mix_by_weight_with_what_is_held_out(run: Run) -> None:
     before = Path("out/conversations.jsonl").read_bytes()
     assert run("mix", *parts).exit_code == 0
     assert Path("out/conversations.jsonl").read_bytes() == before
+    assert run("export", "out", "--format", "trl", "--out", "trl").exit_code == 0
+    assert len(Path("trl/held_out.jsonl").read_text().splitlines()) == 40
     by_tokens = ["--by", "tokens", "--oversample", "3", "--out", "tokens"]
     assert run("mix", "--part", "own.jsonl=4", "--part", "all.jsonl=1", *by_tokens).exit_code == 0
     assert "each of its conversations is there" in Path("tokens/README.md").read_text()
