@@ -203,7 +203,7 @@ def _tell_ledger(ledger: ConsentLedger, as_json: bool) -> None:
 def forget_data(
     ctx: typer.Context,
     *,
-    guild: Guild,
+    guild: Annotated[str | None, typer.Option(help="Id of the Discord server. Default: every server.")] = None,
     user: Annotated[list[str] | None, typer.Option("--user", help="Id of a member; may be given again.")] = None,
     message: Annotated[
         list[str] | None, typer.Option("--message", help="Id of one message; may be given again.")
@@ -221,18 +221,25 @@ def forget_data(
 
     Adapters that learnt from them are marked for training anew.
     """
+    from training.data.consent import ledger_path
     from training.data.lineage import forget
 
     users, messages = _users(user or []), _users(message or [])
     if not users and not messages:
         raise typer.BadParameter("name whom or what to forget, with --user or --message")
     workspace = workspace_of(ctx)
-    if users:
+    guilds = [_guild(guild)] if guild else _guilds(workspace)
+    for one in guilds if users else ():
         # First, so that no conversion that starts in the meantime takes them in again.
-        _decide(ctx, guild, users, "revoked", ledger=ledger)
-    runs = workspace.artifact_root / "runs"
-    done = forget(guild_folder(workspace, guild), dataset or [], runs, users, messages)
-    _tell_forgotten(done, as_json)
+        if guild or ledger_path(workspace, one).is_file():
+            _decide(ctx, one, users, "revoked", ledger=ledger)
+    homes = [guild_folder(workspace, one) for one in guilds]
+    _tell_forgotten(forget(homes, dataset or [], workspace.artifact_root / "runs", users, messages), as_json)
+
+
+def _guilds(workspace: Workspace) -> list[str]:
+    """Every server that something was made for."""
+    return sorted(path.name for path in guild_folder(workspace, TERMINAL).parent.glob("*") if path.is_dir())
 
 
 def _tell_forgotten(done: Forgotten, as_json: bool) -> None:

@@ -137,7 +137,7 @@ class Forgotten(Noun):
 
 
 def forget(
-    home: Path,
+    homes: Sequence[Path],
     folders: Sequence[Path],
     runs: Path,
     users: Collection[str] = (),
@@ -145,20 +145,23 @@ def forget(
 ) -> Forgotten:
     """Remove every example that holds the members' words or the messages, and mark the adapters that learnt from them.
 
-    It looks through the server's datasets in `home`, those that its lineage knows, and `folders`. Adapters are marked
-    first, and the server's lineage forgets last: a crash in between leaves too much noted rather than too little, and
-    the same command finishes the work. Raises UnreadableData.
+    It looks through the datasets in `homes`, the folders of servers, those that their lineages know, and `folders`.
+    Adapters are marked first, and the servers' lineages forget last: a crash in between leaves too much noted rather
+    than too little, and the same command finishes the work. Raises UnreadableData.
     """
-    known = kept_links(home)
-    places = [*(home / "datasets").glob("*"), *(Path(link.folder) for link in known), *folders]
+    kept = {home: kept_links(home) for home in homes}
+    known = [link for found in kept.values() for link in found]
+    own = [folder for home in homes for folder in (home / "datasets").glob("*")]
+    places = [*own, *(Path(link.folder) for link in known), *folders]
     there = sorted({place.resolve() for place in places if is_folder(place)})
     links = {folder: read_links(folder) for folder in there}
     every = [*known, *(link for found in links.values() for link in found)]
     hit = {link.session for link in every if link.holds(users, messages)}
     retrain = mark_runs(runs, hit)
     done = [made for folder, found in links.items() if (made := _without(folder, hit, found))]
-    if any(link.session in hit for link in known):
-        _keep(home, [link for link in known if link.session not in hit])
+    for home, found_there in kept.items():
+        if any(link.session in hit for link in found_there):
+            _keep(home, [link for link in found_there if link.session not in hit])
     return Forgotten(examples=sum(one.removed for one in done), datasets=tuple(done), retrain=tuple(retrain))
 
 

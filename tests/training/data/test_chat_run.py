@@ -35,5 +35,5 @@ def test_a_run_keeps_what_chat_it_learnt_from(tiny_workspace: Workspace) -> None
         should_stop=lambda: False,
     )
     assert f"| Discord's permission | {allowed.permission.quote()} |" in (run / "README.md").read_text()
-    assert forget(home, [], run.parent, users=[BEN]).retrain == ("r1",)
+    assert forget([home], [], run.parent, users=[BEN]).retrain == ("r1",)
     assert (run / "retrain.json").is_file()

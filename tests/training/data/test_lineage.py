@@ -86,7 +86,7 @@ def test_the_lineage_names_messages_and_members(datasets: Path) -> None:
 def test_a_member_is_forgotten_everywhere(workspace: Workspace, datasets: Path) -> None:
     before = open_folder(datasets / "log").version
     untouched = open_folder(datasets / "other")
-    done = forget(datasets.parent, [], workspace.artifact_root / "runs", users=[ANNA])
+    done = forget([datasets.parent], [], workspace.artifact_root / "runs", users=[ANNA])
     assert done.examples == 4
     assert {(one.name, one.removed) for one in done.datasets} == {("log", 2), ("mix", 2)}
     assert [row.messages[0].content for row in rows_of(datasets / "log")] == ["Ben asks?"]
@@ -102,19 +102,19 @@ def test_a_member_is_forgotten_everywhere(workspace: Workspace, datasets: Path) 
 
 
 def test_forgetting_again_changes_nothing(workspace: Workspace, datasets: Path) -> None:
-    forget(datasets.parent, [], workspace.artifact_root / "runs", users=[ANNA])
-    again = forget(datasets.parent, [], workspace.artifact_root / "runs", users=[ANNA])
+    forget([datasets.parent], [], workspace.artifact_root / "runs", users=[ANNA])
+    again = forget([datasets.parent], [], workspace.artifact_root / "runs", users=[ANNA])
     assert (again.examples, again.datasets, again.retrain) == (0, (), ())
 
 
 def test_one_message_is_forgotten(workspace: Workspace, datasets: Path) -> None:
-    done = forget(datasets.parent, [], workspace.artifact_root / "runs", messages=["3"])
+    done = forget([datasets.parent], [], workspace.artifact_root / "runs", messages=["3"])
     assert done.examples == 2
     assert "Ben asks" not in all_text(datasets)
 
 
 def test_a_dataset_of_which_nothing_is_left_is_gone(workspace: Workspace, datasets: Path) -> None:
-    done = forget(datasets.parent, [], workspace.artifact_root / "runs", users=[ANNA, BEN])
+    done = forget([datasets.parent], [], workspace.artifact_root / "runs", users=[ANNA, BEN])
     assert {one.name: one.version is None for one in done.datasets} == {"log": True, "mix": False}
     assert not (datasets / "log").exists()
 
@@ -128,7 +128,7 @@ def test_datasets_elsewhere_and_deleted_ones_are_known(workspace: Workspace, dat
     remember(workspace, datasets / "gone", open_folder(datasets / "log"), links)
     for name in ("log", "mix"):
         shutil.rmtree(datasets / name)
-    done = forget(datasets.parent, [], workspace.artifact_root / "runs", users=[ANNA])
+    done = forget([datasets.parent], [], workspace.artifact_root / "runs", users=[ANNA])
     assert (done.examples, done.retrain) == (2, ("r1",))
     assert "Anna" not in all_text(elsewhere)
     assert {link.authors for link in kept_links(datasets.parent)} == {(BEN,)}
@@ -139,7 +139,7 @@ def test_only_adapters_that_learnt_from_it_are_marked(workspace: Workspace, data
     of_anna = learn(workspace, "r1", rows)
     of_ben = learn(workspace, "r2", rows[1:2])
     of_none = learn(workspace, "r3", [other(1)])
-    done = forget(datasets.parent, [], workspace.artifact_root / "runs", users=[ANNA])
+    done = forget([datasets.parent], [], workspace.artifact_root / "runs", users=[ANNA])
     assert done.retrain == ("r1",)
     assert json.loads((of_anna / "retrain.json").read_bytes())["sessions"] == 2
     assert not (of_ben / "retrain.json").exists()
@@ -151,12 +151,14 @@ def test_a_lineage_that_is_spoilt_is_named(workspace: Workspace, datasets: Path)
     with (datasets / "log" / LINEAGE).open("a") as file:
         file.write("{}\n")
     with pytest.raises(UnreadableData, match=r"log/lineage\.jsonl could not be read: line 4"):
-        forget(datasets.parent, [], workspace.artifact_root / "runs", users=[ANNA])
+        forget([datasets.parent], [], workspace.artifact_root / "runs", users=[ANNA])
 
 
-def test_forget_at_the_terminal(workspace: Workspace, datasets: Path) -> None:
+@pytest.mark.parametrize("given", [["--guild", GUILD], []], ids=["one server", "every server"])
+def test_forget_at_the_terminal(workspace: Workspace, datasets: Path, given: list[str]) -> None:
+    understudy(workspace, "data", "consent", "grant", "--guild", GUILD, "--user", ANNA, "--json")
     learn(workspace, "r1", rows_of(datasets / "log"))
-    said_of_it = understudy(workspace, "data", "forget", "--guild", GUILD, "--user", ANNA, "--json")
+    said_of_it = understudy(workspace, "data", "forget", *given, "--user", ANNA, "--json")
     assert said_of_it["examples"] == 4
     assert said_of_it["retrain"] == ["r1"]
     assert not read_ledger(ledger_path(workspace, GUILD)).allows(ANNA)
