@@ -244,6 +244,18 @@ async def test_another_server_sees_nothing_of_it(house: House) -> None:
         assert "lore" not in (await elsewhere.catalog("777")).datasets
 
 
+async def test_a_build_is_cancelled_by_its_button(house: House) -> None:
+    async with house.visitor() as mara, house.visitor("Nell") as nell:
+        await mara.slash("workshop", "dataset", "build", name="gate", persona="olga")
+        card = await nell.until(lambda m: "**gate** · build" in words(m) and labels(m) == ["Cancel"])
+        await nell.press(card, "Cancel")
+        await nell.until(lambda m: "Only the member who started this job" in m["content"])
+        await mara.press(card, "Cancel")
+        assert words(await result(mara, "gate")).startswith(f"<@{mara.me['id']}> **gate** cancelled.")
+        await mara.until(lambda m: m["id"] == card["id"] and labels(m) == [] and "Nothing was kept." in words(m))
+        assert not house.folder("gate").exists()
+
+
 async def test_a_killed_worker_leaves_one_result(house: House) -> None:
     async with house.visitor() as mara, door(house.settings, "watch") as watch:
         os.kill(house.worker.process.pid, signal.SIGSTOP)  # so that it is killed in mid-work for sure
