@@ -147,8 +147,8 @@ def test_merges_that_differ_are_found_before_anything_is_counted(monkeypatch: py
     def wrong(tokenizer: object) -> object:
         made = real(tokenizer)
         assert made is not None
-        encode = made._encode
-        made._encode = lambda text: encode(text.replace("é", "e"))
+        encode = made._encode_singles
+        made._encode_singles = lambda text: encode(text.replace("é", "e"))
         return made
 
     monkeypatch.setattr(tokens, "text_counter", wrong)
@@ -161,8 +161,8 @@ def test_a_difference_on_a_row_ends_the_fast_way_and_is_noted() -> None:
     chat = bpe(CHATML)
     counter = counter_for(chat)
     assert isinstance(counter, FastCounter)
-    encode = counter._texts._encode
-    counter._texts._encode = lambda text: encode(text)[:-1]
+    encode = counter._texts._encode_singles
+    counter._texts._encode_singles = lambda text: encode(text)[:-1]
     turns = talk("Where is the key?", "Under the mat.")
     assert counter.count(turns) == chat.length(turns)
     assert "differed" in counter.note
