@@ -49,6 +49,7 @@ class Masked:
 def anonymise(
     ctx: typer.Context,
     file: Annotated[Path, typer.Argument(exists=True, help="Text (a message a line), or conversations in any format.")],
+    *,
     out: Annotated[Path | None, typer.Option(dir_okay=False, help="Where to write; default: standard output.")] = None,
     spans: Annotated[
         bool, typer.Option("--spans", help='Write {"text","spans":[[start,end,label]]} a message, and mask nothing.')

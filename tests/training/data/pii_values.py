@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import random
+import re
 import string
 from collections.abc import Callable
 
@@ -11,21 +12,27 @@ ALNUM = string.ascii_letters + string.digits
 UPPER = string.ascii_uppercase + string.digits
 HEX = "0123456789abcdef"
 
-GIVEN = """Priya Mateusz Siobhan Keisha Thorsten Anouk Dimitrios Farid Yuki Kwame Ingrid Rafael Noor Beatriz Lukas Amara
-Hamza Chloe Giulia Oleksandr Svetlana Aoife Jamal Mei Takumi Zainab Pavel Eszter Nikhil Fatima Gareth Leila Sofie Bogdan
-Marisol Desmond Katarzyna Arjun Ayesha Henrik Tamara Callum Lucía Björn Zoë Élodie Jürgen Ivana Thandiwe Emre Rohan Bianca
-Stefan Olivia Hiroshi Nadia Connor Valentina Tobias Esperanza Rashid Maeve Viktor Shanice Paolo Greta Alejandro Linh Tomasz
-Jessica Dave Sarah Mike Emily Kevin Laura Brian Hannah Steve""".split()
-FAMILY = """Okafor Nowak Byrne Washington Schneider Lefevre Papadopoulos Haddad Tanaka Mensah Lindqvist Moreira Rahman Costa
-Weber Diallo Qureshi Martin Rossi Shevchenko Petrova Murphy Robinson Chen Suzuki Bello Horvath Kowalska Patel Ahmed Evans
-Karimi Jensen Ionescu Vargas Campbell Wójcik Mehta Malik Nilsen Volkova MacDonald Fernández Eriksson Kaya Gupta Romano
-Müller O'Connor Novotná Dlamini Yıldız Hernández Papp Nguyen Ferreira""".split()
+GIVEN = re.findall(
+    r"\S+",
+    """Priya Mateusz Siobhan Keisha Thorsten Anouk Dimitrios Farid Yuki Kwame Ingrid Rafael Noor Beatriz Lukas Amara
+    Hamza Chloe Giulia Oleksandr Svetlana Aoife Jamal Mei Takumi Zainab Pavel Eszter Nikhil Fatima Gareth Leila
+    Sofie Bogdan Marisol Desmond Katarzyna Arjun Ayesha Henrik Tamara Callum Lucía Björn Zoë Élodie Jürgen Ivana
+    Thandiwe Emre Rohan Bianca Stefan Olivia Hiroshi Nadia Connor Valentina Tobias Esperanza Rashid Maeve Viktor
+    Shanice Paolo Greta Alejandro Linh Tomasz Jessica Dave Sarah Mike Emily Kevin Laura Brian Hannah Steve""",
+)
+FAMILY = re.findall(
+    r"\S+",
+    """Okafor Nowak Byrne Washington Schneider Lefevre Papadopoulos Haddad Tanaka Mensah Lindqvist Moreira Rahman
+    Costa Weber Diallo Qureshi Martin Rossi Shevchenko Petrova Murphy Robinson Chen Suzuki Bello Horvath Kowalska
+    Patel Ahmed Evans Karimi Jensen Ionescu Vargas Campbell Wójcik Mehta Malik Nilsen Volkova MacDonald Fernández
+    Eriksson Kaya Gupta Romano Müller O'Connor Novotná Dlamini Yıldız Hernández Papp Nguyen Ferreira""",
+)
 CYRILLIC = ["Дмитрий", "Анастасия", "Сергей", "Екатерина", "Олексій", "Наталья", "Игорь", "Ольга"]
 CHINESE = ["王小明", "李娜", "张伟", "陈思雨", "刘洋", "赵子轩", "周杰", "黄雅婷"]
 JAPANESE = ["田中太郎", "佐藤花子", "鈴木健一", "高橋美咲", "山本翔", "渡辺結衣"]
 KOREAN = ["김민준", "이서연", "박지훈", "최유진", "정하늘"]
 DOMAINS = ["gmail.com", "proton.me", "web.de", "mail.ru", "example.co.uk", "uni-mail.edu", "corp.example", "qq.com"]
-WORDS = "storm fox luna pixel nova ghost toast ember cobalt quartz".split()
+WORDS = ("storm", "fox", "luna", "pixel", "nova", "ghost", "toast", "ember", "cobalt", "quartz")
 
 
 class Values:
@@ -91,32 +98,75 @@ class Values:
     def phone(self) -> str:
         """International form, as people write it."""
         return self._of(
-            "+44 7%## ######", "+49 151 %#######", "+49 (0)30 %######", "+33 6 %# ## ## ##", "+81 90-%###-####",
-            "+86 138 %### ####", "+91 98%## #####", "+7 912 %##-##-##", "+1 (212) %##-####", "+1-415-%##-####",
-            "+34 6%# ### ###", "+39 347 %## ####", "+55 11 9%###-####", "+61 4%# ### ###", "+48 50% ### ###",
-            "+90 532 %## ## ##", "+82 10-%###-####", "+31 6 %#######", "0044 7%## ######", "+447%########",
-        )  # fmt: skip
+            "+44 7%## ######",
+            "+49 151 %#######",
+            "+49 (0)30 %######",
+            "+33 6 %# ## ## ##",
+            "+81 90-%###-####",
+            "+86 138 %### ####",
+            "+91 98%## #####",
+            "+7 912 %##-##-##",
+            "+1 (212) %##-####",
+            "+1-415-%##-####",
+            "+34 6%# ### ###",
+            "+39 347 %## ####",
+            "+55 11 9%###-####",
+            "+61 4%# ### ###",
+            "+48 50% ### ###",
+            "+90 532 %## ## ##",
+            "+82 10-%###-####",
+            "+31 6 %#######",
+            "0044 7%## ######",
+            "+447%########",
+        )
 
     def local_phone(self) -> str:
         """National form; the words around it tell what it is."""
         return self._of(
-            "07%## ######", "020 7%## ####", "0151 %#######", "030 %######", "06 %# ## ## ##", "090-%###-####",
-            "138%#######", "98%## #####", "8 912 %##-##-##", "(212) %##-####", "415-%##-####", "6%# ### ###",
-            "(11) 9%###-####", "04%# ### ###", "555-%###", "512.%##.####", "010-%###-####",
-        )  # fmt: skip
+            "07%## ######",
+            "020 7%## ####",
+            "0151 %#######",
+            "030 %######",
+            "06 %# ## ## ##",
+            "090-%###-####",
+            "138%#######",
+            "98%## #####",
+            "8 912 %##-##-##",
+            "(212) %##-####",
+            "415-%##-####",
+            "6%# ### ###",
+            "(11) 9%###-####",
+            "04%# ### ###",
+            "555-%###",
+            "512.%##.####",
+            "010-%###-####",
+        )
 
     def address(self) -> str:
         n = str(self.rng.randint(1, 240))
         return self.rng.choice(
             [
-                f"{n} Maple Street", f"{n} Old Mill Road, Leeds LS{self._shape('% %')}AB", f"{n} N. Harbor Blvd, Apt 4B",
-                f"{n}b Kingsway Terrace", f"Lindenstraße {n}, 10{self._shape('###')} Berlin", f"Am Kirchweg {n}",
-                f"{n} rue de la Paix, 75002 Paris", f"{n} avenue Victor Hugo", f"Calle de Alcalá {n}, 28009 Madrid",
-                f"Via Garibaldi {n}, 20121 Milano", f"Rua Augusta, {n}", f"Prinsengracht {n}, 1016 HX Amsterdam",
-                f"ul. Marszałkowska {n}/5", f"ул. Ленина, д. {n}, кв. 7", f"北京市朝阳区建国路{n}号", f"東京都渋谷区神南1-{n}",
-                f"{n} Birch Ln, Springfield, IL 627{self._shape('##')}", f"P.O. Box {n}", f"Storgatan {n}",
+                f"{n} Maple Street",
+                f"{n} Old Mill Road, Leeds LS{self._shape('% %')}AB",
+                f"{n} N. Harbor Blvd, Apt 4B",
+                f"{n}b Kingsway Terrace",
+                f"Lindenstraße {n}, 10{self._shape('###')} Berlin",
+                f"Am Kirchweg {n}",
+                f"{n} rue de la Paix, 75002 Paris",
+                f"{n} avenue Victor Hugo",
+                f"Calle de Alcalá {n}, 28009 Madrid",
+                f"Via Garibaldi {n}, 20121 Milano",
+                f"Rua Augusta, {n}",
+                f"Prinsengracht {n}, 1016 HX Amsterdam",
+                f"ul. Marszałkowska {n}/5",
+                f"ул. Ленина, д. {n}, кв. 7",
+                f"北京市朝阳区建国路{n}号",
+                f"東京都渋谷区神南1-{n}",
+                f"{n} Birch Ln, Springfield, IL 627{self._shape('##')}",
+                f"P.O. Box {n}",
+                f"Storgatan {n}",
             ]
-        )  # fmt: skip
+        )
 
     def ip(self) -> str:
         r = self.rng.randint
@@ -156,15 +206,30 @@ class Values:
 
     def secret(self) -> str:
         made = [
-            "gh" + "p_" + self._run(ALNUM, 36), "github" + "_pat_" + self._run(ALNUM, 22) + "_" + self._run(ALNUM, 59),
-            "s" + "k-" + self._run(ALNUM, 48), "s" + "k-ant-api03-" + self._run(ALNUM + "-_", 80), "AK" + "IA" + self._run(UPPER, 16),
-            "h" + "f_" + self._run(string.ascii_letters, 34), "xo" + "xb-" + self._shape("%###########-%###########-") + self._run(ALNUM, 24),
-            "s" + "k_live_" + self._run(ALNUM, 24), "AI" + "za" + self._run(ALNUM + "-_", 35), self._jwt(), self._bot(),
+            "gh" + "p_" + self._run(ALNUM, 36),
+            "github" + "_pat_" + self._run(ALNUM, 22) + "_" + self._run(ALNUM, 59),
+            "s" + "k-" + self._run(ALNUM, 48),
+            "s" + "k-ant-api03-" + self._run(ALNUM + "-_", 80),
+            "AK" + "IA" + self._run(UPPER, 16),
+            "h" + "f_" + self._run(string.ascii_letters, 34),
+            "xo" + "xb-" + self._shape("%###########-%###########-") + self._run(ALNUM, 24),
+            "s" + "k_live_" + self._run(ALNUM, 24),
+            "AI" + "za" + self._run(ALNUM + "-_", 35),
+            self._jwt(),
+            self._bot(),
             "https://discord.com/api/web" + f"hooks/{self.snowflake()}/" + self._run(ALNUM + "-_", 68),
-            "https://hooks.slack.com/ser" + "vices/T" + self._run(UPPER, 8) + "/B" + self._run(UPPER, 8) + "/" + self._run(ALNUM, 24),
-            "gl" + "pat-" + self._run(ALNUM, 20), "np" + "m_" + self._run(ALNUM, 36), self._shape("%#########:AA") + self._run(ALNUM, 33),
+            "https://hooks.slack.com/ser"
+            + "vices/T"
+            + self._run(UPPER, 8)
+            + "/B"
+            + self._run(UPPER, 8)
+            + "/"
+            + self._run(ALNUM, 24),
+            "gl" + "pat-" + self._run(ALNUM, 20),
+            "np" + "m_" + self._run(ALNUM, 36),
+            self._shape("%#########:AA") + self._run(ALNUM, 33),
             "-----BEGIN OPENSSH PRIVATE KEY-----\n" + self._run(ALNUM, 60) + "\n-----END OPENSSH PRIVATE KEY-----",
-        ]  # fmt: skip
+        ]
         return self.rng.choice(made)
 
     def _jwt(self) -> str:
@@ -189,9 +254,13 @@ class Values:
 
     def iban(self) -> str:
         country, body = self.rng.choice(
-            [("DE", self._shape("##################")), ("GB", "NWBK" + self._shape("##############")),
-             ("FR", self._shape("#######################")), ("NL", "ABNA" + self._shape("##########"))]
-        )  # fmt: skip
+            [
+                ("DE", self._shape("##################")),
+                ("GB", "NWBK" + self._shape("##############")),
+                ("FR", self._shape("#######################")),
+                ("NL", "ABNA" + self._shape("##########")),
+            ]
+        )
         number = int("".join(str(int(sign, 36)) for sign in body + country + "00"))
         whole = f"{country}{98 - number % 97:02}{body}"
         return self.rng.choice([whole, " ".join(whole[i : i + 4] for i in range(0, len(whole), 4))])

@@ -14,9 +14,16 @@ from training.data.anonymise.find import find_spans
 
 MAKER = Path(__file__).resolve().parents[4] / "shared" / "data" / "pii" / "make_pii_dev_set.py"
 OURS = {
-    "INVITE": "URL", "MSGLINK": "URL", "HANDLE": "MENTION", "IBAN": "CARD", "GOVID": "ID", "DOB": "ID", "CRYPTO": "ID", "GEO": "ID",
+    "INVITE": "URL",
+    "MSGLINK": "URL",
+    "HANDLE": "MENTION",
+    "IBAN": "CARD",
+    "GOVID": "ID",
+    "DOB": "ID",
+    "CRYPTO": "ID",
+    "GEO": "ID",
     "PLATE": "ID",
-}  # fmt: skip
+}
 CAST = ("Elio", "Elio Solis", "Caleb", "Glordon", "Olga", "Bryce", "Lord Grigon", "Ambassador Questa")
 
 

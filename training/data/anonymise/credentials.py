@@ -7,6 +7,7 @@ import re
 from collections import Counter
 
 from training.data.anonymise.spans import Found, Span
+from training.data.anonymise.words import words
 
 TOKENS = re.compile(
     r"""
@@ -19,11 +20,15 @@ TOKENS = re.compile(
       | sk-[A-Za-z0-9][\w-]{18,} | (?:sk|pk|rk)_(?:live|test)_[A-Za-z0-9]{10,} | whsec_[A-Za-z0-9+/=]{16,}
       | (?:AKIA|ASIA|ABIA|ACCA|AROA|AIDA)[A-Z0-9]{16}(?![A-Za-z0-9]) | hf_[A-Za-z0-9]{20,} | api_org_[A-Za-z]{30,}
       | xox[a-z]-[\w-]{10,} | xapp-[\w-]{10,} | xoxe\.xox[bp]-[\w-]{10,} | AIza[\w-]{30,} | ya29\.[\w-]{20,}
-      | GOCSPX-[\w-]{20,} | npm_[A-Za-z0-9]{30,} | pypi-[\w-]{30,} | do[opr]_v1_[a-f0-9]{40,} | SG\.[\w-]{16,}\.[\w-]{16,}
-      | key-[a-f0-9]{32} | (?:SK|AC)[a-f0-9]{32}(?![A-Za-z0-9]) | shp(?:at|ca|pa|ss)_[a-fA-F0-9]{20,} | sq0[a-z]{3}-[\w-]{20,}
+      | GOCSPX-[\w-]{20,} | npm_[A-Za-z0-9]{30,} | pypi-[\w-]{30,} | do[opr]_v1_[a-f0-9]{40,}
+      | SG\.[\w-]{16,}\.[\w-]{16,}
+      | key-[a-f0-9]{32} | (?:SK|AC)[a-f0-9]{32}(?![A-Za-z0-9]) | shp(?:at|ca|pa|ss)_[a-fA-F0-9]{20,}
+      | sq0[a-z]{3}-[\w-]{20,}
       | EAAC[A-Za-z0-9]{30,} | EAAA[\w-]{50,} | lin_api_\w{20,} | ntn_\w{30,} | secret_[A-Za-z0-9]{30,} | r8_\w{30,}
-      | gsk_\w{20,} | xai-\w{20,} | pplx-\w{20,} | nvapi-[\w-]{20,} | tskey-[\w-]{20,} | hvs\.[\w-]{20,} | dapi[a-f0-9]{32}
-      | glsa_\w{30,} | sntrys_\w{30,} | phc_\w{30,} | figd_[\w-]{30,} | pat[A-Za-z0-9]{14}\.[a-f0-9]{64} | AGE-SECRET-KEY-1\w+
+      | gsk_\w{20,} | xai-\w{20,} | pplx-\w{20,} | nvapi-[\w-]{20,} | tskey-[\w-]{20,} | hvs\.[\w-]{20,}
+      | dapi[a-f0-9]{32}
+      | glsa_\w{30,} | sntrys_\w{30,} | phc_\w{30,} | figd_[\w-]{30,} | pat[A-Za-z0-9]{14}\.[a-f0-9]{64}
+      | AGE-SECRET-KEY-1\w+
       | eyJ[\w-]{8,}\.[\w-]{8,}(?:\.[\w-]*)? | mfa\.[\w-]{20,} | [MNO][A-Za-z0-9_-]{17,30}\.[\w-]{5,8}\.[\w-]{24,}
       | \d{8,10}:[\w-]{34,36}(?![\w-]) | AccountKey=[A-Za-z0-9+/=]{40,}
     )
@@ -36,19 +41,23 @@ QUERY = re.compile(
 )
 BEARER = re.compile(r"\b(?:bearer|basic|token)\s+[(\"'`*|<]*([A-Za-z0-9+/_.=~-]{16,})", re.I)
 WORD = (
-    r"pass(?:word|wd|phrase|code|wort)?|pwd?|pwrd|psw|kennwort|contrase(?:ñ|n)a|clave|senha|palavra-passe|mot\ de\ passe"
+    r"pass(?:word|wd|phrase|code|wort)?|pwd?|pwrd|psw|kennwort|contrase(?:ñ|n)a|clave|senha|palavra-passe|"
+    r"mot\ de\ passe"
     r"|mdp|wachtwoord|l(?:ö|o)senord|has(?:ł|l)o|heslo|parola|şifre|sifre|пароль|пасс?ворд|密码|密碼|口令|パスワード"
     r"|비밀번호|비번|salasana|jelsz(?:ó|o)|mật\ khẩu|kata\ sandi"
 )
 SAID = r"\s+(?:is|was|ist|war|es|era|est|é|è|är|er|jest|это)\s*:?\s+|\s*(?:是|は|는|은|为|為)\s*[::]?\s*"
 PASSWORD = re.compile(
-    rf"(?<![A-Za-z0-9])(?:{WORD}){{1}}(?:\s?\([^)\n]{{1,20}}\))?[\"'`]?(?:(\s*(?:[:=]|=>|->|→)+\s*)|({SAID}))[\"'`(\[*|]*"
+    rf"(?<![A-Za-z0-9])(?:{WORD}){{1}}(?:\s?\([^)\n]{{1,20}}\))?[\"'`]?(?:(\s*(?:[:=]|=>|->|→)+\s*)|"
+    rf"({SAID}))[\"'`(\[*|]*"
     r"(?P<value>[^\s\"'`,;|]{3,64})",
     re.I | re.VERBOSE,
 )  # fmt: skip
 ASSIGNED = re.compile(
-    r"(?<![A-Za-z0-9])[\"']?(?P<name>[\w.-]{0,40}?(?:token|secret|api[_-]?key|apikey|access[_-]?key|private[_-]?key|auth[_-]?key|"
-    r"client[_-]?secret|signing[_-]?key|encryption[_-]?key|password|passwd|passphrase|credentials?|[A-Z0-9]_KEY|[a-z0-9]_key)"
+    r"(?<![A-Za-z0-9])[\"']?(?P<name>[\w.-]{0,40}?(?:token|secret|api[_-]?key|apikey|access[_-]?key|"
+    r"private[_-]?key|auth[_-]?key|"
+    r"client[_-]?secret|signing[_-]?key|encryption[_-]?key|password|passwd|passphrase|credentials?|"
+    r"[A-Z0-9]_KEY|[a-z0-9]_key)"
     r"(?:[_-](?:id|base|prod|dev|live|test|v\d|\d))?)[\"'`]?\s*(?P<by>[:=]|=>|:=|\s+is\s+)\s*[\"'`]?"
     r"(?P<value>[^\s\"'`,;|<>]{6,})",
     re.I,
@@ -59,7 +68,7 @@ KEYED = re.compile(
     re.I,
 )
 # An account as lists of them have it: the mail address, then what opens it.
-PAIR = re.compile(r"(?<=[\w.+-])@[\w-]+(?:\.[\w-]+)+[_*\"'`|]*\s*[/|:;]\s*[(\"'`*|]*(?P<value>[^\s\"'`|,;]{6,40})")
+PAIR = re.compile(r"(?<=[\w.+-])@[\w-]+(?:\.[\w-]+)+[_*\"'`|)]*\s*[/|:;]\s*[(\"'`*|]*(?P<value>[^\s\"'`|,;]{6,40})")
 SEED = re.compile(
     r"(?:seed|recovery|secret|backup|mnemonic)\s*(?:phrase|words)?\s*(?:is|:|=)\s*((?:[a-z]{3,8}\s+){11,23}[a-z]{3,8})"
 )
@@ -70,13 +79,14 @@ CODE = re.compile(
     re.I,
 )
 # What stands behind "password is" in everyday talk.
-TALK = frozenset(
-    """the not a an too so very wrong right correct incorrect invalid expired protected required needed weak strong safe
-    lost gone broken changed reset saved hidden stored empty missing none null nil true false yes no same different secret
-    easy hard short long now then there here still also just only always never what which that this it in on for and or but
-    if when where because being been at your my our his her their to of with by from set sent shared public old new good bad
-    string str int bool text optional any xxx xxxx todo tbd changeme example redacted masked nicht falsch richtig weg pas
-    incorrecta mala errado fel protect reuse leaked up out off literally like actually probably basically undefined unknown getenv env""".split()
+TALK = words(
+    """the not a an too so very wrong right correct incorrect invalid expired protected required needed weak strong
+    safe lost gone broken changed reset saved hidden stored empty missing none null nil true false yes no same
+    different secret easy hard short long now then there here still also just only always never what which that this
+    it in on for and or but if when where because being been at your my our his her their to of with by from set
+    sent shared public old new good bad string str int bool text optional any xxx xxxx todo tbd changeme example
+    redacted masked nicht falsch richtig weg pas incorrecta mala errado fel protect reuse leaked up out off
+    literally like actually probably basically undefined unknown getenv env"""
 )
 PLACEHOLDER = re.compile(
     r"^(?:[*x•.#_-]+|<.*|\$\{?\w+.*|\{+.*|%\w+%|\[.*|your[_-].*|os\.\w.*|process\.env.*|.*\(\)?.*)$", re.I

@@ -21,7 +21,8 @@ KEEP = re.compile(
     r"|\[(?:phone|ip|address|link|secret|card|id) [0-9a-f]{6}\]|@?person-[0-9a-f]{6}(?:@example\.org)?"
 )
 HASHES = re.compile(
-    r"(?<!\w)(?:[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}|(?:sha\d+[:-])?[0-9a-f]{32,128}|(?=[0-9]*[a-f])[0-9a-f]{7,40})(?!\w)",
+    r"(?<!\w)(?:[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}|(?:sha\d+[:-])?[0-9a-f]{32,128}|"
+    r"(?=[0-9]*[a-f])[0-9a-f]{7,40})(?!\w)",
     re.IGNORECASE,
 )
 ONLINE: tuple[Finder, ...] = (find_secrets, find_links, find_emails, find_mentions, find_ips)

@@ -11,21 +11,26 @@ from pathlib import Path
 from training.data.anonymise import cues
 from training.data.anonymise.fold import fold
 from training.data.anonymise.spans import Found, Span
+from training.data.anonymise.words import words
 
 LIST = Path(__file__).with_name("given_names.toml")
 WORD = re.compile(r"[^\W\d_]+(?:['-][^\W\d_]+)*")
-PARTICLES = frozenset(
-    "van von de der den da di del della dos du la le bin ibn al el ben ter ten zu zur af av mac mc san st y e".split()
+PARTICLES = words(
+    """van von de der den da di del della dos du la le bin ibn al el ben ter ten zu zur af av mac mc san st y e"""
 )
 # Endings that family names of many peoples share, in front of which stands a given name.
 FAMILY_ENDING = re.compile(
-    r"(?:[a-zà-ž]{2,}(?:sson|sen|sohn|dóttir|dottir|ová|ova|eva|ev|ov|enko|chuk|czyk|wicz|vić|vic|ić|ský|ská|ski|ska|sky|skaya|skiy|escu|eanu|opoulos|oulos|akis|ides|idis|dze|shvili|yan|ian|oğlu|oglu|"
-    r"ez|inho|eira|eiro|elli|etti|ini|ucci|mann|stein|berg|baum|feld|bauer|maier|meier|meyer|quist|qvist|ström|lund|gren|nen|zadeh|pour|wala|swamy|murthy|uddin|rahman|singh|deep|moto|mura|yama|saki|shima|bayev)|"
+    r"(?:[a-zà-ž]{2,}(?:sson|sen|sohn|dóttir|dottir|ová|ova|eva|ev|ov|enko|chuk|czyk|wicz|vić|vic|ić|ský|ská|"
+    r"ski|ska|sky|skaya|skiy|escu|eanu|opoulos|oulos|akis|ides|idis|dze|shvili|yan|ian|oğlu|oglu|"
+    r"ez|inho|eira|eiro|elli|etti|ini|ucci|mann|stein|berg|baum|feld|bauer|maier|meier|meyer|quist|qvist|ström|"
+    r"lund|gren|nen|zadeh|pour|wala|swamy|murthy|uddin|rahman|singh|deep|moto|mura|yama|saki|shima|bayev)|"
     r"O'[A-Z]\w+|Mac[A-Z]\w+|Mc[A-Z]\w+|D'[A-Z]\w+|[A-Z]\w+-[A-Z]\w+)$",
 )
 THINGS = re.compile(
-    r"\s(?:of|kart|party\s\d|bros|daniel'?s|deere|street|avenue|road|city|language|programming|lang|script|gem|award|awards|cup|day|hill|park|bridge|university|college|airport|theorem|transform|"
-    r"distribution|equation|number|series|engine|hall|square|beach|bay|island|county|river|lake|mountain|valley|island)\b",
+    r"\s(?:of|kart|party\s\d|bros|daniel'?s|deere|street|avenue|road|city|language|programming|lang|script|gem|"
+    r"award|awards|cup|day|hill|park|bridge|university|college|airport|theorem|transform|"
+    r"distribution|equation|number|series|engine|hall|square|beach|bay|island|county|river|lake|mountain|"
+    r"valley|island)\b",
     re.I,
 )
 
@@ -113,7 +118,8 @@ def _whole_name(words: list[re.Match[str]], at: int, text: str) -> int:
     word, lists = words[at][0], _lists()
     low = _bare(word).lower()
     capital = word[0].isupper()
-    if low in lists["sure"] or (capital and low in lists["with_capital"]):
+    alone = low in lists["with_capital"] and (capital or ACTS.match(text, words[at].end()) is not None)
+    if low in lists["sure"] or alone:
         return _family(words, at, text)
     if not capital or (low in cues.STOP and low not in lists["also_words"]):
         return -1
@@ -126,8 +132,9 @@ def _whole_name(words: list[re.Match[str]], at: int, text: str) -> int:
 
 ACTS = re.compile(rf"\s{{1,3}}(?:{cues.ACTS})(?![^\W_])")
 # Names that are mostly said to people who have another.
-NOT_ALONE = frozenset(
-    "love honey king queen prince princess guy buddy bud god sir angel baby candy dick ping tiger sky van page chip chance genesis sage storm".split()
+NOT_ALONE = words(
+    """love honey king queen prince princess guy buddy bud god sir angel baby candy dick ping tiger sky van page chip
+    chance genesis sage storm"""
 )
 
 
@@ -150,9 +157,7 @@ def _family(words: list[re.Match[str]], first: int, text: str) -> int:
             break
         at += 1
         low = _bare(word).lower()
-        if word[0].isupper() and words[first][0][0].isupper() and (_surname(word) or _fits(low, text)):
-            last = at
-        elif (
+        if (word[0].isupper() and words[first][0][0].isupper() and (_surname(word) or _fits(low, text))) or (
             word.islower()
             and words[first][0].islower()
             and low in _lists()["family"]
@@ -165,8 +170,9 @@ def _family(words: list[re.Match[str]], first: int, text: str) -> int:
     return last
 
 
-COMMON = frozenset(
-    "young long green white black brown price wood bell stone cook king hall hill wright may he sun ma park ward rivers cross perry reed bailey gray wolf klein lange koch costa santos islam das he gao lim tan kim".split()
+COMMON = words(
+    """young long green white black brown price wood bell stone cook king hall hill wright may he sun ma park ward
+    rivers cross perry reed bailey gray wolf klein lange koch costa santos islam das he gao lim tan kim"""
 )
 
 
@@ -223,7 +229,8 @@ def _taken(found: re.Match[str], text: str, *, any_case: bool) -> Found:
 
 
 HONORIFIC = re.compile(
-    r"(?<![^\W_])(?:(?i:mr|mrs|ms|miss|mx|dr|prof|sir|mme|mlle|herr|frau|señora?|sra?|srta|signora?|monsieur|madame)\.?|"
+    r"(?<![^\W_])(?:(?i:mr|mrs|ms|miss|mx|dr|prof|sir|mme|mlle|herr|frau|señora?|sra?|srta|signora?|monsieur|"
+    r"madame)\.?|"
     r"Professor|Doctor|Grandma|Grandpa|Uncle|Aunt|Auntie|Aunty|Cousin|Nana|Tante|Onkel|Oma|Opa|Tía|Tío|Oncle|Coach)\s+$"
 )
 
@@ -238,7 +245,7 @@ def _title(text: str, start: int) -> int:
 LOOSE = re.compile(
     r"(?:love|best|call|know|knows|help|join|meet|seen|saw|pay|visit|know|rip|poor|it'?s|i'?m|i am|beat|met|gg)\b", re.I
 )
-VERBS = frozenset("said says told asked is was has will can did does texted invited replied wrote and or".split())
+VERBS = words("""said says told asked is was has will can did does texted invited replied wrote and or""")
 
 
 def _shouted(word: str, text: str) -> bool:
@@ -248,6 +255,9 @@ def _shouted(word: str, text: str) -> bool:
 def _ends(text: str, at: int) -> bool:
     """Whether a clause ends here, as behind "thx mark"."""
     return (
-        re.match(r"\s*(?:[,.!?;:)\n*|❤]|$|<3|(?:said|told|about|for|pls|please|lol|to|if|and)\b)", text[at:])
+        re.match(
+            r"\s*(?:[,.!?;:)\n*|❤]|$|<3|(?:said|told|about|for|por|per|pour|für|para|pls|please|lol|to|if|and)\b)",
+            text[at:],
+        )
         is not None
     )

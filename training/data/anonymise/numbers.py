@@ -21,13 +21,16 @@ IBAN = re.compile(r"(?<![A-Za-z0-9])[A-Z]{2}\d{2}(?:[ -]?[A-Z0-9]){11,30}(?![^\W
 IBAN_LENGTHS = dict(
     re.findall(
         r"([A-Z]{2})(\d\d)",
-        "AD24AE23AL28AT20AZ28BA20BE16BG22BH22BR29BY28CH21CR22CY28CZ24DE22DK18DO28EE20EG29ES24FI18FO18FR27GB22GE22GI23GL18GR27"
-        "GT28HR21HU28IE22IL23IQ23IS26IT27JO30KW30KZ20LB28LC32LI21LT20LU20LV21MC27MD24ME22MK19MR27MT31MU30NL18NO15PK24PL28PS29"
+        "AD24AE23AL28AT20AZ28BA20BE16BG22BH22BR29BY28CH21CR22CY28CZ24DE22DK18DO28EE20EG29ES24FI18FO18FR27GB22GE"
+        "22GI23GL18GR27"
+        "GT28HR21HU28IE22IL23IQ23IS26IT27JO30KW30KZ20LB28LC32LI21LT20LU20LV21MC27MD24ME22MK19MR27MT31MU30NL18NO"
+        "15PK24PL28PS29"
         "PT25QA29RO24RS22SA24SC31SE24SI19SK24SM27ST25SV28TL23TN24TR26UA29VA22VG24XK20",
     )
 )
 NETWORKS = re.compile(
-    r"4(?:\d{12}|\d{15}|\d{18})|5[0-9]\d{14}|2[2-7]\d{14}|3[47]\d{13}|6(?:011|4[4-9]\d|5\d\d)\d{12}|35\d{14}|62\d{14,17}"
+    r"4(?:\d{12}|\d{15}|\d{18})|5[0-9]\d{14}|2[2-7]\d{14}|3[47]\d{13}|6(?:011|4[4-9]\d|5\d\d)\d{12}|35\d{14}|"
+    r"62\d{14,17}"
     r"|3(?:0[0-5]|[68]\d)\d{11}|6[0-9]\d{14,17}|8[12]\d{14}|9792\d{12}"
 )
 
@@ -71,7 +74,7 @@ def _iban(written: str) -> int:
     return kept[length - 1] + 1 if number % 97 == 1 else 0
 
 
-# --- papers and the rest -----------------------------------------------------------------------------------------------
+# --- papers and the rest ---------------------------------------------------------------------------------------------
 
 SHAPES = re.compile(
     r"""(?<![\w/.=-])(?:
@@ -99,46 +102,67 @@ GEO = re.compile(
     r"(?<![\w.])[-+]?(\d{1,2}\.\d{3,})\s?°?\s?[NS]?\s?[,;/ ]\s?[-+]?(1?\d{1,2}\.\d{3,})\s?°?\s?[EW]?(?![\w.]\d)", re.I
 )
 DEGREES = re.compile(
-    r"\d{1,2}\s?°\s?\d{1,2}\s?['′]\s?(?:[\d.]+\s?(?:\"|″|''))?\s?[NS][,\s]+\d{1,3}\s?°\s?\d{1,2}\s?['′]\s?(?:[\d.]+\s?(?:\"|″|''))?\s?[EW]",
+    r"\d{1,2}\s?°\s?\d{1,2}\s?['′]\s?(?:[\d.]+\s?(?:\"|″|"
+    r"''))?\s?[NS][,\s]+\d{1,3}\s?°\s?\d{1,2}\s?['′]\s?(?:[\d.]+\s?(?:\"|″|''))?\s?[EW]",
     re.I,
 )
 PAPER = re.compile(
-    r"(?<![A-Za-z0-9])(?:ssn|social security|sin|nino?|national insurance|ni number|passport|pass(?=\s?(?:no|nr|#|num))|reisepass\w*|pasaporte|passeport|"
-    r"passaporto|passaporte|paszport\w*|paspoort|паспорт\w*|护照|パスポート|여권|personal\s?ausweis\w*|ausweis\w*|carnet|c[ée]dula|dni|nie|nif|cpf|cnpj|rg|"
-    r"rut|curp|rfc|cuil|bsn|pesel|cnp|oib|jmbg|egn|amka|afm|cnp|снилс|инн|身份证|身分證|マイナンバー|주민등록번호|aadhaa?r|pan(?=\s(?:card|no|num|is|:))|voter id|"
-    r"identity (?:card|number)|id (?:card|number|no)|national id|citizen id|personnummer|fødselsnummer|cpr|henkilötunnus|rodné číslo|"
-    r"codice fiscale|tax ?(?:id|number)|steuer-?(?:id|nummer)|tin|ein|medicare|nhs(?: number)?|driv\w+ licen[cs]e|dl(?=\s?(?:no|#|num))|licen[cs]e (?:no|number)|"
-    r"führerschein\w*|permis de conduire|sécu(?:rité sociale)?|sozialversicherungsnummer|imei|vin|student (?:id|number)|"
-    r"employee (?:id|number)|member(?:ship)? (?:id|number)|patient (?:id|number)|insurance (?:id|number|no)|policy (?:number|no)|"
+    r"(?<![A-Za-z0-9])(?:ssn|social security|sin|nino?|national insurance|ni number|passport|pass(?=\s?(?:no|"
+    r"nr|#|num))|reisepass\w*|pasaporte|passeport|"
+    r"passaporto|passaporte|paszport\w*|paspoort|паспорт\w*|护照|パスポート|여권|personal\s?ausweis\w*|ausweis\w*|"
+    r"carnet|c[ée]dula|dni|nie|nif|cpf|cnpj|rg|"
+    r"rut|curp|rfc|cuil|bsn|pesel|cnp|oib|jmbg|egn|amka|afm|cnp|снилс|инн|身份证|身分證|マイナンバー|주민등록번호|aadhaa?r|"
+    r"pan(?=\s(?:card|no|num|is|:))|voter id|"
+    r"identity (?:card|number)|id (?:card|number|no)|national id|citizen id|personnummer|fødselsnummer|cpr|"
+    r"henkilötunnus|rodné číslo|"
+    r"codice fiscale|tax ?(?:id|number)|steuer-?(?:id|nummer)|tin|ein|medicare|nhs(?: number)?|"
+    r"driv\w+ licen[cs]e|dl(?=\s?(?:no|#|num))|licen[cs]e (?:no|number)|"
+    r"führerschein\w*|permis de conduire|sécu(?:rité sociale)?|sozialversicherungsnummer|imei|vin|"
+    r"student (?:id|number)|"
+    r"employee (?:id|number)|member(?:ship)? (?:id|number)|patient (?:id|number)|insurance (?:id|number|no)|"
+    r"policy (?:number|no)|"
     r"account (?:number|no)|acct|routing(?: number)?|sort code|iban|konto(?:nummer)?|swift)(?![^\W_])"
-    r"\s*(?:no|nr|num(?:ber|mer|éro|ero)?|#|номер|id|is|ist|es|est|è|é|号码?|番号|is:)?[\s.:#=№-]*(?:is\s+|ist\s+|es\s+)?[(`\"'*|]*"
+    r"\s*(?:no|nr|num(?:ber|mer|éro|ero)?|#|номер|id|is|ist|es|est|è|é|号码?|番号|is:)?[\s.:#=№-]*(?:is\s+|ist\s+|"
+    r"es\s+)?[(`\"'*|]*"
     r"(?P<value>[A-Z0-9](?:[ .\-/]?[A-Z0-9]){4,24}?)(?=[`\"'*,;:!?)|~]|\.(?:\s|$)|\s[a-z]|\s?$|\n|\s(?![A-Z0-9]))",
     re.I,
 )
 BORN = re.compile(
-    r"(?<![A-Za-z0-9])(?:born(?:\s+(?:on|in))?|d\.?o\.?b\.?|birth\s?-?da(?:y|te)|date of birth|b-?day|geburts(?:tag|datum)|geb(?:oren)?\.?(?:\s+am)?|"
-    r"née?(?:\s+le)?|date de naissance|anniversaire|nacid[oa](?:\s+el)?|nací(?:\s+el)?|fecha de nacimiento|cumpleaños|cumple|nat[oa](?:\s+il)?|compleanno|"
-    r"nascid[oa](?:\s+em)?|nasci(?:\s+em)?|data de nascimento|urodzon\w+|ur\.|født|född|geboren(?:\s+op)?|syntynyt|född(?:\s+den)?|"
-    r"narozen\w*|doğum(?:\s+tarihi(?:m)?)?|родил\w+|д\.?\s?р\.?|день рождения|дата рождения|народи\w+|生日|出生(?:日期|年月日)?|生年月日|誕生日|생일|생년월일)(?![A-Za-z])"
+    r"(?<![A-Za-z0-9])(?:born(?:\s+(?:on|in))?|d\.?o\.?b\.?|birth\s?-?da(?:y|te)|date of birth|b-?day|"
+    r"geburts(?:tag|datum)|geb(?:oren)?\.?(?:\s+am)?|"
+    r"née?(?:\s+le)?|date de naissance|anniversaire|nacid[oa](?:\s+el)?|nací(?:\s+el)?|fecha de nacimiento|"
+    r"cumpleaños|cumple|nat[oa](?:\s+il)?|compleanno|"
+    r"nascid[oa](?:\s+em)?|nasci(?:\s+em)?|data de nascimento|urodzon\w+|ur\.|født|född|geboren(?:\s+op)?|"
+    r"syntynyt|född(?:\s+den)?|"
+    r"narozen\w*|doğum(?:\s+tarihi(?:m)?)?|родил\w+|д\.?\s?р\.?|день рождения|дата рождения|народи\w+|生日|"
+    r"出生(?:日期|年月日)?|生年月日|誕生日|생일|생년월일)(?![A-Za-z])"
     r"(?:\s+(?:is|was|ist|es|est|el|le|il|am|on|em|on the))?[\s:=,-]*(?:на\s+|是|は)?\s*[(\[`\"'*|]*",
     re.I,
 )
-MONTH = r"(?:jan|feb|mar|apr|may|mai|maj|jun|jul|aug|sep|oct|okt|oct|nov|dec|dez|ene|abr|ago|dic|fév|fev|avr|août|déc|gen|mag|giu|lug|set|ott|янв|фев|март|апр|ма[йя]|июн|июл|авг|сен|окт|ноя|дек|mär|marzo|styc|luty)\w*"
+MONTH = (
+    r"(?:jan|feb|mar|apr|may|mai|maj|jun|jul|aug|sep|oct|okt|oct|nov|dec|dez|ene|abr|ago|dic|fév|fev|avr|"
+    r"août|déc|gen|mag|giu|lug|set|ott|янв|фев|март|апр|ма[йя]|июн|июл|авг|сен|окт|ноя|дек|mär|marzo|styc|luty)\w*"
+)
 DATE = re.compile(
-    rf"(?:\d{{1,2}}\s?[./-]\s?\d{{1,2}}\s?[./-]\s?(?:\d{{4}}|\d{{2}})|\d{{4}}\s?[./-]\s?\d{{1,2}}\s?[./-]\s?\d{{1,2}}|\d{{1,2}}(?:st|nd|rd|th|er|\.|º)?(?:\s+(?:of|de))?\s+{MONTH}"
-    rf"(?:\s*,?\s*(?:de\s+|of\s+)?\d{{2,4}})?|{MONTH}\.?\s+\d{{1,2}}(?:st|nd|rd|th)?(?:\s*,?\s*\d{{4}})?|\d{{2,4}}年\s?\d{{1,2}}月\s?\d{{1,2}}日?|\d{{1,2}}月\d{{1,2}}[日号]|\d{{8}})",
+    rf"(?:\d{{1,2}}\s?[./-]\s?\d{{1,2}}\s?[./-]\s?(?:\d{{4}}|\d{{2}})|"
+    rf"\d{{4}}\s?[./-]\s?\d{{1,2}}\s?[./-]\s?\d{{1,2}}|\d{{1,2}}(?:st|nd|rd|th|er|\.|º)?(?:\s+(?:of|de))?\s+{MONTH}"
+    rf"(?:\s*,?\s*(?:de\s+|of\s+)?\d{{2,4}})?|{MONTH}\.?\s+\d{{1,2}}(?:st|nd|rd|th)?(?:\s*,?\s*\d{{4}})?|"
+    rf"\d{{2,4}}年\s?\d{{1,2}}月\s?\d{{1,2}}日?|\d{{1,2}}月\d{{1,2}}[日号]|\d{{8}})",
     re.I,
 )
 PLATE = re.compile(
-    r"(?:(?:licen[cs]e|number|car|vehicle|reg(?:istration)?)\s*plates?|\bplates?|\breg(?:istration)?(?:\s?(?:no|number))?|tag number|"
-    r"(?:kfz-?|auto)?kennzeichen|nummernschild|matr[ií]cula|placas?|plaque(?: d'immatriculation)?|immatriculation|targa|"
+    r"(?:(?:licen[cs]e|number|car|vehicle|reg(?:istration)?)\s*plates?|\bplates?|"
+    r"\breg(?:istration)?(?:\s?(?:no|number))?|tag number|"
+    r"(?:kfz-?|auto)?kennzeichen|nummernschild|matr[ií]cula|placas?|plaque(?: d'immatriculation)?|"
+    r"immatriculation|targa|"
     r"kenteken|rejestrac\w+|госномер|номер машины|номера|车牌号?|車牌|ナンバー|plaka|registreringsnummer|rendszám|spz)"
     r"\s*(?:no|nr|number|is|was|ist|es|est|è|é|:|=|#|是|号)*[\s:.#]*[(`\"'*|]*"
     r"(?-i:(?P<value>(?=[^\n]{0,10}\d)[A-ZÄÖÜ0-9А-Я一-龥][A-ZÄÖÜ0-9А-Я]{0,3}(?:[ ·-]?[A-Z0-9А-Я]{1,5}){1,3}))(?![\w])",
     re.I,
 )
 USER_ID = re.compile(
-    r"\b(?:user|discord|member|account|client|my|his|her|their|steam|profile)\s?-?(?:id|ids)\s*(?:is|:|=|#)?\s*(\d{5,20})\b",
+    r"\b(?:user|discord|member|account|client|my|his|her|their|steam|profile)\s?-?(?:id|ids)\s*(?:is|:|=|"
+    r"#)?\s*(\d{5,20})\b",
     re.I,
 )
 

@@ -6,13 +6,17 @@ import ipaddress
 import re
 
 from training.data.anonymise.spans import Found, Span
+from training.data.anonymise.words import words
 
 # --- e-mail ----------------------------------------------------------------------------------------------------------
 
 OPEN, CLOSE = r"\s*[(\[{<]\s*", r"\s*[)\]}>]\s*"
 AT_WORD = r"(?:at|ät|aet|arroba|arobase|chiocciola|kukac|małpa|malpa|собака|собачка)"
 DOT_WORD = r"(?:dot|d0t|punkt|punto|ponto|point|kropka|точка|nokta|tečka)"
-AT = rf"(?:{OPEN}(?:@|{AT_WORD}){CLOSE}|\s*&\#64;\s*|\s*&commat;\s*|%40|\s*_+{AT_WORD}_+\s*|\s*-{AT_WORD}-\s*|\s+@\s*|@\s*)"
+AT = (
+    rf"(?:{OPEN}(?:@|{AT_WORD}){CLOSE}|\s*&\#64;\s*|\s*&commat;\s*|%40|\s*_+{AT_WORD}_+\s*|\s*-{AT_WORD}-\s*|"
+    rf"\s+@\s*|@\s*)"
+)
 DOT = rf"(?:{OPEN}(?:\.|{DOT_WORD}){CLOSE}|\s+{DOT_WORD}\s+|_+{DOT_WORD}_+|-{DOT_WORD}-|\s+\.\s*|\.)"
 SAID_DOT = rf"(?:{OPEN}(?:\.|{DOT_WORD}){CLOSE}|\s+{DOT_WORD}\s+)"
 # Scripts that write no spaces: there an address begins in the middle of a sentence.
@@ -26,17 +30,18 @@ HIDDEN = re.compile(rf"(?<![^\W_])({LOCAL}){AT}((?:[\w-]{{1,63}}{DOT}){{1,4}}){T
 SAID = re.compile(rf"(?<![^\W_])({LOCAL})\s+{AT_WORD}\s+(?:[\w-]{{1,63}}{SAID_DOT}){{1,4}}{TLD}", re.I)
 # Where the dot is a real one, "look at example.com" must not count: only providers of mail do.
 PROVIDER = (
-    r"(?:gmail|googlemail|hotmail|outlook|live|yahoo|ymail|icloud|proton(?:mail)?|gmx|web|mail|aol|yandex|posteo|tutanota|"
+    r"(?:gmail|googlemail|hotmail|outlook|live|yahoo|ymail|icloud|proton(?:mail)?|gmx|web|mail|aol|yandex|"
+    r"posteo|tutanota|"
     r"zoho|fastmail|qq|163|126|t-online|orange|naver)"
 )
 PROVIDED = re.compile(rf"(?<![^\W_])({LOCAL})\s+{AT_WORD}\s+{PROVIDER}(?:\.{TLD}(?:\.{TLD})?)", re.I)
 NO_DOT = re.compile(rf"mail[^\n]{{0,20}}?(?<![^\W_])({LOCAL})\s+{AT_WORD}\s+{PROVIDER}(?![\w-])", re.I)
 SPACED = re.compile(r"(?<!\S)(?:[\w.] ){2,40}@ (?:\w ){1,30}(?:\. (?:\w ?){2,10}){1,3}(?!\w)")
 AT_HINT = re.compile(rf"[@&%]|\b{AT_WORD}\b|_{AT_WORD}_", re.I)
-FILES = frozenset("png jpg jpeg gif svg webp bmp py js ts css html md txt json yml yaml zip exe".split())
-NOT_LOCAL = frozenset(
-    """git look looking find see me us is are was it here there available hosted check live lives work works go going buy docs
-    stay up meet arrive be read shop order down stuff that this out in download working playing""".split()
+FILES = words("png jpg jpeg gif svg webp bmp py js ts css html md txt json yml yaml zip exe")
+NOT_LOCAL = words(
+    """git look looking find see me us is are was it here there available hosted check live lives work works go going
+    buy docs stay up meet arrive be read shop order down stuff that this out in download working playing"""
 )
 
 
@@ -77,17 +82,18 @@ ACCOUNT = re.compile(
     re.I,
 )
 PROFILE_WORD = re.compile(
-    r"(?:add|dm|pm|follow|message|hmu|friend)\s+(?:me|us)?\s*(?:on\s+\w+\s*)?[:,]?\s+(?P<value>[a-z][a-z0-9]*(?:[._][a-z0-9]+|\d{2,})\w*)(?![\w@])"
+    r"(?:add|dm|pm|follow|message|hmu|friend)\s+(?:me|"
+    r"us)?\s*(?:on\s+\w+\s*)?[:,]?\s+(?P<value>[a-z][a-z0-9]*(?:[._][a-z0-9]+|\d{2,})\w*)(?![\w@])"
 )
-CODE_WORDS = frozenset(
-    """everyone here property dataclass staticmethod classmethod abstractmethod override overload media import types app
-    pytest functools cached cache lru_cache decorator param return returns throws deprecated test before after autowired bean
-    component service entity table id inject injectable input output keyframes charset font-face supports layer include mixin
-    extend use tailwind apply commands bot client event tasks router route get post put delete patch home work school night
-    noon midnight least most all me you us him her them the a an my your channel online someone nobody anyone admin admins mod
-    mods moderator moderators staff
-    babel angular vue nestjs angular/core sveltejs param2 click task hydra njit jit contextmanager wraps fixture final
-    latest next beta alpha rc master main dev""".split()
+CODE_WORDS = words(
+    """everyone here property dataclass staticmethod classmethod abstractmethod override overload media import types
+    app pytest functools cached cache lru_cache decorator param return returns throws deprecated test before after
+    autowired bean component service entity table id inject injectable input output keyframes charset font-face
+    supports layer include mixin extend use tailwind apply commands bot client event tasks router route get post put
+    delete patch home work school night noon midnight least most all me you us him her them the a an my your channel
+    online someone nobody anyone admin admins mod mods moderator moderators staff babel angular vue nestjs
+    angular/core sveltejs param2 click task hydra njit jit contextmanager wraps fixture final latest next beta alpha
+    rc master main dev"""
 )
 
 
@@ -108,13 +114,13 @@ def find_mentions(text: str) -> Found:
                 yield Span(found.start("value"), found.start("value") + len(value), "MENTION")
 
 
-NUMBERED = frozenset(
-    "issue pr bug ticket order room no number case task item episode ep chapter ch page c f step level".split()
+NUMBERED = words(
+    """issue pr bug ticket order room no number case task item episode ep chapter ch page c f step level"""
 )
-NOT_ACCOUNT = frozenset(
-    """down not the bad good dead slow broken wrong too just better worse free banned lagging back gone dumb great for fun
-    what that this laggy and still also hacked offline online public private who here there taken invalid required null none
-    string being now our your his her new old""".split()
+NOT_ACCOUNT = words(
+    """down not the bad good dead slow broken wrong too just better worse free banned lagging back gone dumb great for
+    fun what that this laggy and still also hacked offline online public private who here there taken invalid
+    required null none string being now our your his her new old"""
 )
 
 
@@ -162,7 +168,8 @@ LINK = re.compile(
       discord{POINT}gg{SLASH}[\w-]{{2,}}
     | discord(?:app)?{POINT}com{SLASH}invite{SLASH}[\w-]{{2,}}
     | discord(?:app)?\.com/(?:channels/(?:@me|\d+)(?:/\d+)*|users/\d+)
-    | (?:dsc\.gg|discord\.(?:me|io|link|li)|invite\.gg|guilded\.gg(?:/i)?|rvlt\.gg|chat\.whatsapp\.com(?:/invite)?)/[\w-]{{2,}}
+    | (?:dsc\.gg|discord\.(?:me|io|link|li)|invite\.gg|guilded\.gg(?:/i)?|rvlt\.gg)/[\w-]{{2,}}
+    | chat\.whatsapp\.com/(?:invite/)?[\w-]{{2,}}
     | disboard\.org/server/(?:join/)?\d+
     | (?:api\.whatsapp\.com/send\S*|wa\.me/\+?\d+|(?:t|telegram)\.me/(?:joinchat/|\+)?[\w-]{{3,}}|signal\.group/\#\S+)
     | join\.slack\.com/\S+ | (?:[\w-]+\.)?zoom\.us/(?:j|my)/\S+ | meet\.google\.com/[a-z]{{3}}-[a-z]{{4}}-[a-z]{{3}}
@@ -202,7 +209,7 @@ VERSION = re.compile(
 NETWORK = re.compile(
     r"\bip|addr|server|host|ping|ssh|connect|from|login|ban|ddos|dos\b|dox|trace|port|vpn|nslookup|curl|://", re.I
 )
-RESOLVERS = frozenset("1.1.1.1 1.0.0.1 8.8.8.8 8.8.4.4 9.9.9.9 149.112.112.112 208.67.222.222 208.67.220.220".split())
+RESOLVERS = words("""1.1.1.1 1.0.0.1 8.8.8.8 8.8.4.4 9.9.9.9 149.112.112.112 208.67.222.222 208.67.220.220""")
 
 
 def find_ips(text: str) -> Found:

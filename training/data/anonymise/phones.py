@@ -9,42 +9,56 @@ from training.data.anonymise.spans import Found, Span
 
 SIGNS = r"[ \t.\-/()\u00a0]"
 CANDIDATE = re.compile(
-    rf"(?<![A-Za-z0-9_.,$€£#%@-])(?<!\d[ :/])(?:\+\s?|\(\+?|00)?\(?\d(?:{SIGNS}{{0,3}}\d){{6,16}}(?![A-Za-z0-9_%€$£°]|[.,:/-]\d)"
+    rf"(?<![A-Za-z0-9_.,$€£#%@-])(?<!\d[ :/])(?:\+\s?|\(\+?|"
+    rf"00)?\(?\d(?:{SIGNS}{{0,3}}\d){{6,16}}(?![A-Za-z0-9_%€$£°]|[.,:/-]\d)"
 )
 PREFIX = re.compile(r"(?:\+|00)\s?[1-9]")
 CONTEXT = re.compile(
-    r"(?<![^\W_])(?:phones?|cell(?:phone|ular)?|mobile|mob|tel|telephone|landline|hotline|mobil|telefon\w*|fon|handy(?:nummer)?|call|ring|text|txt|sms|fax|whats\s?app|wa|signal|"
-    r"telegram|viber|line|number|num|nr|no|digits|reach|dial|contact|hit me|numéro|numero|número|teléfono|telefono|telefone|"
-    r"móvil|celular|cellulare|portable|appelle\w*|llám\w+|llama\w*|chiama\w*|liga\w*|ruf\w*|nummer|bel|ring|numer|komórk\w*|zadzwoń|dzwoń|puhelin|"
-    r"telefoonnummer|gsm|tlf|mobil\w*|cep|numaram?|ara|telpon|hp|điện thoại|sđt)(?![^\W_])|телефон|тел\.|номер|звони|позвони|моб|"
+    r"(?<![^\W_])(?:phones?|cell(?:phone|ular)?|mobile|mob|tel|telephone|landline|hotline|mobil|telefon\w*|fon|"
+    r"handy(?:nummer)?|call|ring|text|txt|sms|fax|whats\s?app|wa|signal|"
+    r"telegram|viber|line|number|num|nr|no|digits|reach|dial|contact|hit me|numéro|numero|número|teléfono|"
+    r"telefono|telefone|"
+    r"móvil|celular|cellulare|portable|appelle\w*|llám\w+|llama\w*|chiama\w*|liga\w*|ruf\w*|nummer|bel|ring|"
+    r"numer|komórk\w*|zadzwoń|dzwoń|puhelin|"
+    r"telefoonnummer|gsm|tlf|mobil\w*|cep|numaram?|ara|telpon|hp|điện thoại|sđt)(?![^\W_])|телефон|тел\.|номер|"
+    r"звони|позвони|моб|"
     r"电话|電話|手机|手機|号码|號碼|联系|微信|携帯|番号|전화|번호|연락|फ़?ोन|नंबर|هاتف|رقم|טלפון|โทร|τηλ",
     re.I,
 )
 # What the numbers of a few countries look like when nothing else tells what they are.
 SHAPES = re.compile(
     r"""(?:
-      \(\d{3}\)\s?\d{3}[ .-]\d{4} | (?:1[ .-])?[2-9]\d{2}([.-])\d{3}\1\d{4} | [2-9]\d{2}\s\d{3}\s\d{4}     # North America
-    | 0\d{4}\s\d{6} | 0\d{4}\s\d{3}\s\d{3} | 01\d{2}\s\d{3}\s\d{4} | 02\d\s\d{4}\s\d{4} | 07\d{9} | 07\d{3}\s\d{3}\s\d{3}          # Britain
-    | 0[1-9](?:[ .-]?\d\d){4} | 01[567]\d[ /-]?\d{7,8} | 01[567]\d(?:\s\d{2,4}){2,4} | 0\d{2,4}\s?[/-]\s?\d{5,8}   # France, Germany
-    | 0[5-9]0-\d{4}-\d{4} | 0\d{1,3}-\d{2,4}-\d{4} | 1[3-9]\d(?:[ -]?\d{4}){2}                             # Japan, Korea, China
-    | [6-9]\d{4}[ -]\d{5} | 8[ -]?\(?9\d{2}\)?[ -]?\d{3}[ -]?\d\d[ -]?\d\d                                 # India, Russia
-    | \(\d{2}\)\s?9?\d{4}-\d{4} | 04\d{2}\s\d{3}\s\d{3} | 3[2-9]\d\s\d{3}\s?\d{4} | 06[ -]\d{8}            # Brazil, Australia, Italy
+      \(\d{3}\)\s?\d{3}[ .-]\d{4} | (?:1[ .-])?[2-9]\d{2}([.-])\d{3}\1\d{4} | [2-9]\d{2}\s\d{3}\s\d{4}  # North America
+      # Britain
+    | 0\d{4}\s\d{6} | 0\d{4}\s\d{3}\s\d{3} | 01\d{2}\s\d{3}\s\d{4} | 02\d\s\d{4}\s\d{4} | 07\d{9}
+      | 07\d{3}\s\d{3}\s\d{3}
+      # France, Germany
+    | 0[1-9](?:[ .-]?\d\d){4} | 01[567]\d[ /-]?\d{7,8} | 01[567]\d(?:\s\d{2,4}){2,4} | 0\d{2,4}\s?[/-]\s?\d{5,8}
+    | 0[5-9]0-\d{4}-\d{4} | 0\d{1,3}-\d{2,4}-\d{4} | 1[3-9]\d(?:[ -]?\d{4}){2}  # Japan, Korea, China
+    | [6-9]\d{4}[ -]\d{5} | 8[ -]?\(?9\d{2}\)?[ -]?\d{3}[ -]?\d\d[ -]?\d\d  # India, Russia
+      # Brazil, Australia, Italy
+    | \(\d{2}\)\s?9?\d{4}-\d{4} | 04\d{2}\s\d{3}\s\d{3} | 3[2-9]\d\s\d{3}\s?\d{4} | 06[ -]\d{8}
     | 05\d{2}\s\d{3}\s\d{2}\s?\d{2} | 0[67]\d{8} | [67]\d{2}(?:\s\d{3}){2} | [67]\d{2}(?:\s\d\d){3} | 0\d(?:\s\d){8,9}
     )""",
     re.VERBOSE,
 )
 # A code other than a call's: what people count, order, date and name with digits.
 OTHER = re.compile(
-    r"(?<![a-z])(?:isbn|issn|order|invoice|ticket|seed|version|id|build|port|score|ref|serial|sku|part|model|case|page|line|row|commit|"
-    r"pid|uid|timestamp|epoch|int|id:|nr\.? of|number of|population|views|xp|elo|hash|sum|total|damage|tracking|flight|room)\s*(?:no|number|is|was|#)?\s*[:#=]?\s*$",
+    r"(?<![a-z])(?:isbn|issn|order|invoice|ticket|seed|version|id|build|port|score|ref|serial|sku|part|model|"
+    r"case|page|line|row|commit|"
+    r"pid|uid|timestamp|epoch|int|id:|nr\.? of|number of|population|views|xp|elo|hash|sum|total|damage|"
+    r"tracking|flight|room)\s*(?:no|number|is|was|#)?\s*[:#=]?\s*$",
     re.I,
 )
 DATE = re.compile(
-    r"(?:19|20)\d\d([-./])\d{1,2}\1\d{1,2}(?:[ T]\d.*)?|\d{1,2}([-./])\d{1,2}\2(?:19|20)?\d\d(?: \d.*)?|\d{1,2} \d{1,2} (?:19|20)\d\d|(?:19|20)\d\d\s?[-/]\s?(?:19|20)\d\d"
+    r"(?:19|20)\d\d([-./])\d{1,2}\1\d{1,2}(?:[ T]\d.*)?|\d{1,2}([-./])\d{1,2}\2(?:19|20)?\d\d(?: \d.*)?|"
+    r"\d{1,2} \d{1,2} (?:19|20)\d\d|(?:19|20)\d\d\s?[-/]\s?(?:19|20)\d\d"
 )
 GROUPS = re.compile(r"[1-9]\d{0,2}(?:[ .]\d{3}){2,}")
-UNIT = re.compile(r"\s?(?:gold|gp|coins?|gems?|xp|hp|views?|subs?|followers|users|people|members|dmg|damage|points?|pts|usd|eur|dollars?|euros?|bucks|"
-                  r"bytes|kb|mb|gb|ms|seconds|years?|credits|subscribers|downloads|likes|km|m\b|won\b|yen\b|rub)", re.I)  # fmt: skip
+UNIT = re.compile(r"\s?(?:gold|gp|coins?|gems?|xp|hp|views?|subs?|followers|users|people|members|dmg|damage|"
+                  r"points?|pts|usd|eur|dollars?|euros?|bucks|"
+                  r"bytes|kb|mb|gb|ms|seconds|years?|credits|subscribers|downloads|likes|km|m\b|won\b|yen\b|"
+                  r"rub)", re.I)  # fmt: skip
 NUMBER = r"(?:zero|oh|o|one|two|three|four|five|six|seven|eight|nine|double|triple)"
 SPOKEN = re.compile(rf"(?<!\w){NUMBER}(?:[\s,.-]+{NUMBER}){{6,15}}(?!\w)", re.I)
 

@@ -14,82 +14,122 @@ POSTCODES = (
     r"[A-Z]{1,2}\d[A-Z\d]?\s?\d[A-Z]{2}|\d{5}-\d{4}|[A-Z]{2},?\s+\d{5}|[A-Z]\d[A-Z]\s?\d[A-Z]\d|[A-Z]{2,3}\s+\d{4}|"
     r"(?:[A-Z]{1,2}-)?\d{4}\s?[A-Z]{2}|(?:[A-Z]{1,2}-)?\d{3}\s\d{2}|\d{2}-\d{3}|\d{5}-\d{3}|(?:[A-Z]{1,2}-)?\d{4,6}"
 )
-UNIT = r"(?i:,?\s*(?:(?:apt|apartment|unit|suite|ste|flat|floor|fl|room|rm|door|app|piso|apto|int|wohnung|top|lgh|кв|stiege)\.?\s*#?\s*[\w-]{1,5}|#\s?\w{1,5}))"
+UNIT = (
+    r"(?i:,?\s*(?:(?:apt|apartment|unit|suite|ste|flat|floor|fl|room|rm|door|app|piso|apto|int|wohnung|top|"
+    r"lgh|кв|stiege)\.?\s*#?\s*[\w-]{1,5}|#\s?\w{1,5}))"
+)
 REST = (
-    rf"(?:{UNIT}|,?\s*\d{{1,2}}\s?[º°ª](?:\s?[A-Z]\b)?)?(?:(?:,?\s+|\s-\s)(?:{CAP}(?:[ -](?:{CAP}|am|an der|sur|de la|de|la|le|upon|on)){{0,3}},?\s+)?(?:{POSTCODES})(?!\w)"
+    rf"(?:{UNIT}|,?\s*\d{{1,2}}\s?[º°ª](?:\s?[A-Z]\b)?)?(?:(?:,?\s+|\s-\s)(?:{CAP}(?:[ -](?:{CAP}|am|an der|"
+    rf"sur|de la|de|la|le|upon|on)){{0,3}},?\s+)?(?:{POSTCODES})(?!\w)"
     rf"(?:\s+{CAP}(?:[ -](?:{CAP}|am|sur|de|la)){{0,2}})?|(?:,\s*|\s-\s){CAP}(?:[ -]{CAP}){{0,2}})*"
 )
 EN_TYPE = (
-    r"(?:street|avenue|ave|road|rd|lane|ln|drive|boulevard|blvd|court|place|terrace|crescent|close|square|parkway|pkwy|highway|hwy|"
-    r"mews|grove|gardens|circle|cir|trail|quay|alley|row|walk|way|hill|rise|view|path|loop|plaza|turnpike|pike|st|dr|ct|pl|sq|cres|tce)"
+    r"(?:street|avenue|ave|road|rd|lane|ln|drive|boulevard|blvd|court|place|terrace|crescent|close|square|"
+    r"parkway|pkwy|highway|hwy|"
+    r"mews|grove|gardens|circle|cir|trail|quay|alley|row|walk|way|hill|rise|view|path|loop|plaza|turnpike|pike|"
+    r"st|dr|ct|pl|sq|cres|tce)"
 )
 SURE = r"(?:street|avenue|ave|road|rd|lane|ln|boulevard|blvd|parkway|pkwy|crescent|terrace|drive|court|st)"
 ENGLISH = re.compile(
-    rf"(?:(?<=\s)|(?<=^)|(?<=[(:,*|\"'`]))(?:(?i:flat|apt|unit|house|no\.?)\s?#?\w{{1,4}},?\s+)?{NO}\s+(?:[NSEW]{{1,2}}\.?\s+|North\s+|South\s+|East\s+|West\s+|Old\s+|Upper\s+|Lower\s+)?"
+    rf"(?:(?<=\s)|(?<=^)|(?<=[(:,*|\"'`]))(?:(?i:flat|apt|unit|house|"
+    rf"no\.?)\s?#?\w{{1,4}},?\s+)?{NO}\s+(?:[NSEW]{{1,2}}\.?\s+|North\s+|South\s+|East\s+|West\s+|Old\s+|"
+    rf"Upper\s+|Lower\s+)?"
     rf"(?:(?:{CAP}|\d{{1,3}}(?:st|nd|rd|th)|of|the)\s+){{1,4}}?(?i:{EN_TYPE})\b\.?(?:\s+[NSEW]{{1,2}}\b)?{REST}"
-    rf"|(?:(?<=\s)|(?<=^)|(?<=[(:,*|\"'`]))\d{{1,5}}\s+(?:Broadway|Kingsway|Strand|Piccadilly|{CAP}gate|{CAP}way)\b\s?(?:{EN_TYPE.title()}\b)?{REST}",
+    rf"|(?:(?<=\s)|(?<=^)|(?<=[(:,*|\"'`]))\d{{1,5}}\s+(?:Broadway|Kingsway|Strand|Piccadilly|{CAP}gate|"
+    rf"{CAP}way)\b\s?(?:{EN_TYPE.title()}\b)?{REST}",
     re.MULTILINE,
 )
 QUIET = re.compile(
-    rf"(?:liv(?:e|es|ing)\s+(?:at|on|in)|address|addr|come\s+(?:over\s+)?to|moved\s+to|send\s+(?:it\s+)?to|ship\s+(?:it\s+)?to|deliver\w*\s+to|my (?:house|place|home)\s*(?:is)?(?:\s+at)?|pick\s+\w+\s+up\s+(?:at|from)|"
-    rf"located\s+at|meet\s+(?:me\s+)?at|stay(?:ing)?\s+at|@|party\s+at|home\s+(?:is|at)|parcel\s+to|pizza\s+to|over\s+at)\s*(?:is|:)?\s*(?P<value>\d{{1,5}}[a-d]?\s+(?:[a-z'.]+\s+|\d+(?:st|nd|rd|th)\s+){{1,3}}?(?:{SURE})\b(?:,?\s*(?:apt|unit|flat|#)\.?\s*\w{{1,4}})?(?:,\s*[a-z]+(?:\s[a-z]+)?(?:\s+[a-z]{{2}})?(?:\s+\d{{5}})?)?)",
+    rf"(?:liv(?:e|es|ing)\s+(?:at|on|in)|address|addr|come\s+(?:over\s+)?to|moved\s+to|send\s+(?:it\s+)?to|"
+    rf"ship\s+(?:it\s+)?to|deliver\w*\s+to|my (?:house|place|home)\s*(?:is)?(?:\s+at)?|pick\s+\w+\s+up\s+(?:at|from)|"
+    rf"located\s+at|meet\s+(?:me\s+)?at|stay(?:ing)?\s+at|@|party\s+at|home\s+(?:is|at)|parcel\s+to|pizza\s+to|"
+    rf"over\s+at)\s*(?:is|:)?\s*(?P<value>\d{{1,5}}[a-d]?\s+(?:[a-z'.]+\s+|\d+(?:st|nd|rd|"
+    rf"th)\s+){{1,3}}?(?:{SURE})\b(?:,?\s*(?:apt|unit|flat|"
+    rf"#)\.?\s*\w{{1,4}})?(?:,\s*[a-z]+(?:\s[a-z]+)?(?:\s+[a-z]{{2}})?(?:\s+\d{{5}})?)?)",
     re.I,
 )
 LOWER_FULL = re.compile(
-    rf"(?<![\w.])\d{{1,5}}\s+(?:[a-z']+\s+){{1,3}}?{SURE}\.?,?\s+(?:(?:apt|unit)\s?\w+,?\s+)?(?:[a-z]+,?\s+){{0,3}}(?:[a-z]{{2}}\s+\d{{5}}|[a-z]{{1,2}}\d[a-z\d]?\s?\d[a-z]{{2}})(?!\w)",
+    rf"(?<![\w.])\d{{1,5}}\s+(?:[a-z']+\s+){{1,3}}?{SURE}\.?,?\s+(?:(?:apt|"
+    rf"unit)\s?\w+,?\s+)?(?:[a-z]+,?\s+){{0,3}}(?:[a-z]{{2}}\s+\d{{5}}|[a-z]{{1,2}}\d[a-z\d]?\s?\d[a-z]{{2}})(?!\w)",
     re.I,
 )
 POSTCODE = re.compile(
-    r"(?<![\w-])(?:(?:GIR\s?0AA|(?:A[BL]|B[ABDHLNRST]?|C[ABFHMORTVW]|D[ADEGHLNTY]|E[CHNX]?|F[KY]|G[LUY]?|H[ADGPRSUX]|I[GMPV]|JE|K[ATWY]|L[ADELNSU]?|M[EKL]?|N[EGNPRW]?|O[LX]|P[AEHLOR]|R[GHM]|"
-    r"S[AEGKLMNOPRSTWY]?|T[ADFNQRSW]|UB|W[ACDFNRSV]?|YO|ZE)\d[A-Z\d]?\s\d[ABD-HJLNP-UW-Z]{2})|〒\s?\d{3}-?\d{4})(?![\w-])"
+    r"(?<![\w-])(?:(?:GIR\s?0AA|(?:A[BL]|B[ABDHLNRST]?|C[ABFHMORTVW]|D[ADEGHLNTY]|E[CHNX]?|F[KY]|G[LUY]?|"
+    r"H[ADGPRSUX]|I[GMPV]|JE|K[ATWY]|L[ADELNSU]?|M[EKL]?|N[EGNPRW]?|O[LX]|P[AEHLOR]|R[GHM]|"
+    r"S[AEGKLMNOPRSTWY]?|T[ADFNQRSW]|UB|W[ACDFNRSV]?|YO|ZE)\d[A-Z\d]?\s\d[ABD-HJLNP-UW-Z]{2})|"
+    r"〒\s?\d{3}-?\d{4})(?![\w-])"
 )
 CITY = re.compile(
-    rf"(?<!\w){CAP}(?:\s{CAP}){{0,2}},\s+(?:A[LKZR]|C[AOT]|DE|FL|GA|HI|I[DLNA]|K[SY]|LA|M[EDAINSOT]|N[EVHJMYCD]|O[HKR]|PA|RI|S[CD]|T[NX]|UT|V[TA]|W[AVIY])\s+\d{{5}}(?:-\d{{4}})?(?!\d)"
+    rf"(?<!\w){CAP}(?:\s{CAP}){{0,2}},\s+(?:A[LKZR]|C[AOT]|DE|FL|GA|HI|I[DLNA]|K[SY]|LA|M[EDAINSOT]|"
+    rf"N[EVHJMYCD]|O[HKR]|PA|RI|S[CD]|T[NX]|UT|V[TA]|W[AVIY])\s+\d{{5}}(?:-\d{{4}})?(?!\d)"
 )
 GERMANIC = re.compile(
-    rf"(?<!\w)(?:(?:{CAP}[ -]){{0,3}}(?:[^\W\d_]+(?:stra(?:ß|ss)e|str\.?|weg|platz|allee|gasse|ring|damm|ufer|chaussee|steig|markt|brücke|"
-    rf"straat|laan|plein|gracht|kade|dijk|singel|dreef|steeg|gatan|vägen|gränd|gata|veien|vegen|gaten|gade|vej|allé|katu|tie|kuja|polku|stræde)"
-    rf"|(?:Stra(?:ß|ss)e|Str\.|Weg|Platz|Allee|Gasse|Straat|Laan|Gata|Vej|stra(?:ß|ss)e|str\.)(?:\s+(?:des|der|vom)\s+[\w.]+(?:\s+{CAP})?)?)"
-    rf"|(?:Am|An der|An den|Im|In der|Auf der|Auf dem|Zum|Zur|Unter den|Unter der|Hinter der|Vor dem|Bei der|Beim|Op de|Aan de)\s+{CAP}(?:\s{CAP})?)"
+    rf"(?<!\w)(?:(?:{CAP}[ -]){{0,3}}(?:[^\W\d_]+(?:stra(?:ß|ss)e|str\.?|weg|platz|allee|gasse|ring|damm|ufer|"
+    rf"chaussee|steig|markt|brücke|"
+    rf"straat|laan|plein|gracht|kade|dijk|singel|dreef|steeg|gatan|vägen|gränd|gata|veien|vegen|gaten|gade|vej|"
+    rf"allé|katu|tie|kuja|polku|stræde)"
+    rf"|(?:Stra(?:ß|ss)e|Str\.|Weg|Platz|Allee|Gasse|Straat|Laan|Gata|Vej|stra(?:ß|ss)e|str\.)(?:\s+(?:des|der|"
+    rf"vom)\s+[\w.]+(?:\s+{CAP})?)?)"
+    rf"|(?:Am|An der|An den|Im|In der|Auf der|Auf dem|Zum|Zur|Unter den|Unter der|Hinter der|Vor dem|Bei der|"
+    rf"Beim|Op de|Aan de)\s+{CAP}(?:\s{CAP})?)"
     rf"\s+(?:Nr\.?\s?)?\d{{1,4}}\s?[a-zA-Z]?(?!\w)(?:\s?[-/]\s?\d{{1,3}})?{REST}",
     re.I,
 )
 ROMANCE = re.compile(
-    rf"(?<!\w)(?:\d{{1,4}}\s?(?:bis|ter|quater)?,?\s+(?:bis\s+)?(?:rue|avenue|av\.|boulevard|bd\.?|place|chemin|allée|impasse|quai|cours|passage|route|square|faubourg|sentier)\s+"
+    rf"(?<!\w)(?:\d{{1,4}}\s?(?:bis|ter|quater)?,?\s+(?:bis\s+)?(?:rue|avenue|av\.|boulevard|bd\.?|place|"
+    rf"chemin|allée|impasse|quai|cours|passage|route|square|faubourg|sentier)\s+"
     rf"(?:(?:de\s+la|de\s+l'|du|des|de|d'|la|le|les|l')\s*)?[\w'’-]+(?:[ -](?:(?:de|du|des|la|le|et)\s+)*{CAP}){{0,3}}"
-    rf"|(?:calle|c/|avenida|avda?\.?|av\.|plaza|paseo|p(?:º|o)\.?|carrer|carrera|cra\.?|calzada|ronda|camino|rambla|rua|r\.|travessa|praça|alameda|estrada|largo|"
-    rf"via|viale|v\.le|piazza|p\.za|corso|vicolo|strada|strada?\.?|bulevardul|bd\.|șoseaua|str\.|calea|aleea)\s+(?:(?:de\s+las|de\s+los|de\s+la|del|della|delle|dei|degli|de|da|do|dos|das|di|d'|la|el|los|las)\s+)*"
-    rf"[\w'’.º]+(?:\s+(?:(?:de|del|da|do|dos|di|y|e|la|el)\s+)*{CAP}){{0,3}},?\s*(?:n[º°o.]*\s?|nr\.?\s?|#\s?|número\s|numero\s)?\d{{1,5}}[a-zA-Z]?(?!\w)(?:\s?[-/]\s?\d+)?(?:,?\s*\d+[º°ª]\s?\w?)?){REST}",
+    rf"|(?:calle|c/|avenida|avda?\.?|av\.|plaza|paseo|p(?:º|o)\.?|carrer|carrera|cra\.?|calzada|ronda|camino|"
+    rf"rambla|rua|r\.|travessa|praça|alameda|estrada|largo|"
+    rf"via|viale|v\.le|piazza|p\.za|corso|vicolo|strada|strada?\.?|bulevardul|bd\.|șoseaua|str\.|calea|"
+    rf"aleea)\s+(?:(?:de\s+las|de\s+los|de\s+la|del|della|delle|dei|degli|de|da|do|dos|das|di|d'|la|el|los|las)\s+)*"
+    rf"[\w'’.º]+(?:\s+(?:(?:de|del|da|do|dos|di|y|e|la|el)\s+)*{CAP}){{0,3}},?\s*(?:n[º°o.]*\s?|nr\.?\s?|#\s?|"
+    rf"número\s|numero\s)?\d{{1,5}}[a-zA-Z]?(?!\w)(?:\s?[-/]\s?\d+)?(?:,?\s*\d+[º°ª]\s?\w?)?){REST}",
     re.I,
 )
 SLAVIC = re.compile(
-    rf"(?<!\w)(?:(?:ul|al|os|pl|ulica|aleja|osiedle|ulice|náměstí|nám|tř|třída|utca|ulitsa|bul)\.?\s+(?:{CAP}\s?){{1,3}}\d{{1,4}}[a-z]?(?:\s?/\s?\d+|\s*(?:m|lok)\.?\s?\d+)?|(?:{CAP}\s){{1,2}}(?:utca|út|tér|körút)\s+\d{{1,4}}\.?"
-    rf"|(?:ул\.?|улица|вул\.?|вулиця|просп\.?|проспект|пр-т|пр\.|пер\.|переулок|шоссе|бульвар|бул\.?|наб\.?|набережная|площадь|пл\.)\s*[А-ЯЁІЇЄ][\w.-]*(?:\s[А-ЯЁІЇЄ][\w.-]*){{0,2}},?\s*(?:д\.?|дом|буд\.?|№)?\s*\d{{1,4}}\w?(?:\s?(?:к|корп|стр)\.?\s?\d+)?(?:,?\s*(?:кв|квартира|оф)\.?\s*\d+)?"
-    rf"|[А-ЯЁ][\w-]+(?:ая|ий|ый)?\s+(?:ул\.?|улица|проспект|переулок|шоссе|бульвар|набережная),?\s*(?:д\.?|дом)?\s*\d{{1,4}}\w?(?:,?\s*(?:кв|квартира)\.?\s*\d+)?"
-    rf"|(?:{CAP}\s){{1,3}}(?:Mah(?:allesi|\.)?,?\s+(?:{CAP}\s){{1,3}})?(?:Sok(?:ak|ağı|\.)?|Cad(?:desi|\.)?|Bulvarı|Blv\.?)\s*,?\s*(?:No\s?:?\s?)?\d{{1,4}}(?:\s?/\s?\d+)?){REST}"
+    rf"(?<!\w)(?:(?:ul|al|os|pl|ulica|aleja|osiedle|ulice|náměstí|nám|tř|třída|utca|ulitsa|"
+    rf"bul)\.?\s+(?:{CAP}\s?){{1,3}}\d{{1,4}}[a-z]?(?:\s?/\s?\d+|\s*(?:m|lok)\.?\s?\d+)?|"
+    rf"(?:{CAP}\s){{1,2}}(?:utca|út|tér|körút)\s+\d{{1,4}}\.?"
+    rf"|(?:ул\.?|улица|вул\.?|вулиця|просп\.?|проспект|пр-т|пр\.|пер\.|переулок|шоссе|бульвар|бул\.?|наб\.?|"
+    rf"набережная|площадь|пл\.)\s*[А-ЯЁІЇЄ][\w.-]*(?:\s[А-ЯЁІЇЄ][\w.-]*){{0,2}},?\s*(?:д\.?|дом|буд\.?|"
+    rf"№)?\s*\d{{1,4}}\w?(?:\s?(?:к|корп|стр)\.?\s?\d+)?(?:,?\s*(?:кв|квартира|оф)\.?\s*\d+)?"
+    rf"|[А-ЯЁ][\w-]+(?:ая|ий|ый)?\s+(?:ул\.?|улица|проспект|переулок|шоссе|бульвар|набережная),?\s*(?:д\.?|"
+    rf"дом)?\s*\d{{1,4}}\w?(?:,?\s*(?:кв|квартира)\.?\s*\d+)?"
+    rf"|(?:{CAP}\s){{1,3}}(?:Mah(?:allesi|\.)?,?\s+(?:{CAP}\s){{1,3}})?(?:Sok(?:ak|ağı|\.)?|Cad(?:desi|\.)?|"
+    rf"Bulvarı|Blv\.?)\s*,?\s*(?:No\s?:?\s?)?\d{{1,4}}(?:\s?/\s?\d+)?){REST}"
 )
 ASIAN = re.compile(
-    r"(?:〒?\d{3}-\d{4}\s?)?(?:[一-龥]{2,3}[都道府県])?[一-龥ヶケぁ-んァ-ヶー]{1,8}[市区町村郡](?:[一-龥ヶケぁ-んァ-ヶー]{1,12})?[\d一二三四五六七八九十]{1,4}(?:丁目|番地?|号|[-−ー]\d{1,4}|の\d+)(?:[\d]{1,4}(?:番地?|号)?|[-−ー]\d{1,4}|の\d+)*(?:\s?[\w一-龥ァ-ヶー]{1,15}\d{1,4}(?:号室)?)?"
-    r"|(?:[가-힣]{1,12}(?:시|도)\s+)?(?:[가-힣]{1,12}(?:시|군|구)\s+){1,2}[가-힣\d]+(?:로|길|동)\s?(?:\d+번?길\s?)?\d{1,4}(?:-\d+)?(?:번지)?(?:,?\s?\d+동)?(?:,?\s?\d+호)?"
+    r"(?:〒?\d{3}-\d{4}\s?)?(?:[一-龥]{2,3}[都道府県])?[一-龥ヶケぁ-んァ-ヶー]{1,8}[市区町村郡](?:[一-龥ヶケぁ-んァ-ヶー]{1,12})?"
+    r"[\d一二三四五六七八九十]{1,4}(?:丁目|番地?|号|[-−ー]\d{1,4}|の\d+)(?:[\d]{1,4}(?:番地?|号)?|[-−ー]\d{1,4}|"
+    r"の\d+)*(?:\s?[\w一-龥ァ-ヶー]{1,15}\d{1,4}(?:号室)?)?"
+    r"|(?:[가-힣]{1,12}(?:시|도)\s+)?(?:[가-힣]{1,12}(?:시|군|구)\s+){1,2}[가-힣\d]+(?:로|길|"
+    r"동)\s?(?:\d+번?길\s?)?\d{1,4}(?:-\d+)?(?:번지)?(?:,?\s?\d+동)?(?:,?\s?\d+호)?"
 )
 CHINESE = re.compile(
-    r"[一-龥]{2,30}?(?:路|街|道|巷|弄|胡同|大道)(?:[东西南北]段?)?\s?\d{1,5}\s?[号號弄](?:院)?(?:[\d一-龥A-Z-]{0,12}?\d{1,5}\s?(?:室|号楼|单元|栋|樓|楼|号|户))*"
+    r"[一-龥]{2,30}?(?:路|街|道|巷|弄|胡同|大道)(?:[东西南北]段?)?\s?\d{1,5}\s?[号號弄](?:院)?(?:[\d一-龥A-Z-]{0,12}?\d{1,5}\s?(?:室|"
+    r"号楼|单元|栋|樓|楼|号|户))*"
 )
 # Where a Chinese address begins: behind the last of these.
 LEAD = re.compile("住在|寄到|送到|地址|在|是|到|家")
 INDIAN = re.compile(
-    rf"(?<!\w)(?:(?:Flat|House|H\.?\s?No|Plot|Door|D\.?\s?No|Shop|Block|Villa|Room)\.?\s*(?:No\.?)?\s*[:#]?\s*[\w/-]{{1,8}},\s*)(?:{CAP}(?:\s(?:{CAP}|\d{{1,3}}|of|the))*,?\s*){{1,6}}(?:[-–]?\s?\d{{3}}\s?\d{{3}})?(?!\d)"
-    rf"|(?<!\w)(?:{CAP}\s){{1,3}}(?:Road|Rd|Marg|Nagar|Colony|Layout|Sector\s\d+),\s*(?:{CAP}[\s,]+){{1,4}}[-–]?\s?\d{{3}}\s?\d{{3}}(?!\d)"
+    rf"(?<!\w)(?:(?:Flat|House|H\.?\s?No|Plot|Door|D\.?\s?No|Shop|Block|Villa|"
+    rf"Room)\.?\s*(?:No\.?)?\s*[:#]?\s*[\w/-]{{1,8}},\s*)(?:{CAP}(?:\s(?:{CAP}|\d{{1,3}}|of|"
+    rf"the))*,?\s*){{1,6}}(?:[-–]?\s?\d{{3}}\s?\d{{3}})?(?!\d)"
+    rf"|(?<!\w)(?:{CAP}\s){{1,3}}(?:Road|Rd|Marg|Nagar|Colony|Layout|"
+    rf"Sector\s\d+),\s*(?:{CAP}[\s,]+){{1,4}}[-–]?\s?\d{{3}}\s?\d{{3}}(?!\d)"
 )
 BOX = re.compile(
-    rf"(?<!\w)(?:p\.?\s?o\.?\s?box|postfach|bo[iî]te postale|bp|apartado(?: de correos)?|caixa postal|casella postale|postbus|а/я|skrytka pocztowa)\s+#?\d{{1,6}}(?!\d)(?-i:{REST})",
+    rf"(?<!\w)(?:p\.?\s?o\.?\s?box|postfach|bo[iî]te postale|bp|apartado(?: de correos)?|caixa postal|"
+    rf"casella postale|postbus|а/я|skrytka pocztowa)\s+#?\d{{1,6}}(?!\d)(?-i:{REST})",
     re.I,
 )
 CODE_CITY = re.compile(
     rf"(?<![\w.,-])(?:\d{{5}}|\d{{2}}-\d{{3}})\s+{CAP}(?:[ -]{CAP})?(?!\w)|(?<![\w.,-])\d{{5}}-\d{{3}}(?![\w-])"
 )
 HOME = re.compile(
-    r"liv(?:e|ing) (?:at|in)|address|adresse?|direcci[oó]n|indirizzo|endereço|adres|wohn\w*|j'habite|habite|vivo|abito|moro|mieszkam|адрес|живу|zip|plz|postcode|postal|地址|住所|住在|주소",
+    r"liv(?:e|ing) (?:at|in)|address|adresse?|direcci[oó]n|indirizzo|endereço|adres|wohn\w*|j'habite|habite|"
+    r"vivo|abito|moro|mieszkam|адрес|живу|zip|plz|postcode|postal|地址|住所|住在|주소",
     re.I,
 )
 

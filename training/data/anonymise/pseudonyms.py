@@ -16,8 +16,31 @@ from pathlib import Path
 from training.data.anonymise.spans import Label
 
 # Names that no one has, so that a second masking knows them again and no one is taken for someone else.
-HEADS = "Bel Cor Dal Fen Gal Hal Jor Kel Lor Mav Nar Or Pel Quil Ral Sel Tal Ul Vel Wen Yar Zel".split()
-TAILS = "andro ebis evar imon ombry othen ubren avick ennor issom oveth urrin".split()
+HEADS = (
+    "Bel",
+    "Cor",
+    "Dal",
+    "Fen",
+    "Gal",
+    "Hal",
+    "Jor",
+    "Kel",
+    "Lor",
+    "Mav",
+    "Nar",
+    "Or",
+    "Pel",
+    "Quil",
+    "Ral",
+    "Sel",
+    "Tal",
+    "Ul",
+    "Vel",
+    "Wen",
+    "Yar",
+    "Zel",
+)
+TAILS = ("andro", "ebis", "evar", "imon", "ombry", "othen", "ubren", "avick", "ennor", "issom", "oveth", "urrin")
 NAMES = tuple(head + tail for head in HEADS for tail in TAILS)
 INVENTED = frozenset(name.casefold() for name in NAMES)
 WORDS: dict[Label, str] = {
