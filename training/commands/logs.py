@@ -221,7 +221,6 @@ def forget_data(
 
     Adapters that learnt from them are marked for training anew.
     """
-    from training.data.consent import ledger_path
     from training.data.lineage import forget
 
     users, messages = _users(user or []), _users(message or [])
@@ -231,7 +230,7 @@ def forget_data(
     guilds = [_guild(guild)] if guild else _guilds(workspace)
     for one in guilds if users else ():
         # First, so that no conversion that starts in the meantime takes them in again.
-        if guild or ledger_path(workspace, one).is_file():
+        if guild or one.isdigit():
             _decide(ctx, one, users, "revoked", ledger=ledger)
     homes = [guild_folder(workspace, one) for one in guilds]
     _tell_forgotten(forget(homes, dataset or [], workspace.artifact_root / "runs", users, messages), as_json)
@@ -281,7 +280,7 @@ def chatlog_policy(
     UnusableLedger.
     """
     from training.data.chatlog import ChatLogPolicy
-    from training.data.consent import ledger_path, permission_path, read_ledger, read_permission, read_proxies
+    from training.data.consent import ledger_path, permission_path, read_permission, read_proxies
     from training.persona.sheet import load_cast
 
     guild = guild_of(export)
@@ -296,13 +295,22 @@ def chatlog_policy(
     names = [name for one in cast.values() for name in (one.name, *one.aliases)]
     return ChatLogPolicy(
         permission=read_permission(where, export.name),
-        consent=read_ledger(consent_file or ledger_path(workspace, home)),
+        consent=_consent(consent_file, ledger_path(workspace, home)),
         proxies=read_proxies(proxies or []),
         persona=known.name if known else persona,
         aliases=known.aliases if known else (),
         persona_authors=frozenset(persona_authors or ()),
         anonymiser=None if keep_names else _anonymiser(workspace, home, names),
     )
+
+
+def _consent(given: Path | None, own: Path) -> ConsentLedger:
+    """The ledger to go by; whoever the server's own has as revoked stays so in one that was brought along."""
+    from training.data.consent import read_ledger
+
+    if given is None or not own.is_file():
+        return read_ledger(given or own)
+    return read_ledger(given).minding(read_ledger(own))
 
 
 def guild_of(export: Path) -> str | None:

@@ -148,6 +148,11 @@ class ConsentLedger(Noun):
         )
         return self.model_copy(update={"users": {**self.users, user_id: entry}})
 
+    def minding(self, other: ConsentLedger) -> ConsentLedger:
+        """The ledger with everyone revoked whom another one has as revoked."""
+        revoked = {user: entry for user, entry in other.users.items() if entry.status == "revoked"}
+        return self.model_copy(update={"users": {**self.users, **revoked}})
+
     def with_character(self, webhook_id: str, name: str, user_id: str) -> ConsentLedger:
         """The ledger with a webhook's character, whose words are this member's."""
         before = self.webhooks.get(webhook_id, Webhook())

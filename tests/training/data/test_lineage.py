@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from tests.training.data.chat_exports import ANNA, BEN, GUILD, KEEPER, Row, export, policy, said
+from tests.training.data.chat_exports import ANNA, BEN, GUILD, KEEPER, Row, export, ledger, policy, said
 from training.cli import build
 from training.data.canonical import Tally
 from training.data.chatlog import convert_export
-from training.data.consent import ledger_path, read_ledger
+from training.data.consent import ledger_path, read_ledger, write_ledger
 from training.data.folder import CONVERSATIONS, LINEAGE, check_folder, open_folder, write_folder
 from training.data.lineage import Lineage, forget, kept_links, note_data, permissions_of, read_links, remember
 from training.data.reading import Reading
@@ -191,6 +191,11 @@ def test_from_a_permission_to_a_forgotten_member(workspace: Workspace, tmp_path:
     assert "asks" in all_text(out)
     assert "too?" not in all_text(out)
     again = understudy(workspace, *convert)
+    assert again["dropped"]["no consent"] == 2
+    # Nor does a ledger that is brought along from elsewhere bring them back.
+    brought = tmp_path / "ledger.json"
+    write_ledger(brought, ledger())
+    again = understudy(workspace, *convert, "--consent", str(brought))
     assert again["dropped"]["no consent"] == 2
 
 
