@@ -65,7 +65,10 @@ def dataset_list(catalog: Catalog) -> discord.Embed:
         offers = [offer for offer in catalog.datasets.values() if offer.where == where]
         if offers:
             lines += ["", f"__{heading}__", *(_listed(offer, catalog) for offer in offers)]
-    return card_of("Datasets here", _fitting(lines[1:]) or ["None yet. Begin with /dataset upload."], BLUE)
+    embed = card_of("Datasets here", _fitting(lines[1:]) or ["None yet. Begin with /dataset upload."], BLUE)
+    if any(offer.restricted for offer in catalog.datasets.values()):
+        embed.set_footer(text="⚠ non-commercial, for research only, or without a stated licence")
+    return embed
 
 
 def info_card(offer: DatasetOffer, card: DatasetCard | None, catalog: Catalog) -> discord.Embed:

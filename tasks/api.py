@@ -72,8 +72,8 @@ class DatasetNeeded(UnderstudyError):
 
 
 class NotAPersona(UnderstudyError):
-    """{given} in "dataset_path" is no persona, and a persona job learns from its persona alone.
-    Name the persona with "persona", or choose the task_type mixed, which uses both."""
+    """{given} in "dataset_path" is no persona, and a persona job trains one. Name the persona with "persona";
+    "dataset_path" may then name a dataset that was built for it."""
 
 
 class NotForThisTask(UnderstudyError):
@@ -91,7 +91,8 @@ class JobKnobs(Noun):
 class StartTraining(Noun):
     """The body of `POST /finetune/start-training`.
 
-    A persona job names its persona with `persona`, or in `dataset_path` when it needs nothing else.
+    A persona job names its persona with `persona`, or in `dataset_path` when it needs nothing else; with both, the
+    dataset is one that was built for the persona.
     """
 
     job_name: JobName
@@ -130,8 +131,6 @@ class StartTraining(Noun):
             raise DatasetNeeded(task_type=self.task_type)
         if self.task_type is TaskType.DIALOGUE and persona is not None:
             raise NotForThisTask(task_type=self.task_type, field="persona")
-        if self.task_type is TaskType.PERSONA and dataset is not None:
-            raise NotForThisTask(task_type=self.task_type, field="dataset_path")
 
 
 # A job's own names for what the body names otherwise.

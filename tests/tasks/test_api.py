@@ -80,6 +80,13 @@ def test_nobody_enters_without_the_key(door: httpx.Client, header: dict[str, str
     assert KEY not in answer.text
 
 
+def test_a_persona_job_may_name_the_dataset_that_was_built_for_it(door: httpx.Client) -> None:
+    body = {**BODY, "job_name": "built", "task_type": "persona", "persona": "olga", "dataset_path": "olga-lines"}
+    accepted = door.post("/finetune/start-training", json=body)
+    assert accepted.status_code == 202
+    door.post(f"{accepted.json()['address']}/cancel")
+
+
 @pytest.mark.parametrize(
     ("change", "says"),
     [
@@ -102,7 +109,6 @@ def test_nobody_enters_without_the_key(door: httpx.Client, header: dict[str, str
         ({"task_type": "mixed"}, 'A mixed job needs a persona. Name it with "persona".'),
         ({"task_type": "persona", "dataset_path": None}, "A persona job needs a persona."),
         ({"task_type": "persona", "dataset_path": "/data/lines.jsonl"}, 'Name the persona with "persona"'),
-        ({"task_type": "persona", "persona": "olga"}, 'A persona job takes no "dataset_path".'),
         ({"persona": "olga"}, 'A dialogue job takes no "persona".'),
         ({"persona": "Olga!"}, "persona must be 1 to 40 small letters"),
         ({"dataset_path": None}, 'with "dataset_path".'),
