@@ -142,10 +142,12 @@ def _plain(data: dict[str, Any], called: str) -> Persona:
         raise UnreadableCard(name=called, reason=f"its name is {'missing' if not name else 'too long'}")
     nickname = data.get("nickname")
     aliases = (nickname,) if isinstance(nickname, str) and nickname.strip() and nickname != name else ()
-    texts = {key: _told(data.get(key, ""), name) for key in ("description", "personality", "scenario")}
+    texts = {
+        key: _told(data.get(key, "")[:MAX_SHEET_BYTES], name) for key in ("description", "personality", "scenario")
+    }
     described = _described(name, texts["description"] or texts["scenario"] or texts["personality"] or name)
     spoken = data.get("first_mes", ""), data.get("mes_example", "")
-    first, examples = (filled(text, name, "friend") for text in spoken)
+    first, examples = (filled(text[:MAX_SHEET_BYTES], name, "friend") for text in spoken)
     facts = (*described.facts, *_facts(data.get("character_book"), name, described.slug))
     own = {
         "aliases": aliases,
@@ -172,8 +174,8 @@ def _told(text: str, name: str) -> str:
 
 def filled(text: str, name: str, user: str) -> str:
     """The text with a card's placeholders filled in; of a random choice, the first is taken."""
-    text = re.sub(r"\{\{\s*(?://|comment:|hidden_key:)[^}]*\}\}", "", text, flags=re.I)
-    text = re.sub(r"\{\{\s*(?:random|pick)\s*:+\s*([^,}:]*)[^}]*\}\}", r"\1", text, flags=re.I)
+    text = re.sub(r"\{\{\s*(?://|comment:|hidden_key:)[^{}]*\}\}", "", text, flags=re.I)
+    text = re.sub(r"\{\{\s*(?:random|pick)\s*:+\s*([^,{}:]{0,200})[^{}]{0,2000}\}\}", r"\1", text, flags=re.I)
     text = re.sub(r"\{\{\s*char\s*\}\}|<bot>", lambda _: name, text, flags=re.I)
     return re.sub(r"\{\{\s*user\s*\}\}|<user>", lambda _: user, text, flags=re.I)
 

@@ -16,7 +16,7 @@ _BREAK = re.compile(
     r"\s*(?:<start>|[-*_=]{3,}|#{1,6}\s.*|(?:\*\*)?(?:example|scene|beispiel)\b[^:]{0,20}:?(?:\*\*)?)\s*", re.I
 )
 _SPOKEN = re.compile(
-    r"\s*(?:[-*>•]\s+|>\s*)*(?:\*\*|__)?(?P<who>[^\s:：*][^:：*\n]{0,39}?)(?:\*\*|__)?\s*[:：](?:\*\*|__)?\s*(?P<text>.*)"
+    r"\s*(?:[-*>•]\s*){0,6}(?:\*\*|__)?(?P<who>[^\s:：*][^:：*\n]{0,39}?)(?:\*\*|__)?\s*[:：](?:\*\*|__)?\s*(?P<text>.*)"
 )
 _QUOTED = re.compile(
     r"\s*(?:[-*•]|\d+[.)])\s+[\"“«](?P<text>[^\"”»]+)[\"”»]\s*(?:(?:[-–—=]+>?|→)\s*[\"“«](?P<reply>[^\"”»]+)[\"”»])?\s*"
@@ -48,7 +48,7 @@ def read_examples(text: str, names: Iterable[str]) -> tuple[Example, ...]:
     """
     own = {name.casefold() for name in names} | _ANSWERERS
     dialogues: list[list[Message]] = [[]]
-    for line in text.splitlines():
+    for line in (" ".join(line.split()) for line in text.splitlines()):
         if _BREAK.fullmatch(line):
             dialogues.append([])
         elif quoted := _QUOTED.fullmatch(line):

@@ -28,7 +28,7 @@ def sentences(text: str) -> list[str]:
     """The sentences of a paragraph; titles and initials end none."""
     found: list[str] = []
     for piece in _SENTENCE.split(" ".join(text.split())):
-        if found and _SHORTENED.search(found[-1]):
+        if found and _SHORTENED.search(found[-1][-12:]):
             found[-1] = f"{found[-1]} {piece}"
         elif piece:
             found.append(piece)

@@ -43,6 +43,7 @@ _ALONE = re.compile(r"\s*(?:\d+[.)]|[IVX]+[.)])?\s*(?P<label>[^.!?,;]{2,40})\s*"
 _NUMBER = re.compile(r"^(?:\d+(?:\.\d+)*[.):]?|[IVX]+[.):])\s+")
 LISTS = ("Facts", "Relationships", "Greeting", "Examples")
 """Parts whose own lines often begin with a word and a colon."""
+LONGEST_HEADING = 200
 BOLD_LEVEL = 7
 """Headings without a level of their own stand below all that have one."""
 
@@ -76,18 +77,20 @@ def outline(text: str) -> Outline:
     made = Outline()
     target, part, level, before = made.preface, "", 0, ""
     for line in lines:
+        # Runs of blanks make the patterns below slow, and mean nothing to them.
+        whole, line = line, " ".join(line.split())
         heading = _marked(line) or _bold(line, marked) or (None if marked else _loose(line, before, part))
         before = line
         known = part_of(heading.label) if heading else None
         if heading is None:
-            target.append(line)
+            target.append(whole)
         elif name := _name_in(heading, known, made):
             made.name, target, part = name, made.preface, ""
         elif known:
             target, part, level = made.parts.setdefault(known, []), known, heading.level
             target += [heading.rest] if heading.rest else []
         elif part == "Examples":
-            target.append(line)
+            target.append(whole)
         elif heading.level <= level or not part:
             target, part, level = made.others.setdefault(_plain(heading.label), []), "", heading.level
             target += [heading.rest] if heading.rest else []
@@ -121,11 +124,16 @@ def _with_hashes(lines: list[str]) -> list[str]:
 
 
 def _may_be_title(text: str) -> bool:
-    return bool(text) and len(text.split()) <= 8 and not re.match(r"[-*+>#|<]", text) and text[-1] not in '.!?:,;"”'
+    return (
+        0 < len(text) <= LONGEST_HEADING
+        and len(text.split()) <= 8
+        and not re.match(r"[-*+>#|<]", text)
+        and text[-1] not in '.!?:,;"”'
+    )
 
 
 def _marked(line: str) -> Heading | None:
-    found = _ATX.fullmatch(line)
+    found = _ATX.fullmatch(line) if len(line) <= LONGEST_HEADING else None
     return Heading(found["label"], "", len(found["marks"])) if found else None
 
 

@@ -131,3 +131,10 @@ def test_dialogues_in_several_forms(text: str) -> None:
 def test_dialogues_are_kept_apart() -> None:
     text = "<START>\nUser: One?\nMika: One.\n---\nUser: Two?\nMika: Two.\n"
     assert len(read_examples(text, ["Mika"])) == 2
+
+
+@pytest.mark.parametrize("run", [" ", ":", "*", "**a", "> ", "- ", "# ", "A. ", "a? ", '"', "_", "{{//", "\n"])
+def test_no_long_run_of_signs_holds_the_reader_up(run: str) -> None:
+    """A pattern that goes back and forth over such a line would take hours; the suite would stand still."""
+    for head in ("# M\n## Who\nx\n## Examples\n", "# M\n## Who\nx\n## Facts\n", "Name: M\nBio: x\n"):
+        assert parse_sheet(f"{head}{run * (10_000 // len(run))}!\n", "m").name == "M"
