@@ -19,6 +19,7 @@ from sandbox.people import GUILD_ID
 from sandbox.server import Sandbox
 from tasks.embedded_redis import EmbeddedRedis
 from tasks.settings import TaskSettings
+from tests.e2e.warehouse import write_warehouse
 from training.standin import ensure_standin
 
 TOKEN = "e2e-sandbox-token"
@@ -53,6 +54,7 @@ class House:
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def house(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[House]:
     folder = tmp_path_factory.mktemp("house")
+    write_warehouse(folder / "warehouse")
     # Once on a machine, and a matter of minutes: no test's deadline should have to hold it.
     await asyncio.to_thread(ensure_standin, TaskSettings().cache_dir)
     async with Sandbox(token=TOKEN, data_dir=folder / "sandbox") as sandbox:
@@ -61,6 +63,7 @@ async def house(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[House
                 "REDIS_URL": redis.url.get_secret_value(),
                 "ARTIFACT_ROOT": str(folder / "artifacts"),
                 "STATE_DIR": str(folder / "state"),
+                "DATASET_WAREHOUSE": str(folder / "warehouse"),
                 "BASE_MODEL": "standin",
                 "UPLOAD_SOURCES": f"{sandbox.discord_url}/ephemeral-attachments/",
                 "UPLOAD_CA": str(sandbox.ca_path),

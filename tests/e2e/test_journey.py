@@ -11,6 +11,7 @@ import pytest
 from sandbox.journey import custom_id, labels, pictures, play, words
 from sandbox.visitor import Visitor
 from tests.e2e.conftest import House
+from tests.e2e.warehouse import TREES
 from tests.sandbox.openapi import violations
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(600)]
@@ -110,6 +111,22 @@ async def test_each_persona_got_a_voice_of_its_own_and_fits_its_held_out_lines(h
         assert report["eval_loss_after"] < report["eval_loss_before"] - 0.1
         voice = next(line for line in report["lines"] if line["id"] == "voice")
         assert voice["value"] >= 0.5, voice
+
+
+async def test_a_dialogue_is_learnt_from_oasst2_in_the_warehouse(house: House) -> None:
+    """/finetune start job_name:dialogue_v1 dataset:oasst2 task_type:dialogue epochs:3"""
+    job = {"job_name": "dialogue_v1", "dataset": "oasst2", "task_type": "dialogue", "epochs": 3}
+    async with Visitor.connect(house.sandbox.page_url, as_user="Mara") as mara:
+        await mara.slash("workshop", "finetune", "start", **job)
+        plan = await mara.until(lambda m: "dialogue_v1" in words(m) and "Start" in labels(m), timeout=60)
+        job_id = custom_id(plan, "Start").rsplit(":", 1)[-1]
+        await mara.press(plan, "Start")
+        await mara.until(lambda m: bool(pictures(m)) and job_id in words(m), timeout=SECONDS)
+    report = json.loads((house.artifacts / "runs" / job_id / "report.json").read_text())
+    # Of each tree the best thread, with both splits; a third is held out of so few.
+    assert report["examples"] + report["held_out"] == TREES
+    assert report["spec"]["dataset"] == "oasst2"
+    assert report["eval_loss_after"] < report["eval_loss_before"]
 
 
 async def test_discord_would_accept_every_request(house: House) -> None:
