@@ -24,6 +24,7 @@ from pydantic import ValidationError
 
 from training.commands import anonymise, datasets, dialogues, logs, persona, refining
 from training.errors import RunStopped, UnderstudyError
+from training.persona.facts import slug_of
 from training.places import TERMINAL
 from training.runs import RUN_LOCK
 from training.schema import ChatSpec, Hyperparameters, Message, TaskType, TrainSpec, Workspace
@@ -69,7 +70,7 @@ def _group(name: str, about: str, *parts: typer.Typer) -> typer.Typer:
 
 def _spec(
     persona: Annotated[
-        str | None, typer.Option(help="Slug of the persona, as `understudy persona list` shows it.")
+        str | None, typer.Option(help="Slug or name of the persona, as `understudy persona list` shows it.")
     ] = None,
     task_type: Annotated[TaskType, typer.Option(help=str(TaskType.__doc__))] = TaskType.PERSONA,
     dataset: Annotated[str | None, typer.Option(help=TrainSpec.model_fields["dataset"].description)] = None,
@@ -78,6 +79,7 @@ def _spec(
     **knobs: Any,
 ) -> TrainSpec:
     """The job that these options ask for; what is wrong with them is said in one line."""
+    persona = slug_of(persona) if persona else None
     name = job_name or persona or Path(dataset or "run").stem
     try:
         return TrainSpec(
@@ -219,7 +221,7 @@ def _stop_on_ctrl_c() -> Iterator[threading.Event]:
 
 def chat(
     ctx: typer.Context,
-    persona: Annotated[str, typer.Argument(help="Slug of the persona.")],
+    persona: Annotated[str, typer.Argument(help="Slug or name of the persona.")],
     adapter: Annotated[
         Path | None,
         typer.Option(exists=True, file_okay=False, help="A run's adapter folder; without it the base model answers."),
@@ -243,7 +245,7 @@ def chat(
     for line in _lines():
         history.append(Message(role="user", content=line))
         spec = ChatSpec(
-            guild_id=TERMINAL, persona=persona, messages=tuple(history[-99:]), temperature=temperature, seed=seed
+            guild_id=TERMINAL, persona=who.slug, messages=tuple(history[-99:]), temperature=temperature, seed=seed
         )
         reply = engine.reply(spec, who, adapter, None)
         history.append(Message(role="assistant", content=reply.text or "…"))

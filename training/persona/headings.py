@@ -76,9 +76,9 @@ def outline(text: str) -> Outline:
     marked = sum(bool(head and part_of(head.label)) for head in map(_marked, lines)) >= 2
     made = Outline()
     target, part, level, before = made.preface, "", 0, ""
-    for line in lines:
+    for whole in lines:
         # Runs of blanks make the patterns below slow, and mean nothing to them.
-        whole, line = line, " ".join(line.split())
+        line = " ".join(whole.split())
         heading = _marked(line) or _bold(line, marked) or (None if marked else _loose(line, before, part))
         before = line
         known = part_of(heading.label) if heading else None
