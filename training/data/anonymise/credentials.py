@@ -48,7 +48,7 @@ WORD = (
 )
 SAID = r"\s+(?:is|was|ist|war|es|era|est|é|è|är|er|jest|это)\s*:?\s+|\s*(?:是|は|는|은|为|為)\s*[::]?\s*"
 PASSWORD = re.compile(
-    rf"(?<![A-Za-z0-9])(?:{WORD}){{1}}(?:\s?\([^)\n]{{1,20}}\))?[\"'`]?(?:(\s*(?:[:=]|=>|->|→)+\s*)|"
+    rf"(?<![A-Za-z0-9])(?:{WORD}){{1}}(?:'s(?=\s))?(?:\s?\([^)\n]{{1,20}}\))?[\"'`]?(?:(\s*(?:[:=]|=>|->|→)+\s*)|"
     rf"({SAID}))[\"'`(\[*|]*"
     r"(?P<value>[^\s\"'`,;|]{3,64})",
     re.I | re.VERBOSE,
@@ -69,6 +69,8 @@ KEYED = re.compile(
 )
 # An account as lists of them have it: the mail address, then what opens it.
 PAIR = re.compile(r"(?<=[\w.+-])@[\w-]+(?:\.[\w-]+)+[_*\"'`|)]*\s*[/|:;]\s*[(\"'`*|]*(?P<value>[^\s\"'`|,;]{6,40})")
+# As a program is given it: mysql -u root -pVALUE.
+OPTION = re.compile(r"(?:-u\s?\S{1,40}\s+-p|--password[= ]|sshpass\s+-p\s?)[\"']?([^\s\"']{4,64})")
 SEED = re.compile(
     r"(?:seed|recovery|secret|backup|mnemonic)\s*(?:phrase|words)?\s*(?:is|:|=)\s*((?:[a-z]{3,8}\s+){11,23}[a-z]{3,8})"
 )
@@ -114,7 +116,7 @@ def find_secrets(text: str) -> Found:
 
 
 HINT = re.compile(
-    rf"key|token|secret|bearer|basic|credential|\b(?:code|pin|otp|2fa|seed|recovery|mnemonic)\b|{WORD}".replace(
+    rf"\s-u\s|key|token|secret|bearer|basic|credential|\b(?:code|pin|otp|2fa|seed|recovery|mnemonic)\b|{WORD}".replace(
         r"\ ", " "
     ),
     re.I,
@@ -139,7 +141,7 @@ def _told(text: str) -> Found:
         value = _trimmed(found["value"])
         if len(value) >= 12 and _mixed(value) and not PLACEHOLDER.match(value):
             yield Span(found.start("value"), found.start("value") + len(value), "SECRET")
-    for pattern in (CODE, SEED):
+    for pattern in (CODE, OPTION, SEED):
         yield from (Span(*found.span(1), "SECRET") for found in pattern.finditer(text))
 
 

@@ -25,7 +25,7 @@ INTRODUCED = re.compile(
     rf"ime\s+mi\s+je|moje\s+ime\s+je|m[ăa]\s+numesc|m[ăa]\s+cheam[ăa]|numele\s+meu\s+e(?:ste)?|a\s+nevem|"
     rf"(?:benim\s+)?ad[ıi]m|nama\s+(?:saya|aku|gue)|tên\s+(?:tôi|mình|em|anh)\s+là|(?:mình|tôi)\s+tên\s+là|"
     rf"jina\s+langu\s+ni|ako\s+si|ang\s+pangalan\s+ko\s+ay|"
-    rf"меня\s+зовут|(?:его|её|ее)\s+зовут|мо[её]\s+имя|мене\s+звати|мене\s+звуть|казвам\s+се|με\s+λένε|"
+    rf"меня\s+зовут|зовут\s+меня|(?:его|её|ее)\s+зовут|мо[её]\s+имя|мене\s+звати|мене\s+звуть|казвам\s+се|με\s+λένε|"
     rf"ονομάζομαι|मेरा\s+नाम|اسمي|שמי|קוראים\s+לי)\s*:?\s+[\"'`*_]*{NAME}",
     re.I,
 )
@@ -90,6 +90,23 @@ ASKED = re.compile(
     r"(?:join|come|coming|send|sent|get|leave|leaving|say|tell|told|call|text|quit|win|lose|die|eat|sleep|know|"
     r"like|reply|replied|answer|finish|bring|play|playing|ask|want|need|online|here|awake|asleep|home|ok|okay|"
     r"alright|mad|sick)(?![^\W_])",
+    re.I,
+)
+RELATED = re.compile(
+    rf"{START}(?P<name>[^\W\d_]{{2,30}}(?:\s[^\W\d_]{{2,30}})?)\s+(?:is|was)\s+(?:my|his|her|our|their)\s+"
+    r"(?:\w+\s)?(?:(?:room|flat|class|team)mate|friend|bestie|bro|brother|sis|sister|cousin|boss|teacher|"
+    r"gf|bf|wife|husband|"
+    r"mom|mum|dad|uncle|aunt|girlfriend|boyfriend|son|daughter|neighbou?r|colleague|landlord|ex)(?![^\W_])"
+)
+# What bears a person's name and is none.
+THINGS = re.compile(
+    r"(?<![^\W_])(?:Big Ben|Uncle Sam|Uncle Ben'?s|Hello Kitty|Dear Diary|Super Mario|Jack Daniel'?s|"
+    r"John Deere|Bloody Mary|"
+    r"Peter Pan|Robin Hood|Harry Potter|Santa Claus|Mona Lisa|Tony Hawk|James Bond|Indiana Jones|Lara Croft|Mary Jane|"
+    r"Max Payne|Saint \w+|St\.? (?:Patrick|Valentine|Petersburg|Louis|Paul|John)|Mario Kart|Luigi's Mansion|"
+    r"Ben 10|Tom and Jerry|Rick and Morty|Phineas and Ferb|Romeo and Juliet|Alice in Wonderland|"
+    r"Murphy's law|Moore's law|"
+    r"Adam and Eve|Spider-Man|Doctor Who|Leeroy Jenkins)(?![^\W_])",
     re.I,
 )
 HERE = re.compile(

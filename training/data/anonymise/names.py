@@ -57,8 +57,9 @@ class Names:
         return self._main.get(name.casefold(), name)
 
     def kept(self, text: str) -> Iterator[tuple[int, int]]:
-        """Where names of the cast stand."""
-        return (found.span() for found in self._cast.finditer(text)) if self._cast else iter(())
+        """Where names of the cast stand, and of what only sounds like a person."""
+        patterns = (self._cast, cues.THINGS) if self._cast else (cues.THINGS,)
+        return (found.span() for pattern in patterns for found in pattern.finditer(text))
 
     def find(self, text: str) -> Found:
         """Names of people in folded text; the surest come first."""
@@ -194,7 +195,7 @@ def _fits(low: str, text: str) -> bool:
 
 
 ANY_CASE = (cues.INTRODUCED, cues.AGED)
-CAPITAL = (cues.HERE, cues.SIGNED, cues.TITLED, cues.NAMED_SPEAKER, cues.ASKED, cues.OWNS, cues.ADDRESSED)
+CAPITAL = (cues.HERE, cues.SIGNED, cues.TITLED, cues.NAMED_SPEAKER, cues.ASKED, cues.RELATED, cues.OWNS, cues.ADDRESSED)
 
 
 def _cued(text: str) -> Found:

@@ -116,7 +116,7 @@ PAPER = re.compile(
     r"identity (?:card|number)|id (?:card|number|no)|national id|citizen id|personnummer|fødselsnummer|cpr|"
     r"henkilötunnus|rodné číslo|"
     r"codice fiscale|tax ?(?:id|number)|steuer-?(?:id|nummer)|tin|ein|medicare|nhs(?: number)?|"
-    r"driv\w+ licen[cs]e|dl(?=\s?(?:no|#|num))|licen[cs]e (?:no|number)|"
+    r"driv\w+(?:'s)? licen[cs]e|dl(?=\s?(?:no|#|num))|licen[cs]e (?:no|number)|"
     r"führerschein\w*|permis de conduire|sécu(?:rité sociale)?|sozialversicherungsnummer|imei|vin|"
     r"student (?:id|number)|"
     r"employee (?:id|number)|member(?:ship)? (?:id|number)|patient (?:id|number)|insurance (?:id|number|no)|"

@@ -15,7 +15,7 @@ AT_WORD = r"(?:at|ät|aet|arroba|arobase|chiocciola|kukac|małpa|malpa|соба�
 DOT_WORD = r"(?:dot|d0t|punkt|punto|ponto|point|kropka|точка|nokta|tečka)"
 AT = (
     rf"(?:{OPEN}(?:@|{AT_WORD}){CLOSE}|\s*&\#64;\s*|\s*&commat;\s*|%40|\s*_+{AT_WORD}_+\s*|\s*-{AT_WORD}-\s*|"
-    rf"\s+@\s*|@\s*)"
+    rf"\s+@\s+|@\s*)"
 )
 DOT = rf"(?:{OPEN}(?:\.|{DOT_WORD}){CLOSE}|\s+{DOT_WORD}\s+|_+{DOT_WORD}_+|-{DOT_WORD}-|\s+\.\s*|\.)"
 SAID_DOT = rf"(?:{OPEN}(?:\.|{DOT_WORD}){CLOSE}|\s+{DOT_WORD}\s+)"
@@ -165,7 +165,7 @@ POINT = rf"(?:\s?\.\s?|{SAID_DOT})"
 SLASH = r"(?:\s?/\s?|\s+slash\s+)"
 LINK = re.compile(
     rf"""(?<![\w.@-])(?:h(?:tt|xx)ps?\s?:\s?/\s?/\s?)?(?:www\.|ptb\.|canary\.|m\.|[a-z]{{2}}\.)?(?:
-      discord{POINT}gg{SLASH}[\w-]{{2,}}
+      discord{POINT}gg{SLASH}(?:invite{SLASH})?[\w-]{{2,}}
     | discord(?:app)?{POINT}com{SLASH}invite{SLASH}[\w-]{{2,}}
     | discord(?:app)?\.com/(?:channels/(?:@me|\d+)(?:/\d+)*|users/\d+)
     | (?:dsc\.gg|discord\.(?:me|io|link|li)|invite\.gg|guilded\.gg(?:/i)?|rvlt\.gg)/[\w-]{{2,}}

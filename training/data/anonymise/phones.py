@@ -22,7 +22,7 @@ CONTEXT = re.compile(
     r"numer|komórk\w*|zadzwoń|dzwoń|puhelin|"
     r"telefoonnummer|gsm|tlf|mobil\w*|cep|numaram?|ara|telpon|hp|điện thoại|sđt)(?![^\W_])|телефон|тел\.|номер|"
     r"звони|позвони|моб|"
-    r"电话|電話|手机|手機|号码|號碼|联系|微信|携帯|番号|전화|번호|연락|फ़?ोन|नंबर|هاتف|رقم|טלפון|โทร|τηλ",
+    r"电话|電話|手机|手機|号码|號碼|联系|微信|携帯|番号|전화|번호|연락|फ़?ोन|(?<![A-Za-z])ph(?![A-Za-z])|my\s#|नंबर|هاتف|رقم|טלפון|โทร|τηλ",
     re.I,
 )
 # What the numbers of a few countries look like when nothing else tells what they are.

@@ -79,7 +79,7 @@ ROMANCE = re.compile(
     rf"(?<!\w)(?:\d{{1,4}}\s?(?:bis|ter|quater)?,?\s+(?:bis\s+)?(?:rue|avenue|av\.|boulevard|bd\.?|place|"
     rf"chemin|allée|impasse|quai|cours|passage|route|square|faubourg|sentier)\s+"
     rf"(?:(?:de\s+la|de\s+l'|du|des|de|d'|la|le|les|l')\s*)?[\w'’-]+(?:[ -](?:(?:de|du|des|la|le|et)\s+)*{CAP}){{0,3}}"
-    rf"|(?:calle|c/|avenida|avda?\.?|av\.|plaza|paseo|p(?:º|o)\.?|carrer|carrera|cra\.?|calzada|ronda|camino|"
+    rf"|(?:calle|c/|gran\s+vía|vía|avenida|avda?\.?|av\.|plaza|paseo|p(?:º|o)\.?|carrer|carrera|cra\.?|calzada|ronda|camino|"
     rf"rambla|rua|r\.|travessa|praça|alameda|estrada|largo|"
     rf"via|viale|v\.le|piazza|p\.za|corso|vicolo|strada|strada?\.?|bulevardul|bd\.|șoseaua|str\.|calea|"
     rf"aleea)\s+(?:(?:de\s+las|de\s+los|de\s+la|del|della|delle|dei|degli|de|da|do|dos|das|di|d'|la|el|los|las)\s+)*"
