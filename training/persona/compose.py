@@ -171,9 +171,7 @@ def _grouped(persona: Persona, rows: Sequence[Conversation]) -> list[Conversatio
         kind = row.meta.get("kind", "talk")
         group = row.meta.get("fact") or f"{persona.slug}-{kind}-{counts[kind] // BUNDLE + 1}"
         counts[kind] += 1
-        # One source for all of a build: rows of one group are kept together by source and group.
-        meta = row.meta | {"group": group, "from": row.source}
-        grouped.append(row.model_copy(update={"source": f"{persona.slug}-composed", "meta": meta}))
+        grouped.append(row.model_copy(update={"meta": row.meta | {"group": group}}))
     return grouped
 
 

@@ -68,7 +68,7 @@ def test_the_cast_makes_about_1200_examples(built: dict[str, tuple[Persona, Comp
         assert composed.written >= 90
         assert len(composed.rows) - composed.written >= 60
         assert {row.messages[0].content for row in composed.rows} == {persona.system_card()}
-        assert {row.source for row in composed.rows} == {f"{persona.slug}-composed"}
+        assert {row.source for row in composed.rows} == {"understudy-cast", f"{persona.slug}-composed"}
         assert {row.license for row in composed.rows} == {"MIT"}
         assert sum(len(said(row, "assistant")) > 1 for row in composed.rows[composed.written :]) >= 20
 
@@ -146,7 +146,7 @@ def test_a_run_learns_from_the_dataset_built_for_its_persona(workspace: Workspac
     spec = TrainSpec(job_name="g", guild_id="2", persona="glordon", dataset="mine")
     lessons = gather(spec, workspace)
     assert len(lessons.train) + len(lessons.held_out) == len(rows)
-    assert lessons.sources == {"glordon-composed": len(lessons.train)}
+    assert set(lessons.sources) == {"glordon-composed", "understudy-cast"}
     train, gold = cast_lines(spec, workspace)
     assert set(gold) == set(CAST)
     held = {line for row in lessons.held_out for line in said(row, "assistant")}
