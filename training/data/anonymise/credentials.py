@@ -49,7 +49,7 @@ WORD = (
 SAID = r"\s+(?:is|was|ist|war|es|era|est|é|è|är|er|jest|это)\s*:?\s+|\s*(?:是|は|는|은|为|為)\s*[::]?\s*"
 PASSWORD = re.compile(
     rf"(?<![A-Za-z0-9])(?:{WORD}){{1}}(?:'s(?=\s))?(?:\s?\([^)\n]{{1,20}}\))?[\"'`]?(?:(\s*(?:[:=]|=>|->|→)+\s*)|"
-    rf"({SAID}))[\"'`(\[*|]*"
+    rf"({SAID}|(?<='s)\s+))[\"'`(\[*|]*"
     r"(?P<value>[^\s\"'`,;|]{3,64})",
     re.I | re.VERBOSE,
 )  # fmt: skip
