@@ -31,7 +31,7 @@ def table_rows(file: BinaryIO, kind: str, name: str) -> Iterator[tuple[int, dict
                 for row in batch.slice(part, BATCH_ROWS).to_pylist():
                     number += 1
                     yield number, row
-    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+    except (pa.ArrowException, OSError, UnicodeDecodeError, MemoryError) as error:  # a wrong length asks for any memory
         where = f"after row {number} " if number else ""
         raise UnreadableData(name=name, reason=f"{where}it is damaged or cut off as a table ({kind})") from error
 
