@@ -216,7 +216,11 @@ def _running(job: Event | JobView, spec: DataSpec) -> str:
     step, total = (job.progress.step, job.progress.total_steps) if job.progress else (0, 0)
     if spec.action is DataAction.UPLOAD:
         return f"{count(step, 'row')} read so far." if step else "Fetching the file."
-    return f"Writing persona {min(step + 1, total):,} of {total:,}." if total else "Starting."
+    if not total:
+        return "Starting."
+    if spec.use_language_model:
+        return f"The language model has answered {step:,} of {total:,} requests for dialogues."
+    return f"Writing persona {min(step + 1, total):,} of {total:,}."
 
 
 def _asked(spec: DataSpec, catalog: Catalog | None) -> str:

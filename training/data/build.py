@@ -145,14 +145,26 @@ class Build:
         general = self._general()
         cast = load_cast(self.workspace, spec.guild_id)
         chosen = [find_persona(self.workspace, spec.guild_id, spec.persona)] if spec.persona else list(cast.values())
-        writing = Writing(self.journals, should_stop=self.should_stop) if spec.use_language_model else None
-        made = make_dialogues(chosen, self.workspace, spec.guild_id, seed=spec.seed, writing=writing, look=self.look)
+        made = self._made(chosen)
         mixed = mix(made.rows, general, 1 - spec.persona_share, spec.seed) if general else made.rows
         notes = []
         if general and len(mixed) == len(made.rows) + len(general):
             share = f"{len(general) / len(mixed):.0%}"
             notes.append(f"All {len(general)} conversations of {spec.general} were taken: {share} of the whole.")
         return write_dialogues(made, folder, spec.name, persona=spec.persona, rows=mixed, notes=notes)
+
+    def _made(self, chosen: Sequence[Persona]) -> Made:
+        """The dialogues; with a language model it is its answers that are told of, since they take the time."""
+        spec = self.spec
+        if not spec.use_language_model:
+            return make_dialogues(chosen, self.workspace, spec.guild_id, seed=spec.seed, look=self.look)
+        writing = Writing(self.journals, on_progress=self._answered, should_stop=self.should_stop)
+        return make_dialogues(chosen, self.workspace, spec.guild_id, seed=spec.seed, writing=writing)
+
+    def _answered(self, seen: WritingProgress) -> None:
+        # What is to stop hears of it from the one who asks the model, between two questions.
+        if seen.stage == "dialogues" and not self.should_stop():
+            self.look(seen.done, seen.total)
 
     def _general(self) -> Sequence[Conversation]:
         """The conversations to mix in, if any; raises UnknownDataset or LicenceNotAccepted."""

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from tests.training.persona.toy_server import toy_server
 from training.data import prepare as prepare_module
 from training.data.prepare import prepare
 from training.data.room import Room
@@ -27,7 +28,7 @@ from training.errors import (
     UploadRefused,
 )
 from training.places import guild_folder
-from training.schema import Progress, Workspace
+from training.schema import LanguageModel, Progress, Workspace
 
 GUILD = "77"
 JOB = "a1b2c3d4e5f6"
@@ -220,3 +221,23 @@ def test_a_build_mixes_by_its_ratio_and_asks_for_licences(do: Doing, workspace: 
     with pytest.raises(LicenceNotAccepted, match="accept_licence:True"):
         do(DataAction.BUILD, job_id="c" * 12, **asked)
     assert do(DataAction.BUILD, job_id="d" * 12, **asked, accept_licence=True).card
+
+
+def test_a_language_models_build_tells_of_its_answers_and_asks_for_none_twice(workspace: Workspace) -> None:
+    with toy_server() as toy:
+        do = Doing(workspace.model_copy(update={"language_model": LanguageModel(base_url=toy.url)}))
+        asked: dict[str, Any] = {"persona": "glordon", "use_language_model": True}
+        do.stop_after = 5
+        with pytest.raises(RunStopped):
+            do(DataAction.BUILD, name="glordon", **asked)
+        do.stop_after = None
+        card = do(DataAction.BUILD, name="glordon", **asked).card
+        answered = len(toy.asked)
+        again = do(DataAction.BUILD, job_id="b" * 12, name="again", **asked).card
+        assert len(toy.asked) == answered
+    assert card
+    assert again
+    assert card.version == again.version
+    assert any(note.startswith("toy wrote") for note in card.notes)
+    assert do.looks[-1].step > 0
+    assert do.datasets() == ["again", "glordon"]
