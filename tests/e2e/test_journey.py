@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from sandbox.journey import custom_id, labels, pictures, play, words
-from sandbox.visitor import Visitor
+from sandbox.visitor import File, Visitor
 from tests.e2e.conftest import House
 from tests.e2e.warehouse import TREES
 from tests.sandbox.openapi import violations
@@ -111,6 +111,22 @@ async def test_each_persona_got_a_voice_of_its_own_and_fits_its_held_out_lines(h
         assert report["eval_loss_after"] < report["eval_loss_before"] - 0.1
         voice = next(line for line in report["lines"] if line["id"] == "voice")
         assert voice["value"] >= 0.5, voice
+
+
+async def test_what_a_member_uploads_and_what_is_built_can_be_learnt_from(house: House) -> None:
+    rows = ({"instruction": f"What is {n} + 1?", "input": "", "output": f"It is {n + 1}."} for n in range(40))
+    file = File("sums.json", json.dumps(list(rows)).encode())
+    async with Visitor.connect(house.sandbox.page_url, as_user="Mara") as mara:
+        await mara.slash("workshop", "dataset", "upload", name="sums", file=file)
+        await mara.slash("workshop", "dataset", "build", name="olga-lines", persona="olga")
+        for name in ("sums", "olga-lines"):
+            await mara.until(lambda m, name=name: f"**{name}** is ready to learn from." in m["content"], timeout=60)
+        asked = {"sums": {"task_type": "dialogue"}, "olga-lines": {"persona": "olga"}}
+        for name, options in asked.items():
+            job = f"on_{name}"
+            await mara.slash("workshop", "finetune", "start", job_name=job, dataset=name, **options)
+            plan = await mara.until(lambda m, job=job: job in words(m) and "plan" in words(m), timeout=60)
+            assert "Start" in labels(plan), words(plan)
 
 
 async def test_a_dialogue_is_learnt_from_oasst2_in_the_warehouse(house: House) -> None:
