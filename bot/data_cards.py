@@ -94,7 +94,7 @@ def preview_embeds(name: str, rows: Sequence[Conversation]) -> list[discord.Embe
     """The first conversations of a dataset, shortened."""
     room = EMBED_DESCRIPTION // max(1, len(rows))
     return [
-        card_of(f"{unmarked(name)} · {harmless(row.lang, 20)} · {harmless(row.id, 60)}", [_spoken(row, room)], BLUE)
+        card_of(f"{unmarked(name)} · {_language(row.lang)} · {harmless(row.id, 60)}", [_spoken(row, room)], BLUE)
         for row in rows
     ]
 
@@ -151,9 +151,9 @@ def result_embeds(job: Event | JobView, catalog: Catalog | None) -> list[discord
     emoji, word, colour = STATES[job.state]
     made = job.data.card if job.data else None
     lines = [_asked(spec, catalog)]
-    lines += _where_it_stands(job, spec) if made is None else _figures(made)
     if job.data and job.data.inspection:
-        lines += _read(job.data.inspection)
+        lines.append(_rows_read(job.data.inspection))
+    lines += _where_it_stands(job, spec) if made is None else _figures(made)
     if made is not None:
         lines += [harmless(note, 300) for note in made.notes[:LISTED_NOTES]]
         lines += ["", _next(made.name, made.persona)]
@@ -246,10 +246,13 @@ def _figures(card: DatasetCard) -> list[str]:
     return lines
 
 
-def _read(found: Inspection) -> list[str]:
+def _rows_read(found: Inspection) -> str:
     known = _FORMATS.get(found.format, harmless(found.format, 40))
-    dropped = found.rows - found.used
-    lines = [f"{count(found.rows, 'row')} read as {known}: {found.used:,} used, {dropped:,} left out"]
+    return f"{count(found.rows, 'row')} read as {known}: {found.used:,} used, {found.rows - found.used:,} left out"
+
+
+def _read(found: Inspection) -> list[str]:
+    lines = [_rows_read(found)]
     if found.conversations:
         size = f"{count(found.conversations, 'conversation')} · {count(found.turns, 'turn')}"
         lines.append(f"{size} · {_counts(found.languages)}")
@@ -295,7 +298,7 @@ def _about(offer: DatasetOffer, catalog: Catalog, *, short: bool = False) -> str
     parts += _size(offer)
     if offer.persona:
         parts.append(f"dialogues of {persona_name(offer.persona, catalog)}")
-    parts += [_language(offer.lang), harmless(offer.license or "no licence stated", 60)]
+    parts += [_language(offer.lang), _license(offer.license)]
     if short and (good_for := offer.good_for or offer.description):
         parts.append(harmless(good_for, 100))
     return " · ".join(parts)
@@ -305,6 +308,10 @@ def _size(offer: DatasetOffer) -> list[str]:
     if offer.conversations is not None:
         return [count(offer.conversations, "conversation")]
     return [] if offer.rows is None else [count(offer.rows, "row")]
+
+
+def _license(license: str) -> str:
+    return "no licence stated" if license in ("", "unknown") else harmless(license, 60)
 
 
 def _language(code: str) -> str:
