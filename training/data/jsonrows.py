@@ -24,7 +24,8 @@ _BLANKS = b" \t\r\n"
 _LAST_FIELD = re.compile(r'"([^"\\\n]{1,60})"\s*:\s*"?[^"]*$')
 _NOT_NUMBERS = ("NaN", "Infinity", "-Infinity")
 _KINDS = {list: "a list", str: "a text", bool: "true or false", int: "a number", float: "a number", type(None): "null"}
-_DECODER = json.JSONDecoder()
+# Finds where a value ends and makes nothing of its numbers, of which Python refuses long ones.
+_DECODER = json.JSONDecoder(parse_int=str, parse_float=str)
 
 Numbered = tuple[int, dict[str, Any]]
 
@@ -213,6 +214,8 @@ def _fault(data: bytes, error: orjson.JSONDecodeError) -> str:
                 return f"{_field(text, start)}, column {start + 1}: {word} is not JSON, write null or a number"
     if "surrogate" in error.msg:
         return f"{_field(text, error.pos)}, column {error.pos + 1}: half of a surrogate pair is no character"
+    if "infinity" in error.msg:
+        return f"{_field(text, error.pos)}, column {error.pos + 1}: the number is too large"
     if "depth" in error.msg:
         return " is not valid JSON: it is nested too deeply"
     if text[error.pos : error.pos + 1] == "\0":
@@ -261,7 +264,7 @@ def _refuse_repeated_keys(data: bytes, where: str, name: str) -> None:
         return found
 
     try:
-        json.loads(data, object_pairs_hook=once)
+        json.loads(data, object_pairs_hook=once, parse_int=str, parse_float=str)
     except RecursionError:
         _refuse(name, f"{where} is nested too deeply")
 

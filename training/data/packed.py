@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import stat
 import tempfile
 import zlib
 from collections.abc import Iterator
@@ -30,6 +31,8 @@ _ZSTD = b"\x28\xb5\x2f\xfd"
 def open_plain(path: Path, name: str) -> io.BufferedReader:
     """A file's bytes, unpacked if it is packed with gzip or zstd. Raises UnreadableData while it is read."""
     try:
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise UnreadableData(name=name, reason="it is not a plain file")
         file = path.open("rb", buffering=0)
         magic = file.read(4)
         file.seek(0)
@@ -37,9 +40,13 @@ def open_plain(path: Path, name: str) -> io.BufferedReader:
         raise UnreadableData(name=name, reason=error.strerror or "the file system refused") from error
     if not magic.startswith((_GZIP, _ZSTD)):
         return io.BufferedReader(file, BUFFER)
-    most = max(ALWAYS_UNPACKED, MOST_TIMES_PACKED * path.stat().st_size)
     pieces = _gunzip(file, name) if magic.startswith(_GZIP) else _unzstd(file, name)
-    return io.BufferedReader(_Unpacked(file, pieces, most, name), BUFFER)
+    return io.BufferedReader(_Unpacked(file, pieces, most_unpacked(path), name), BUFFER)
+
+
+def most_unpacked(path: Path) -> int:
+    """The bytes that a file may come to once it is unpacked, be it packed or a table."""
+    return max(ALWAYS_UNPACKED, MOST_TIMES_PACKED * path.stat().st_size)
 
 
 def seekable(file: io.BufferedReader) -> BinaryIO:

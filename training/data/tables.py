@@ -1,81 +1,213 @@
-"""Reads Arrow and Parquet files a few rows at a time."""
+"""Reads Arrow and Parquet files a few rows at a time, and no more of them than their size allows for.
+
+A table may say a text once and mean it a million times. So its texts stay as they are stored until their length is
+known, and what they come to is counted, as it is for packed files.
+"""
 
 from __future__ import annotations
 
 import os
+import struct
 from collections.abc import Iterator
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NoReturn
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from pyarrow import types
 
+from training.data.ipc import unpacked_sizes
+from training.data.jsonrows import MAX_LINE_BYTES
 from training.errors import UnreadableData
 
 BATCH_ROWS = 128
-MAX_TIMES_PACKED = 1000
-"""How much larger than the file a Parquet file may say that its columns are."""
+MOST_BATCH_ROWS = 2048
+BATCH_BYTES = 16 * 2**20
+MAX_MESSAGE_BYTES = 512 * 2**20
+"""What one compressed piece of an Arrow file may unpack to; the writers' own are a hundredth of it."""
+VALUE_BYTES = 16
+"""What a value takes in memory at least, however little of the file it takes."""
 _END_OF_STREAM = b"\xff\xff\xff\xff\0\0\0\0"
+_ARROW_FILE_HEAD = 8
+_MADE_OF_OTHERS = {"DELTA_BYTE_ARRAY", "DELTA_LENGTH_BYTE_ARRAY"}
+"""Ways to store texts that know no dictionary: the first writes a text as what it adds to the one before."""
 
 
-def table_rows(file: BinaryIO, kind: str, name: str) -> Iterator[tuple[int, dict[str, Any]]]:
+def table_rows(file: BinaryIO, kind: str, name: str, most: int) -> Iterator[tuple[int, dict[str, Any]]]:
     """The rows of a table, numbered from 1; kind is "parquet", "arrow file" or "arrow stream".
 
-    Raises UnreadableData.
+    All of them may come to `most` bytes. Raises UnreadableData.
     """
     number = 0
     try:
-        for batch in _batches(file, kind, name):
+        for batch in _batches(file, kind, name, most):
             # Offsets and texts are what the file says; unchecked, wrong ones could read beyond its memory.
             batch.validate(full=True)
-            for part in range(0, batch.num_rows, BATCH_ROWS):
-                for row in batch.slice(part, BATCH_ROWS).to_pylist():
+            for part, size in _parts(batch, number, name):
+                most -= size
+                if most < 0:
+                    _refuse(name, "its rows come to more than a table of its size would hold")
+                for row in _plain(part).to_pylist():
                     number += 1
                     yield number, row
-    except (pa.ArrowException, OSError, UnicodeDecodeError, MemoryError) as error:  # a wrong length asks for any memory
+    except (pa.ArrowException, OSError, UnicodeDecodeError, struct.error, ValueError, MemoryError) as error:
         where = f"after row {number} " if number else ""
         raise UnreadableData(name=name, reason=f"{where}it is damaged or cut off as a table ({kind})") from error
 
 
-def _batches(file: BinaryIO, kind: str, name: str) -> Iterator[pa.RecordBatch]:
+# --- batches -------------------------------------------------------------------------------------------------------
+
+
+def _batches(file: BinaryIO, kind: str, name: str, most: int) -> Iterator[pa.RecordBatch]:
     if kind == "parquet":
-        table = pq.ParquetFile(file, pre_buffer=False)
-        _check_columns(table.schema_arrow, name)
-        _check_size(table.metadata, _size(file), name)
-        yield from table.iter_batches(BATCH_ROWS)
-    elif kind == "arrow file":
-        reader = pa.ipc.open_file(file)
-        _check_columns(reader.schema, name)
-        for index in range(reader.num_record_batches):
-            yield reader.get_batch(index)
+        yield from _parquet_batches(file, name, most)
+        return
+    start = 0
+    if kind == "arrow file":
+        # The rows are read as the stream that such a file holds: its table of contents could lead astray.
+        pa.ipc.open_file(file)
+        start = _ARROW_FILE_HEAD
     else:
         _check_end(file, name)
-        stream = pa.ipc.open_stream(file)
-        _check_columns(stream.schema, name)
-        yield from stream
+    file.seek(start)
+    _check_messages(file, name, most)
+    file.seek(start)
+    stream = pa.ipc.open_stream(file)
+    _check_columns(stream.schema, name)
+    yield from stream
+
+
+def _parquet_batches(file: BinaryIO, name: str, most: int) -> Iterator[pa.RecordBatch]:
+    metadata = pq.ParquetFile(file, pre_buffer=False).metadata
+    _check_size(metadata, name, most)
+    chunks = _chunks(metadata)
+    made_of_others = {chunk.path_in_schema for chunk in chunks if not _MADE_OF_OTHERS.isdisjoint(chunk.encodings)}
+    texts = {chunk.path_in_schema for chunk in chunks if chunk.physical_type == "BYTE_ARRAY"}
+    table = pq.ParquetFile(file, pre_buffer=False, read_dictionary=sorted(texts - made_of_others))
+    _check_columns(table.schema_arrow, name)
+    # Such texts have their full length as soon as they are read.
+    yield from table.iter_batches(1 if made_of_others else _batch_rows(metadata))
+
+
+def _chunks(metadata: pq.FileMetaData) -> list[pq.ColumnChunkMetaData]:
+    groups = [metadata.row_group(group) for group in range(metadata.num_row_groups)]
+    return [group.column(column) for group in groups for column in range(group.num_columns)]
+
+
+def _batch_rows(metadata: pq.FileMetaData) -> int:
+    """How many rows to take at once, by what the file says of their size."""
+    groups = [metadata.row_group(group) for group in range(metadata.num_row_groups)]
+    largest = max((group.total_byte_size // max(1, group.num_rows) for group in groups), default=0)
+    return max(1, min(MOST_BATCH_ROWS, BATCH_BYTES // max(1, largest)))
 
 
 def _check_columns(schema: pa.Schema, name: str) -> None:
     repeated = {column for column in schema.names if schema.names.count(column) > 1}
     if repeated:
-        raise UnreadableData(name=name, reason=f"it has the column {min(repeated)[:60]} twice")
+        _refuse(name, f"it has the column {min(repeated)[:60]} twice")
+    for column in schema:
+        if not _is_known(column.type):
+            _refuse(name, f"its column {column.name[:60]} is of a kind that is not read: {str(column.type)[:60]}")
 
 
-def _check_size(metadata: pq.FileMetaData, size: int, name: str) -> None:
+def _is_known(kind: pa.DataType) -> bool:
+    """Whether values of this type can be weighed; some could mean one piece of memory any number of times."""
+    if types.is_dictionary(kind):
+        return _is_text(kind.value_type) or types.is_primitive(kind.value_type)
+    if _is_list(kind):
+        return _is_known(kind.value_type)
+    if types.is_map(kind):
+        return _is_known(kind.key_type) and _is_known(kind.item_type)
+    if types.is_struct(kind):
+        return all(_is_known(field.type) for field in kind)
+    return _is_text(kind) or types.is_primitive(kind) or types.is_null(kind) or types.is_decimal(kind)
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    return types.is_string(kind) or types.is_large_string(kind) or types.is_binary(kind) or types.is_large_binary(kind)
+
+
+def _is_list(kind: pa.DataType) -> bool:
+    return types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind)
+
+
+# --- sizes ---------------------------------------------------------------------------------------------------------
+
+
+def _parts(batch: pa.RecordBatch, before: int, name: str) -> Iterator[tuple[pa.RecordBatch, int]]:
+    """The batch in pieces that are small once unpacked, with the bytes of each."""
+    for start in range(0, batch.num_rows, BATCH_ROWS):
+        waiting = [(start, min(BATCH_ROWS, batch.num_rows - start))]
+        while waiting:
+            at, rows = waiting.pop()
+            part = batch.slice(at, rows)
+            size = sum(_weight(column) for column in part.columns)
+            if size <= MAX_LINE_BYTES:
+                yield part, size
+            elif rows == 1:
+                _refuse(name, f"row {before + at + 1} is longer than {MAX_LINE_BYTES >> 20} MiB")
+            else:
+                waiting += [(at + rows // 2, rows - rows // 2), (at, rows // 2)]
+
+
+def _weight(array: pa.Array) -> int:
+    """The bytes that an array's values take, each counted as often as it is meant."""
+    own = VALUE_BYTES * len(array)
+    kind = array.type
+    if types.is_dictionary(kind):
+        if _is_text(kind.value_type):
+            own += pc.sum(pc.binary_length(array.dictionary).take(array.indices)).as_py() or 0
+    elif _is_text(kind):
+        own += pc.sum(pc.binary_length(array)).as_py() or 0
+    elif _is_list(kind):
+        own += _weight(array.flatten())
+    elif types.is_map(kind):
+        own += sum(map(_weight, array.flatten().flatten()))
+    elif types.is_struct(kind):
+        own += sum(map(_weight, array.flatten()))
+    return own
+
+
+def _plain(batch: pa.RecordBatch) -> pa.RecordBatch:
+    """The same rows with every text in its place."""
+    return batch.cast(pa.schema([field.with_type(_plain_type(field.type)) for field in batch.schema]))
+
+
+def _plain_type(kind: pa.DataType) -> pa.DataType:
+    if types.is_dictionary(kind):
+        return kind.value_type
+    if types.is_list(kind):
+        return pa.list_(kind.value_field.with_type(_plain_type(kind.value_type)))
+    if types.is_large_list(kind):
+        return pa.large_list(kind.value_field.with_type(_plain_type(kind.value_type)))
+    if types.is_struct(kind):
+        return pa.struct([field.with_type(_plain_type(field.type)) for field in kind])
+    return kind
+
+
+def _check_size(metadata: pq.FileMetaData, name: str, most: int) -> None:
     told = sum(metadata.row_group(group).total_byte_size for group in range(metadata.num_row_groups))
-    if told > max(64 * 2**20, MAX_TIMES_PACKED * size):
-        raise UnreadableData(name=name, reason=f"it unpacks to {told >> 20} MiB, more than a text of its size would")
+    if told > most:
+        _refuse(name, f"it unpacks to {told >> 20} MiB, more than a text of its size would")
+    values = sum(chunk.num_values for chunk in _chunks(metadata))
+    if values * VALUE_BYTES > most:
+        _refuse(name, f"it says that it holds {values:,} values, more than a table of its size would")
+
+
+def _check_messages(file: BinaryIO, name: str, most: int) -> None:
+    for size in unpacked_sizes(file):
+        most -= size
+        if size < 0 or size > MAX_MESSAGE_BYTES or most < 0:
+            _refuse(name, "it unpacks to more than a table of its size would")
 
 
 def _check_end(file: BinaryIO, name: str) -> None:
     """A stream that is cut off between two batches is read without complaint; only its end mark tells."""
-    size = _size(file)
-    file.seek(max(0, size - len(_END_OF_STREAM)))
+    file.seek(0, os.SEEK_END)
+    file.seek(max(0, file.tell() - len(_END_OF_STREAM)))
     if file.read() != _END_OF_STREAM:
-        raise UnreadableData(name=name, reason="it is cut off: its end mark is missing")
-    file.seek(0)
+        _refuse(name, "it is cut off: its end mark is missing")
 
 
-def _size(file: BinaryIO) -> int:
-    size = file.seek(0, os.SEEK_END)
-    file.seek(0)
-    return size
+def _refuse(name: str, reason: str) -> NoReturn:
+    raise UnreadableData(name=name, reason=reason)
