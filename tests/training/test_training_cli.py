@@ -81,7 +81,7 @@ def test_every_knob_is_an_option_with_its_own_sentence(run: Run, command: str) -
         (["train", "--persona", "glordon", "--epochs", "11"], "--epochs"),
         (["train", "--persona", "glordon", "--learning-rate", "0"], "learning_rate: Input should be greater than 0"),
         (["plan", "--persona", "glordon", "--task-type", "mixed"], "A mixed job needs a dataset"),
-        (["plan", "--persona", "Not A Slug"], "persona: String should match pattern"),
+        (["plan", "--persona", "glordon", "--job-name", "Not a name"], "job_name: String should match pattern"),
         (["chat", "glordon", "--adapter", "no-such-folder"], "no-such-folder"),
         (["data", "validate", "no-such-file"], "no-such-file"),
     ],

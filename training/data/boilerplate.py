@@ -26,6 +26,7 @@ _PHRASES: tuple[tuple[str, str], ...] = (
         r"\b(?:as|i am|i['’]m|being|just|only) an? (?:\w+ )?(?:ai|artificial intelligence|large|machine learning)?[ -]?"
         r"(?:language|ai|text) model\b",
     ),
+    ("just an ai|only an ai", r"\bi(?:['’]m| am) (?:just|only) an ai\b(?=[.,;!:]| and\b| so\b|$)"),
     ("as an ai", rf"\bas an ai(?: assistant| chatbot)?,? i {_LACKS}"),
     (_MAKER_WORDS, rf"\b(?:trained|developed|created|made|built) by {_MAKERS}"),
     (
@@ -83,6 +84,18 @@ _PHRASES: tuple[tuple[str, str], ...] = (
 _BOILERPLATE = tuple((tuple(words.split("|")), re.compile(phrase)) for words, phrase in _PHRASES)
 
 
+_QUOTED = re.compile(r"\"[^\"]{1,80}\"|“[^”]{1,80}”|«[^»]{1,80}»|「[^」]{1,80}」|(?<!\w)['‘][^'‘’]{1,80}['’](?!\w)")
+LEAST_AROUND = 20
+"""Letters around a quotation, without which the quotation is the answer itself."""
+
+
 def is_boilerplate(text: str) -> bool:
-    """Whether an answer, normalised, is a language model's set phrase."""
+    """Whether an answer, normalised, is a language model's set phrase; one that only quotes such a phrase is not."""
+    if not _has_phrase(text):
+        return False
+    around = _QUOTED.sub(" ", text)
+    return sum(map(str.isalpha, around)) < LEAST_AROUND or _has_phrase(around)
+
+
+def _has_phrase(text: str) -> bool:
     return any(any(word in text for word in words) and phrase.search(text) for words, phrase in _BOILERPLATE)

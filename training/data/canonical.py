@@ -85,6 +85,8 @@ class Tally:
     languages: Counter[str] = field(default_factory=Counter)
     kinds: Counter[str] = field(default_factory=Counter)
     dropped: Counter[str] = field(default_factory=Counter)
+    lost: Counter[str] = field(default_factory=Counter)
+    splits: dict[str, bool] = field(default_factory=dict)
     problems: list[RowProblem] = field(default_factory=list)
 
     def use(self, rows: int = 1) -> None:
@@ -96,8 +98,12 @@ class Tally:
         """Note a row that is left out; `row` counts from 1."""
         self.rows += 1
         self.dropped[reason] += 1
-        if len(self.problems) < PROBLEMS_SHOWN:
-            self.problems.append(RowProblem(row=row, why=reason))
+        self._show(row, reason)
+
+    def lose(self, row: int, reason: str) -> None:
+        """Note a part that is left out of a row, whatever becomes of the rest."""
+        self.lost[reason] += 1
+        self._show(row, reason)
 
     def made(self, conversation: Conversation) -> None:
         """Note a conversation that came out."""
@@ -106,6 +112,12 @@ class Tally:
         self.languages[conversation.lang or "und"] += 1
         if kind := conversation.meta.get("kind"):
             self.kinds[kind] += 1
+
+    def found_language(self, claimed: str, found: str) -> None:
+        """Note the language of a conversation that was counted under another."""
+        self.languages[claimed or "und"] -= 1
+        self.languages[found] += 1
+        self.languages += Counter()  # leaves out what came to nothing
 
     def inspection(self) -> Inspection:
         """The account so far."""
@@ -118,5 +130,11 @@ class Tally:
             languages=dict(self.languages.most_common()),
             kinds=dict(self.kinds.most_common()),
             dropped=dict(self.dropped.most_common()),
+            lost=dict(self.lost.most_common()),
+            splits=dict(sorted(self.splits.items())),
             problems=tuple(self.problems),
         )
+
+    def _show(self, row: int, reason: str) -> None:
+        if len(self.problems) < PROBLEMS_SHOWN:
+            self.problems.append(RowProblem(row=row, why=reason))

@@ -70,22 +70,30 @@ def open_dataset(
     UnknownFormat while it is read.
     """
     from training.data.formats import read_any
+
+    path, reading = locate(name_or_path, workspace, guild_id, reading)
+    return read_any(path, reading, Tally() if tally is None else tally, name_or_path)
+
+
+def locate(
+    name_or_path: str, workspace: Workspace, guild_id: str, reading: Reading | None = None
+) -> tuple[Path, Reading]:
+    """Where that lies, fetched from the hub if it must be, and how to read it. Raises as `open_dataset` does."""
     from training.data.reading import Reading
 
     reading = reading or Reading()
     row = dataset_row(name_or_path, workspace.dataset_warehouse)
-    if row is not None:
-        path = _path_of(row, workspace) or _from_hub(row, workspace)
-        reading = replace(
-            reading,
-            source=reading.source or row.name,
-            license=reading.license or row.license,
-            lang=reading.lang or ("" if row.lang == "mul" else row.lang),
-            splits=reading.splits or row.splits,
-        )
-    else:
+    if row is None:
         path = _own(name_or_path, workspace, guild_id) or readable_path(name_or_path, workspace, guild_id)
-    return read_any(path, reading, tally or Tally(), name_or_path)
+        return path, reading
+    known = replace(
+        reading,
+        source=reading.source or row.name,
+        license=reading.license or row.license,
+        lang=reading.lang or ("" if row.lang == "mul" else row.lang),
+        usual_splits=row.splits,
+    )
+    return _path_of(row, workspace) or _from_hub(row, workspace), known
 
 
 def load_dataset(name_or_path: str, workspace: Workspace, guild_id: str) -> list[Conversation]:

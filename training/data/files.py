@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from training.data.jsonrows import json_rows
-from training.data.packed import open_plain, seekable
-from training.data.shards import shards
+from training.data.packed import most_unpacked, open_plain, seekable
+from training.data.shards import Wanted, shards
 from training.errors import UnreadableData
 
 _TABLES = {b"PAR1": "parquet", b"ARROW1": "arrow file", b"\xff\xff\xff\xff": "arrow stream"}
@@ -40,17 +40,27 @@ class Row:
     value: dict[str, Any]
 
 
-def read_rows(path: Path, name: str = "", splits: Sequence[str] = ()) -> Iterator[Row]:
-    """The rows of a file, or of a folder's `splits` (by default the one to train on), with bounded memory.
+def read_rows(
+    path: Path,
+    name: str = "",
+    wanted: Wanted = Wanted(),
+    on_splits: Callable[[dict[str, bool]], None] = lambda splits: None,
+) -> Iterator[Row]:
+    """The rows of a file, or of a folder's wanted splits (by default the one to train on), with bounded memory.
 
-    A folder's rows are numbered through all its files. Raises UnreadableData, which calls the data by `name`.
+    A folder's rows are numbered through all its files; `on_splits` hears which splits it holds, and whether each is
+    read. Raises UnreadableData, which calls the data by `name`.
     """
     name = name or path.name
     if not path.is_dir():
+        if wanted.asked:
+            raise UnreadableData(name=name, reason="it is a file, and only folders have splits")
         yield from _file_rows(path, name)
         return
     before = 0
-    for shard in shards(path, name, splits):
+    found = shards(path, name, wanted)
+    on_splits(found.splits)
+    for shard in found.files:
         number = 0
         for row in _file_rows(shard, f"{name}/{shard.name}"):
             number = row.number
@@ -61,19 +71,19 @@ def read_rows(path: Path, name: str = "", splits: Sequence[str] = ()) -> Iterato
 def _file_rows(path: Path, name: str) -> Iterator[Row]:
     try:
         with open_plain(path, name) as file:
-            for number, value in _values(file, name):
+            for number, value in _values(file, name, most_unpacked(path)):
                 yield Row(number, value)
     except OSError as error:
         raise UnreadableData(name=name, reason=error.strerror or "the file system refused") from error
 
 
-def _values(file: io.BufferedReader, name: str) -> Iterator[tuple[int, dict[str, Any]]]:
+def _values(file: io.BufferedReader, name: str, most: int) -> Iterator[tuple[int, dict[str, Any]]]:
     head = file.peek(1)
     if not head:
         raise UnreadableData(name=name, reason="it is empty (0 bytes)")
     for magic, kind in _TABLES.items():
         if head.startswith(magic):
-            return _table_rows(file, kind, name)
+            return _table_rows(file, kind, name, most)
     if head.startswith(_PNG):
         return _card_rows(file, name)
     _check_json(head, name)
@@ -92,11 +102,11 @@ def _check_json(head: bytes, name: str) -> None:
         raise UnreadableData(name=name, reason=f"line 1 is not valid JSON; the file must be {_KNOWN}")
 
 
-def _table_rows(file: io.BufferedReader, kind: str, name: str) -> Iterator[tuple[int, dict[str, Any]]]:
+def _table_rows(file: io.BufferedReader, kind: str, name: str, most: int) -> Iterator[tuple[int, dict[str, Any]]]:
     from training.data.tables import table_rows
 
     with seekable(file) as table:
-        yield from table_rows(table, kind, name)
+        yield from table_rows(table, kind, name, most)
 
 
 def _card_rows(file: io.BufferedReader, name: str) -> Iterator[tuple[int, dict[str, Any]]]:

@@ -42,18 +42,23 @@ def read_any(path: Path, reading: Reading, tally: Tally, name: str = "") -> Iter
 
     Raises UnknownFormat, or UnreadableData with the row's number; both call the file by `name`.
     """
-    from training.data.files import read_rows
+    from training.data.files import Row, read_rows
+    from training.data.shards import Wanted
 
     name = name or path.name
-    rows = read_rows(path, name, reading.splits)
+    rows = read_rows(path, name, Wanted(reading.splits, reading.usual_splits), tally.splits.update)
     first = list(islice(rows, ROWS_LOOKED_AT))
     if not first:
         raise UnreadableData(name=name, reason="it holds no rows")
+    if len(first) == 1 and (wrapped := _wrapped(first[0].value)):
+        rows = (Row(number, value) for number, value in enumerate(_objects(wrapped, name), start=1))
+        first = list(islice(rows, ROWS_LOOKED_AT))
     family = family_of([row.value for row in first], name)
     tally.format = family.id
     if not reading.source:
         reading = replace(reading, source=_stem(name))
-    yield from family.convert(_of_one_family(chain(first, rows), family, name), reading, tally)
+    made = family.convert(_of_one_family(chain(first, rows), family, name), reading, tally)
+    yield from _in_found_languages(made, tally) if reading.detect_language else made
 
 
 def family_of(first: list[dict[str, Any]], name: str) -> Family:
@@ -64,6 +69,31 @@ def family_of(first: list[dict[str, Any]], name: str) -> Family:
         expected = "; ".join(f"{family.id} ({family.expects})" for family in FAMILIES)
         raise UnknownFormat(name=name, first_row=_shortened(shown), expected=expected)
     return next((family for family in fitting if all(map(family.matches, first))), fitting[0])
+
+
+def _wrapped(value: dict[str, Any]) -> list[Any]:
+    """The rows of a file that is one object with all of them under one of its keys; empty for any other object."""
+    lists = [items for items in value.values() if isinstance(items, list) and items and isinstance(items[0], dict)]
+    if len(lists) != 1 or not any(family.matches(lists[0][0]) for family in FAMILIES):
+        return []
+    return lists[0]
+
+
+def _objects(values: list[Any], name: str) -> Iterator[dict[str, Any]]:
+    for number, value in enumerate(values, start=1):
+        if not isinstance(value, dict):
+            raise UnreadableData(name=name, reason=f"row {number} is not an object")
+        yield value
+
+
+def _in_found_languages(conversations: Iterator[Conversation], tally: Tally) -> Iterator[Conversation]:
+    from training.data.languages import with_language
+
+    for claimed in conversations:
+        found = with_language(claimed)
+        if found is not claimed:
+            tally.found_language(claimed.lang, found.lang)
+        yield found
 
 
 def _of_one_family(rows: Iterator[Row], family: Family, name: str) -> Iterator[Row]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 import sqlite3
 import tempfile
@@ -31,6 +32,7 @@ ORPHAN = "its parent is missing"
 CYCLE = "replies in a circle"
 DUPLICATE = "repeated message id"
 INCOMPLETE = "incomplete message"
+MALFORMED = "a reply that is no message"
 NOT_CHOSEN = "not on the chosen path"
 
 _ROLES: dict[object, Role] = {"prompter": "user", "user": "user", "assistant": "assistant"}
@@ -71,12 +73,9 @@ class Node:
 def convert_trees(rows: Iterator[Row], reading: Reading, tally: Tally) -> Iterator[Conversation]:
     """The conversations of nested trees; a row is a tree."""
     maker = Maker(reading, tally)
+    seen: set[bytes] = set()
     for row in rows:
-        state = row.value.get("tree_state")
-        if state is not None and state != READY:
-            tally.drop(row.number, NOT_READY)
-            continue
-        root = _nested(row.value.get("prompt"))
+        root = _root(row, seen, tally)
         if isinstance(root, Dropped):
             tally.drop(row.number, root.reason)
             continue
@@ -186,21 +185,35 @@ def _conversations(ends: list[Node], group: str, row: int, maker: Maker) -> Iter
 # --- nested rows ---------------------------------------------------------------------------------------------------
 
 
-def _nested(prompt: object) -> Node | Dropped:
-    root = _node(prompt, 0)
+def _root(row: Row, seen: set[bytes], tally: Tally) -> Node | Dropped:
+    """The first message of a row's tree, with all replies; `seen` are those of the rows before."""
+    state = row.value.get("tree_state")
+    if state is not None and state != READY:
+        return Dropped(NOT_READY)
+    root = _node(row.value.get("prompt"), row.number)
     if root is None:
         return Dropped(INCOMPLETE)
+    key = hashlib.blake2b(root.id.encode(errors="replace"), digest_size=12).digest()
+    if key in seen:
+        return Dropped(DUPLICATE)
+    seen.add(key)
+    _add_replies(root, tally)
+    return root
+
+
+def _add_replies(root: Node, tally: Tally) -> None:
     waiting = [root]
     while waiting:
         node = waiting.pop()
         replies = node.value.get("replies")
         for value in replies if isinstance(replies, list) else []:
-            reply = _node(value, 0)
-            if reply is not None:
-                reply.above = node
-                node.replies.append(reply)
+            reply = _node(value, root.row)
+            if reply is None:
+                tally.lose(root.row, MALFORMED)
+                continue
+            reply.above = node
+            node.replies.append(reply)
         waiting += node.replies
-    return root
 
 
 def _node(value: object, row: int) -> Node | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import xxhash
@@ -18,12 +18,18 @@ if TYPE_CHECKING:
 
 UNKNOWN_LANGUAGE = "und"
 MAX_ID = 200
+MAX_SOURCE = 40
+MAX_LICENSE = 100
 _LANGUAGE = re.compile(r"[A-Za-z]{2,3}([-_][A-Za-z0-9]{2,8})*")
 
 
 @dataclass(frozen=True)
 class Reading:
-    """How to read a file; the defaults are right for training."""
+    """How to read a file; the defaults are right for training.
+
+    source, license, lang: of conversations whose rows name none. splits: to read of a folder, all of which it must
+    hold; where none is named, those of `usual_splits` that it holds, else the one to train on.
+    """
 
     source: str = ""
     license: str = ""
@@ -32,6 +38,8 @@ class Reading:
     keep_pruned: bool = False
     chatlog: ChatLogPolicy | None = None
     splits: tuple[str, ...] = ()
+    usual_splits: tuple[str, ...] = ()
+    detect_language: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,13 +116,26 @@ def convert_rows(
         if isinstance(drafts, Dropped):
             tally.drop(row.number, drafts.reason)
             continue
-        results = [maker.make(draft, row.number) for draft in drafts]
+        results = [maker.make(_stated(draft, row.value), row.number) for draft in drafts]
         made = [result for result in results if isinstance(result, Conversation)]
         if made:
             tally.use()
         else:
             tally.drop(row.number, next(result.reason for result in results if isinstance(result, Dropped)))
         yield from made
+
+
+def _stated(draft: Draft, value: dict[str, Any]) -> Draft:
+    """The draft with the licence and source that its row states, where those are names and no texts."""
+    source = draft.source or _name_in(value.get("source"), MAX_SOURCE)
+    license = draft.license or _name_in(value.get("license", value.get("licence")), MAX_LICENSE)
+    return replace(draft, source=source, license=license) if source or license else draft
+
+
+def _name_in(value: object, longest: int) -> str:
+    if not isinstance(value, str) or len(value) > longest or "\n" in value:
+        return ""
+    return value.strip()
 
 
 def _own_id(own: object) -> str:

@@ -34,7 +34,9 @@ class Inspection(Noun):
     languages: dict[str, int]
     kinds: dict[str, int] = Field({}, description="Conversations by the kind that their rows name, as Firefly's do.")
     dropped: dict[str, int] = Field({}, description="How many rows each reason cost.")
-    problems: tuple[RowProblem, ...] = Field((), description="The first rows that were dropped, with the reason.")
+    lost: dict[str, int] = Field({}, description="Parts of rows that are used, such as replies, by why they are not.")
+    splits: dict[str, bool] = Field({}, description="The splits that a folder holds, and whether each was read.")
+    problems: tuple[RowProblem, ...] = Field((), description="The first rows dropped or used in part, and why.")
 
 
 class Source(Noun):
@@ -47,7 +49,7 @@ class Source(Noun):
 
 
 class Step(Noun):
-    """One step of a dataset's making, in conversations; what it removed is counted by reason."""
+    """One step of a dataset's making, in conversations, or in rows where they were read; the removed by reason."""
 
     name: str
     before: int

@@ -6,6 +6,7 @@ import json
 import os
 import re
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -26,38 +27,62 @@ def is_data_file(filename: str) -> bool:
     return filename.endswith(tuple(suffix + packed for suffix in SUFFIXES for packed in PACKED))
 
 
-def shards(folder: Path, name: str, splits: Sequence[str] = ()) -> list[Path]:
+@dataclass(frozen=True)
+class Wanted:
+    """The splits `asked` for, which must all be there; where none is, those of the `usual` ones that are there."""
+
+    asked: Sequence[str] = ()
+    usual: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
+class Shards:
+    """The files to read, and of each split that lies in the folder whether it is read.
+
+    A file whose name tells of no split, beside others that do, is a split of its own.
+    """
+
+    files: list[Path]
+    splits: dict[str, bool] = field(default_factory=dict)
+
+
+def shards(folder: Path, name: str, wanted: Wanted) -> Shards:
     """The files to read of a dataset folder, `save_to_disk` folder, `datasets` cache, hub snapshot or plain folder.
 
-    Without `splits`, the one to train on is taken. Raises UnreadableData where there is none, or a file is missing.
+    Where no split is wanted, the one to train on is taken. Raises UnreadableData where there is none, or a file is
+    missing.
     """
     try:
-        found = _found(folder, name, splits)
+        found = _found(folder, name, wanted)
     except OSError as error:
         raise UnreadableData(name=name, reason=error.strerror or "the file system refused") from error
-    if not found:
+    if not found.files:
         raise UnreadableData(name=name, reason="the folder holds no data files")
-    _check_complete(found, name)
+    if wanted.asked and not found.splits:
+        raise UnreadableData(name=name, reason=f"it holds no splits, and so none called {', '.join(wanted.asked)}")
+    _check_complete(found.files, name)
     home = os.path.realpath(folder)
-    for file in found:
+    for file in found.files:
         if not Path(os.path.realpath(file)).is_relative_to(home):
             raise UnreadableData(name=name, reason=f"{file.name} is a link that leads out of the folder")
     return found
 
 
-def _found(folder: Path, name: str, splits: Sequence[str]) -> list[Path]:
+def _found(folder: Path, name: str, wanted: Wanted) -> Shards:
     if (folder / CONVERSATIONS).is_file():
-        return [folder / CONVERSATIONS]
+        return Shards([folder / CONVERSATIONS])
     if (folder / "state.json").is_file():
-        return _saved(folder, name)
+        return Shards(_saved(folder, name))
     if (folder / "dataset_dict.json").is_file():
         held = [path.name for path in sorted(folder.iterdir()) if (path / "state.json").is_file()]
-        return [file for split in _chosen(held, splits, name) for file in _saved(folder / split, name)]
+        chosen = _chosen(held, wanted, name)
+        files = [file for split in chosen for file in _saved(folder / split, name)]
+        return Shards(files, {split: split in chosen for split in held})
     if built := _newest(path.parent for path in _at_depths(folder, "dataset_info.json", 3) if _arrows(path.parent)):
-        return _built(built, name, splits)
+        return _built(built, name, wanted)
     if snapshot := _newest(path for path in folder.glob("snapshots/*") if path.is_dir()):
-        return _plain(snapshot, name, splits)
-    return _plain(folder, name, splits)
+        return _plain(snapshot, name, wanted)
+    return _plain(folder, name, wanted)
 
 
 def _saved(folder: Path, name: str) -> list[Path]:
@@ -70,7 +95,7 @@ def _saved(folder: Path, name: str) -> list[Path]:
     return [folder / file for file in names]
 
 
-def _built(folder: Path, name: str, splits: Sequence[str]) -> list[Path]:
+def _built(folder: Path, name: str, wanted: Wanted) -> Shards:
     """The files of one `<config>/<version>/<hash>` folder of the `datasets` cache."""
     told = _note(folder / "dataset_info.json", name).get("splits")
     held = sorted(told) if isinstance(told, dict) else []
@@ -81,16 +106,16 @@ def _built(folder: Path, name: str, splits: Sequence[str]) -> list[Path]:
         found = ending.search(filename) if held else None
         return found[1] if found else None
 
-    return _of_splits(_arrows(folder), split_of, splits, name)
+    return _of_splits(_arrows(folder), split_of, wanted, name)
 
 
-def _plain(folder: Path, name: str, splits: Sequence[str]) -> list[Path]:
+def _plain(folder: Path, name: str, wanted: Wanted) -> Shards:
     """A folder's data files, or where it has none, those of its folder `data`."""
     for home in (folder, folder / "data"):
         files = [path for path in sorted(home.iterdir()) if _is_shard(path)] if home.is_dir() else []
         if files:
-            return _of_splits(files, _split_in_name, splits, name)
-    return []
+            return _of_splits(files, _split_in_name, wanted, name)
+    return Shards([])
 
 
 def _is_shard(path: Path) -> bool:
@@ -102,22 +127,25 @@ def _split_in_name(filename: str) -> str | None:
     return found[1] if found else None
 
 
-def _of_splits(
-    files: list[Path], split_of: Callable[[str], str | None], splits: Sequence[str], name: str
-) -> list[Path]:
+def _of_splits(files: list[Path], split_of: Callable[[str], str | None], wanted: Wanted, name: str) -> Shards:
     """Those of the wanted splits; all of them where no name tells of splits."""
     held = {split for file in files if (split := split_of(file.name))}
     if not held:
-        return files
-    return [file for split in _chosen(sorted(held), splits, name) for file in files if split_of(file.name) == split]
+        return Shards(files)
+    chosen = _chosen(sorted(held), wanted, name)
+    read = [file for split in chosen for file in files if split_of(file.name) == split]
+    return Shards(read, {split_of(file.name) or file.name: file in read for file in files})
 
 
-def _chosen(held: Sequence[str], wanted: Sequence[str], name: str) -> list[str]:
-    if present := [split for split in wanted if split in held]:
+def _chosen(held: Sequence[str], wanted: Wanted, name: str) -> list[str]:
+    if missing := [split for split in wanted.asked if split not in held]:
+        reason = f"it holds no split {missing[0]}, only {', '.join(held) or 'none'}"
+        raise UnreadableData(name=name, reason=reason)
+    if present := list(dict.fromkeys(wanted.asked)) or [split for split in wanted.usual if split in held]:
         return present
     trained = [split for split in held if split.startswith("train")]
     for choice in (["train"] if "train" in held else [], trained, list(held)):
-        if len(choice) == 1 and not wanted:
+        if len(choice) == 1 and not wanted.usual:
             return choice
     reason = f"it holds the splits {', '.join(held) or '(none)'}; name the folder or file of one of them"
     raise UnreadableData(name=name, reason=reason)

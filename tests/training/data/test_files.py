@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 import pickle
 import zipfile
 from collections.abc import Callable
@@ -18,6 +19,7 @@ import zstandard
 
 from training.data import jsonrows, packed
 from training.data.files import read_rows
+from training.data.shards import Wanted
 from training.errors import UnreadableData
 
 ROWS: list[dict[str, Any]] = [
@@ -138,6 +140,9 @@ GOOD = '{"a":1}\n'
         (GOOD + '{"a":' + "[" * 200 + "]" * 200 + "}", "line 2 is nested more than 128 deep"),
         ('[{"a":1},{"a":1,"a":2}]', "row 2 has the field a twice"),
         ('[{"a":1},{"rank":NaN}]', "row 2, field rank"),
+        ('[{"a":1},{"rank":' + "9" * 5000 + "}]", "row 2, field rank, column 9: the number is too large"),
+        ('{"a":1,\n"b":' + "9" * 5000 + "}", "row 1, field b, column 13: the number is too large"),
+        (GOOD + '{"rank":1,"rank":' + "9" * 5000 + "}", "line 2, field rank, column 18: the number is too large"),
         ('[{"a":1},3]', "row 2 is a number, not an object"),
         ('[{"a":1},{"b"', "it is cut off in the middle of row 2"),
         ('[{"a":1}', "it is cut off after row 1"),
@@ -183,6 +188,59 @@ def test_a_small_file_may_not_unpack_to_a_large_one(
     path = tmp_path / "bomb.jsonl.gz"
     path.write_bytes(pack(GOOD.encode() + b" \n" * 2**22))
     assert "it unpacks to more than 1 MiB" in refusal(path)
+
+
+def said_often(text: str, times: int) -> pa.Table:
+    """A table that holds a text once and says it any number of times."""
+    column = pa.DictionaryArray.from_arrays(pa.array([0] * times, pa.int32()), pa.array([text]))
+    rows = pa.ListArray.from_arrays(list(range(times + 1)), pa.StructArray.from_arrays([column], ["text"]))
+    return pa.table({"messages": rows, "column": column})
+
+
+def packed_arrow(table: pa.Table, path: Path) -> None:
+    with pa.ipc.new_stream(path, table.schema, options=pa.ipc.IpcWriteOptions(compression="zstd")) as writer:
+        writer.write_table(table)
+
+
+def feather(table: pa.Table, path: Path) -> None:
+    with pa.ipc.new_file(path, table.schema) as writer:
+        writer.write_table(table)
+
+
+@pytest.mark.parametrize(
+    ("write", "table", "said"),
+    [
+        (pq.write_table, said_often("x" * 2**20, 200), "its rows come to more than a table of its size would hold"),
+        (feather, said_often("x" * 2**20, 200), "its rows come to more than a table of its size would hold"),
+        (pq.write_table, said_often("x" * 9 * 2**20, 3), "row 1 is longer than 16 MiB"),
+        (packed_arrow, pa.table({"a": ["x" * 2**26]}), "it unpacks to more than a table of its size would"),
+        (feather, pa.table({"a": pa.RunEndEncodedArray.from_arrays([9], ["x"])}), "its column a is of a kind"),
+    ],
+    ids=["parquet", "arrow", "long row", "packed arrow", "other kind"],
+)
+def test_a_small_table_may_not_unpack_to_a_large_one(
+    tmp_path: Path, write: Callable[[pa.Table, Path], None], table: pa.Table, said: str
+) -> None:
+    path = tmp_path / "bomb"
+    write(table, path)
+    before = pa.total_allocated_bytes()
+    assert said in refusal(path)
+    assert pa.total_allocated_bytes() - before < 2**26
+
+
+def test_texts_that_are_stored_once_are_read_in_their_places(tmp_path: Path) -> None:
+    path = tmp_path / "rows"
+    table = said_often("你好", 300)
+    for write in (pq.write_table, feather, packed_arrow):
+        write(table, path)
+        assert values(path) == table.to_pylist()
+    pq.write_table(TABLE, path, use_dictionary=False, column_encoding={"output": "DELTA_BYTE_ARRAY"})
+    assert values(path) == ROWS
+
+
+def test_what_is_no_plain_file_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    assert "it is not a plain file" in refusal(tmp_path / "pipe")
 
 
 @pytest.mark.parametrize("pack", [gzip.compress, zstandard.compress])
@@ -236,11 +294,35 @@ def test_what_save_to_disk_wrote_is_read(tmp_path: Path) -> None:
     both = datasets.DatasetDict({"train": plain, "test": plain.select([0])})
     both.save_to_disk(tmp_path / "both")
     assert values(tmp_path / "both") == ROWS
-    assert [row.value for row in read_rows(tmp_path / "both", splits=("test",))] == ROWS[:1]
+    assert [row.value for row in read_rows(tmp_path / "both", wanted=Wanted(("test",)))] == ROWS[:1]
     datasets.DatasetDict({"train_a": plain, "train_b": plain}).save_to_disk(tmp_path / "unclear")
     assert "it holds the splits train_a, train_b" in refusal(tmp_path / "unclear")
     next((tmp_path / "one").glob("*00001*")).unlink()
     assert "is missing" in refusal(tmp_path / "one")
+
+
+@pytest.mark.parametrize("layout", ["dict", "files"])
+def test_splits_that_are_not_read_are_told_and_can_be_asked_for(tmp_path: Path, layout: str) -> None:
+    plain = datasets.Dataset.from_list(ROWS)
+    if layout == "dict":
+        datasets.DatasetDict({"train": plain, "validation": plain.select([0])}).save_to_disk(tmp_path / "it")
+    else:
+        (tmp_path / "it").mkdir()
+        plain.to_parquet(tmp_path / "it/train-x.parquet")
+        plain.select([0]).to_parquet(tmp_path / "it/validation-x.parquet")
+    told: dict[str, bool] = {}
+    assert len(list(read_rows(tmp_path / "it", on_splits=told.update))) == 3
+    assert told == {"train": True, "validation": False}
+    assert len(list(read_rows(tmp_path / "it", wanted=Wanted(("validation", "train"))))) == 4
+    with pytest.raises(UnreadableData, match="no split tset, only train, validation"):
+        list(read_rows(tmp_path / "it", wanted=Wanted(("train", "tset"))))
+
+
+def test_only_folders_with_splits_have_any(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_bytes(lines())
+    for path, said in ((tmp_path / "a.jsonl", "only folders have splits"), (tmp_path, "holds no splits")):
+        with pytest.raises(UnreadableData, match=said):
+            list(read_rows(path, wanted=Wanted(("train",))))
 
 
 def test_the_newest_build_of_a_cache_is_read(tmp_path: Path) -> None:

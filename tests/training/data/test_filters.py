@@ -111,6 +111,8 @@ def test_length_in_turns_characters_and_tokens() -> None:
         "I'm ChatGPT, a chatbot.",
         "I’m sorry, but I can’t assist with that request.",
         "As an AI, I don't have personal opinions.",
+        "I'm just an AI so no.",
+        "“As an AI language model, I cannot have opinions.”",
         "我是由OpenAI训练的语言模型。",
         "作为一个人工智能助手，我没有感情。",
         "作为AI语言模型，我无法提供个人意见。",
@@ -140,6 +142,8 @@ def test_boilerplate_is_known_in_answers_only(answer: str) -> None:
         "很抱歉，我今天不能来吃饭。",
         "我是一个喜欢机器人的木匠。",
         "Sorry, I won't tell. A smuggler keeps silent.",
+        "I'm just an AI that the harbour keeps for company.",
+        "The phrase 'as an AI language model' is how chat programs tell people what they are.",
     ],
 )
 def test_characters_may_talk_about_machines_and_refuse(answer: str) -> None:

@@ -72,6 +72,30 @@ def test_an_array_is_read_like_lines(tmp_path: Path) -> None:
     assert [row.id for row in read(path)[0]] == ["persona-1", "persona-2"]
 
 
+@pytest.mark.parametrize("family", ["alpaca", "messages", "sharegpt", "ultrachat"])
+@pytest.mark.parametrize("key", ["data", "conversations", "rows"])
+def test_rows_under_one_key_are_read(family: str, key: str, tmp_path: Path) -> None:
+    made, tally = read(written(tmp_path, [{"version": "1.0", key: ROWS[family] * 2}]))
+    assert (tally.format, len(made)) == (family, 2)
+    with pytest.raises(UnreadableData, match="row 2 is not an object"):
+        read(written(tmp_path, [{key: [ROWS[family][0], 7]}]))
+
+
+@pytest.mark.parametrize("family", ["messages", "sharegpt", "ultrachat", "alpaca", "firefly", "prompt_completion"])
+def test_a_rows_own_licence_and_source_count_where_they_are_names(family: str, tmp_path: Path) -> None:
+    stated = {"license": "CC-BY-NC-4.0", "source": "poems"}
+    texts = {"license": "word " * 100, "source": "a\nb"}
+    made, _ = read(written(tmp_path, [{**ROWS[family][0], **more} for more in (stated, texts, {"license": 5})]))
+    assert [(row.license, row.source) for row in made] == [("CC-BY-NC-4.0", "poems"), *[("", "whatever")] * 2]
+
+
+def test_languages_that_are_found_are_those_that_are_counted(tmp_path: Path) -> None:
+    german = {**ALPACA, "output": "Wir haben heute leider keine frischen Brötchen mehr im Laden."}
+    tally = Tally()
+    list(read_any(written(tmp_path, [german, {**german, "lang": "en"}]), Reading(detect_language=True), tally))
+    assert tally.languages == {"de": 1, "en": 1}
+
+
 def test_the_source_is_what_the_file_is_called_unless_told(tmp_path: Path) -> None:
     path = written(tmp_path, [ALPACA])
     assert read(path, "alpaca-gpt4")[0][0].source == "alpaca-gpt4"

@@ -178,3 +178,12 @@ def test_trees_whose_messages_lie_apart_keep_their_order() -> None:
         n["parent_id"] = n["parent_id"] and f"u{n['parent_id']}"
     mingled = [n for pair in zip(tree(), other, strict=True) for n in pair]
     assert [row.meta["group"] for row in flat(mingled)[0]] == ["t", "u"]
+
+
+def test_replies_that_are_no_messages_and_repeated_trees_are_told() -> None:
+    whole = nested(tree())
+    whole["prompt"]["replies"] += [{"text": 5}, "str"]
+    made, tally = trees([whole, nested(tree())])
+    assert threads(made) == ["q a0 f0 g0"]
+    assert (tally.lost, tally.dropped) == ({oasst.MALFORMED: 2}, {oasst.DUPLICATE: 1})
+    assert [problem.row for problem in tally.inspection().problems] == [1, 1, 2]
