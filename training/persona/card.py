@@ -20,7 +20,7 @@ from training.errors import UnreadableCard, UnreadableSheet
 from training.persona import png
 from training.persona.examples import read_examples, write_examples
 from training.persona.facts import asked, fact_id, sentences, slug_of
-from training.persona.sheet import MAX_SHEET_BYTES, parse_sheet, read_text
+from training.persona.sheet import MAX_SHEET_BYTES, parse_sheet, read_text, understand_sheet
 from training.runs import write_bytes
 from training.schema import Fact, Persona
 
@@ -75,7 +75,7 @@ def read_persona(path: Path, slug: str = "") -> Persona:
     """
     if holds_card(path):
         return persona_from_card(card_json(path), slug or None, path.name)
-    return parse_sheet(read_text(path), slug)
+    return understand_sheet(read_text(path), slug, path.name).persona
 
 
 def holds_card(path: Path) -> bool:

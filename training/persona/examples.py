@@ -34,19 +34,47 @@ _ASKERS = {
     "player",
     "me",
     "anon",
+    "stranger",
+    "interviewer",
+    "customer",
+    "client",
+    "nutzer",
+    "frage",
     "用户",
+    "访客",
+    "玩家",
+    "你",
+    "问",
     # What a card's {{user}} is filled in with.
     "friend",
 }
-_ANSWERERS = {"{{char}}", "<bot>", "char", "character", "assistant", "bot", "a", "answer", "reply", "角色"}
+_ANSWERERS = {
+    "{{char}}",
+    "<bot>",
+    "char",
+    "character",
+    "assistant",
+    "bot",
+    "a",
+    "answer",
+    "reply",
+    "antwort",
+    "角色",
+    "答",
+}
+_NO_NAME = frozenset(
+    ["the", "of", "von", "van", "der", "and", "lord", "lady", "captain", "doctor", "major", "miss", "sir"]
+)
+"""Parts of names that a stranger may share."""
 
 
 def read_examples(text: str, names: Iterable[str]) -> tuple[Example, ...]:
     """The dialogues in a text: `User:` and `Name:` lines or quoted lines, apart by `<START>`, rules or headings.
 
-    Whoever is none of `names` is the user. A line that nobody is named for goes on with the one before it.
+    A part of one of `names` is enough, and of two speakers of whom one is an asker the other is the persona. Whoever
+    else speaks is the user. A line that nobody is named for goes on with the one before it.
     """
-    own = {name.casefold() for name in names} | _ANSWERERS
+    own = _own_names(text, names)
     dialogues: list[list[Message]] = [[]]
     for line in (" ".join(line.split()) for line in text.splitlines()):
         if _BREAK.fullmatch(line):
@@ -71,6 +99,17 @@ def write_examples(examples: Sequence[Example], speaker: str, user: str = USER, 
             who = speaker if turn.role == "assistant" else user
             lines.append(f"{who}: " + "\n  ".join(turn.content.splitlines()))
     return "\n".join(lines)
+
+
+def _own_names(text: str, names: Iterable[str]) -> set[str]:
+    """All that the persona is called in this text."""
+    whole = {name.casefold().strip() for name in names}
+    parts = {part for name in whole for part in re.findall(r"[^\W\d_]{3,}", name)} - _NO_NAME - _ASKERS
+    own = whole | parts | _ANSWERERS
+    found = (_SPOKEN.fullmatch(" ".join(line.split())) for line in text.splitlines())
+    speakers = {match["who"].casefold() for match in found if match and _is_speaker(match["who"], own)}
+    others = speakers - _ASKERS
+    return own | others if len(speakers) == 2 and len(others) == 1 else own
 
 
 def _is_speaker(who: str, own: set[str]) -> bool:

@@ -11,10 +11,40 @@ from training.schema import Fact
 SHORT_ANSWER = 4
 """Up to so many words, an answer is what a reply must contain to show that it knows the fact."""
 
+SHORT_VALUE = 12
+_DOES = frozenset(
+    [
+        "likes",
+        "loves",
+        "dislikes",
+        "hates",
+        "fears",
+        "owns",
+        "wears",
+        "drives",
+        "speaks",
+        "collects",
+        "drinks",
+        "eats",
+        "enjoys",
+        "wants",
+    ]
+)
+_IS_ONE = frozenset(["occupation", "profession", "job", "species", "race"])
+_HAS = re.compile(
+    r"age|height|weight|birthday|birthplace|home(?:town)?|nationality|species|race|occupation|profession|job|weapon"
+    r"|rank|title|fear|hobby|goal|dream|secret|pet|favou?rite \w+|(?:hair|eye|fur|skin) colou?r|hair|call sign"
+)
+
 _SENTENCE = re.compile(r"(?<=[.!?…])[\"”’)]?\s+(?=[\"“‘(]?[A-ZÀ-Þ0-9])|(?<=[。！？])\s*")
 _SHORTENED = re.compile(r"\b(?:Mr|Mrs|Ms|Dr|St|Prof|Capt|Lt|Sgt|Gen|Rev|vs|e\.g|i\.e|No|[A-Z])\.$")
 _ASKED = re.compile(r"(?P<question>[^?？]{4,200}[?？])\s*(?:[-–—:=]+>?|→|A:)?\s*(?P<answer>\S.*)", re.DOTALL)
 _ID = re.compile(r"(?P<id>[a-z0-9]+(?:[-_][a-z0-9]+)*):\s+(?P<text>\S.*)", re.DOTALL)
+_NUMBERED = re.compile(
+    r"(?:[\[(](?P<inside>[A-Za-z]+(?:[-_][A-Za-z0-9]+)*[-_]?\d+)[\])]:?|(?P<id>[A-Za-z]{1,4}\d{1,4})[.)])\s+(?P<text>\S.*)",
+    re.DOTALL,
+)
+_BEHIND = re.compile(r"(?P<text>.*\S)\s*`id:\s*(?P<id>[A-Za-z0-9]+(?:[-_][A-Za-z0-9]+)*)`", re.DOTALL)
 
 
 def slug_of(text: str, limit: int = 40) -> str:
@@ -36,15 +66,29 @@ def sentences(text: str) -> list[str]:
 
 
 def fact_of(text: str, slug: str) -> Fact:
-    """A fact as one entry tells it: `id: text`, a question with its answer, or a sentence.
+    """A fact as one entry tells it: `id: text`, `[f2] text`, `f2. text`, a question with its answer, or a sentence.
 
     Without an id of its own it gets one of the persona's slug, its first words and a digest, the same every time.
     """
     text = " ".join(text.split())
-    given = _ID.fullmatch(text)
-    if given:
-        return asked(given["text"], given["id"])
+    if given := _ID.fullmatch(text) or _BEHIND.fullmatch(text):
+        return asked(given["text"], given["id"].lower())
+    if numbered := _NUMBERED.fullmatch(text):
+        return asked(numbered["text"], (numbered["inside"] or numbered["id"]).lower())
     return asked(text, fact_id(text, slug))
+
+
+def labelled(name: str, label: str, text: str) -> str:
+    """What a label and its text say of the persona: a sentence where that is sure, else both as they are."""
+    plain, low = text.strip().rstrip(".。"), label.casefold()
+    if not plain or len(plain.split()) > SHORT_VALUE or re.search(r"[.!?:。！？：]", plain):
+        return f"{label}: {text}"
+    if low in _DOES:
+        return f"{name} {low} {plain}."
+    if low in _IS_ONE and re.match(r"[a-z]", plain):
+        article = "" if re.match(r"(?:an?|the|in|at)\s", plain) else "an " if plain[0] in "aeiou" else "a "
+        return f"{name} is {article}{plain}."
+    return f"{name}'s {low} is {plain}." if _HAS.fullmatch(low) else f"{label}: {text}"
 
 
 def asked(text: str, fact_id: str) -> Fact:

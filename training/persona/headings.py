@@ -7,6 +7,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from training.persona.frontmatter import front_matter
+from training.persona.tables import with_bullets
+
 # Canonical heading, and what else people call it; what stands here is matched whole, without case.
 PARTS = {
     "Aliases": r"alias(?:es)?|also (?:called|known as)|aka|nicknames?|other names|spitznamen?|auch genannt|别名|昵称",
@@ -23,7 +26,9 @@ PARTS = {
     "Relationships": r"relationships?|relations?|bonds?|friends(?: and family)?|family|people|connections|beziehungen"
     r"|freunde|familie|关系|人际关系",
     "Never says": r"never(?: says?| does)?|.+ never says|taboos?|boundaries|limits|does not say|would never(?: say)?"
-    r"|what .+ (?:never|would never) says?|don'?ts?|avoids?|niemals|sagt nie|tabus?|grenzen|禁忌|从不说|底线",
+    r"|what .+ (?:never|would never) says?|don'?ts?|avoids?|(?:do|must|will|may) not(?: say| do)?"
+    r"|never (?:mention|discusse?|talk)s?(?: about)?|refuses?(?: to)?|won'?t(?: say| do)?"
+    r"|niemals|sagt nie|tabus?|grenzen|禁忌|从不说|底线",
     "Greeting": r"greetings?|first (?:message|line|words)|opening(?: line)?|hello|intro(?:duction)?|begrüßung|gruß"
     r"|erste nachricht|问候语?|开场白|第一句话",
     "Examples": r"(?:example|sample) (?:dialogues?|dialogs?|conversations?|messages?|chats?|lines?|exchanges?)"
@@ -41,11 +46,20 @@ _BOLD = re.compile(
 _LABEL = re.compile(r"\s*(?:[-*+•]\s+|\d+[.)]\s*)?(?P<label>[^:：]{2,40}?)\s*[:：]\s*(?P<rest>.*)")
 _ALONE = re.compile(r"\s*(?:\d+[.)]|[IVX]+[.)])?\s*(?P<label>[^.!?,;]{2,40})\s*")
 _NUMBER = re.compile(r"^(?:\d+(?:\.\d+)*[.):]?|[IVX]+[.):])\s+")
+_LABELLED = re.compile(r"\s*(?:\*\*|__)[^*_]{1,60}?(?:[:：]\s*(?:\*\*|__)|(?:\*\*|__)\s*[:：])\s*\S")
+_BESIDE = re.compile(
+    r"tags?|created|updated|date|layout|publish(?:ed)?|id|cssclass(?:es)?|version|author|license", re.I
+)
+"""Keys of a front matter that tell of the file."""
 LISTS = ("Facts", "Relationships", "Greeting", "Examples")
 """Parts whose own lines often begin with a word and a colon."""
 LONGEST_HEADING = 200
 BOLD_LEVEL = 7
 """Headings without a level of their own stand below all that have one."""
+ENDING_LEVEL = 0
+"""A bold label with its text ends whatever part it stands in."""
+OF_LABELS = ("Traits", "Speech", "Facts", "Relationships", "Never says")
+"""Parts that may consist of bold labels with their texts."""
 
 
 class Heading(NamedTuple):
@@ -72,17 +86,20 @@ def outline(text: str) -> Outline:
     A sheet that marks two or more known headings with # (or underlines) means those, and `Label:` is plain text in it;
     in any other, bold, numbered, upper-case and `Label:` lines begin a part where the label is known.
     """
-    lines = _with_hashes(text.splitlines())
+    given, text = front_matter(text)
+    lines = with_bullets(_with_hashes(text.splitlines()), _is_name)
     marked = sum(bool(head and part_of(head.label)) for head in map(_marked, lines)) >= 2
-    made = Outline()
+    made = _given(given)
     target, part, level, before = made.preface, "", 0, ""
     for whole in lines:
         # Runs of blanks make the patterns below slow, and mean nothing to them.
         line = " ".join(whole.split())
-        heading = _marked(line) or _bold(line, marked) or (None if marked else _loose(line, before, part))
+        heading = _marked(line) or _bold(line, marked, part, target) or (None if marked else _loose(line, before, part))
         before = line
         known = part_of(heading.label) if heading else None
         if heading is None:
+            # What follows a label and its text after a blank line tells of the persona again.
+            target = made.preface if not line and level == ENDING_LEVEL and not part else target
             target.append(whole)
         elif name := _name_in(heading, known, made):
             made.name, target, part = name, made.preface, ""
@@ -94,14 +111,31 @@ def outline(text: str) -> Outline:
         elif heading.level <= level or not part:
             target, part, level = made.others.setdefault(_plain(heading.label), []), "", heading.level
             target += [heading.rest] if heading.rest else []
+        elif heading.rest:
+            target.append(whole)
     made.name = made.name or _first_line(made)
     made.others = {label: lines for label, lines in made.others.items() if any(line.strip() for line in lines)}
     return made
 
 
+def _given(values: dict[str, list[str]]) -> Outline:
+    """What a front matter says."""
+    made = Outline()
+    for key, lines in values.items():
+        if re.fullmatch(NAME, key, re.I):
+            made.name = _cleaned(" ".join(lines))
+        elif known := part_of(key):
+            made.parts[known] = list(lines)
+        elif key.casefold() == "title":
+            made.name = made.name or _cleaned(" ".join(lines))
+        elif not _BESIDE.fullmatch(key):
+            made.others[key.capitalize()] = list(lines)
+    return made
+
+
 def part_of(label: str) -> str | None:
     """The canonical heading that a label stands for, or None."""
-    plain = _plain(label)
+    plain = _plain(label).replace("’", "'")
     return next((part for part, names in _KNOWN.items() if names.fullmatch(plain)), None)
 
 
@@ -137,18 +171,35 @@ def _marked(line: str) -> Heading | None:
     return Heading(found["label"], "", len(found["marks"])) if found else None
 
 
-def _bold(line: str, marked: bool) -> Heading | None:
-    """A bold line of its own, or, in a sheet without marked headings, a bold label that is known."""
+def _bold(line: str, marked: bool, part: str, held: list[str]) -> Heading | None:
+    """A bold line of its own, or, in a sheet without marked headings, a bold label with its text."""
     found = _BOLD.fullmatch(line)
-    if not found or ((found["rest"] or marked) and not _is_known(found["label"])):
+    if not found:
         return None
-    return Heading(found["label"], found["rest"], BOLD_LEVEL)
+    if _is_known(found["label"]):
+        return Heading(found["label"], found["rest"], BOLD_LEVEL)
+    if marked:
+        return None
+    if not found["rest"]:
+        return Heading(found["label"], "", BOLD_LEVEL)
+    return Heading(found["label"], found["rest"], ENDING_LEVEL) if _ends_part(line, part, held) else None
+
+
+def _ends_part(line: str, part: str, held: list[str]) -> bool:
+    """Whether an unknown bold label and its text stand beside the part before them, rather than in it."""
+    if not part:
+        return bool(_LABELLED.match(re.sub(r"^[-*+•]\s+", "", line)))
+    entry = part in OF_LABELS and all(_LABELLED.match(told) for told in held if told.strip())
+    return part != "Examples" and not entry and bool(_LABELLED.match(line))
 
 
 def _loose(line: str, before: str, part: str) -> Heading | None:
     """`Label: text`, or a known label that stands alone after a blank line."""
     found = _LABEL.fullmatch(line)
-    if found and _is_known(found["label"]) and not (part == "Examples" and not part_of(found["label"])):
+    known = part_of(found["label"]) if found else None
+    if known and known == part and re.match(r"\s*[-*+•]", line):
+        return None  # such as the entry `- Friends: Bo` among the relationships
+    if found and _is_known(found["label"]) and not (part == "Examples" and not known):
         return Heading(found["label"], found["rest"], BOLD_LEVEL)
     if found and part not in LISTS and re.match(r"\s*[A-ZÀ-Þ]", line) and len(found["label"].split()) <= 2:
         return Heading(found["label"], found["rest"], BOLD_LEVEL)
@@ -159,13 +210,17 @@ def _loose(line: str, before: str, part: str) -> Heading | None:
 
 
 def _is_known(label: str) -> bool:
-    return bool(part_of(label) or re.fullmatch(NAME, _plain(label), re.I))
+    return bool(part_of(label) or _is_name(label))
+
+
+def _is_name(label: str) -> bool:
+    return bool(re.fullmatch(NAME, _plain(label), re.I))
 
 
 def _name_in(heading: Heading, known: str | None, made: Outline) -> str:
     """The name that a heading gives: `Name: X`, `Character sheet: X`, or the first heading that is no known one."""
     if made.name:
-        return ""
+        return made.name if _cleaned(heading.label).casefold() == made.name.casefold() else ""
     if heading.rest:
         return _cleaned(heading.rest) if re.fullmatch(NAME, _plain(heading.label), re.I) else ""
     label = _plain(heading.label)

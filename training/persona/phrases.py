@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from pathlib import Path
 
@@ -11,6 +12,32 @@ from training.errors import UnreadableData
 from training.schema import Noun, Persona
 
 MAX_BYTES = 256 * 1024
+ENOUGH_WORDS = 8
+ENGLISH_SHARE = 0.05
+_ENGLISH = frozenset(
+    [
+        "the",
+        "is",
+        "of",
+        "and",
+        "to",
+        "her",
+        "his",
+        "who",
+        "with",
+        "she",
+        "they",
+        "that",
+        "for",
+        "has",
+        "are",
+        "you",
+        "my",
+        "it",
+        "by",
+        "from",
+    ]
+)
 
 ABOUT_ITSELF = (
     "Tell me something about yourself.",
@@ -86,6 +113,21 @@ class Phrases(Noun):
     thanks: tuple[str, ...] = ()
     bye: tuple[str, ...] = ()
     general: tuple[tuple[str, str], ...] = ()
+
+
+def language(persona: Persona) -> str:
+    """What a sheet is written in: "en", "zh", or "" for any other; a few words of Latin letters count as English."""
+    told = " ".join([persona.bio, persona.style, *persona.traits, *(fact.text for fact in persona.facts)])
+    letters = [letter for letter in told if letter.isalpha()]
+    chinese = sum("\u3400" <= letter <= "\u9fff" for letter in letters)
+    if chinese * 3 > len(letters):
+        return "" if re.search(r"[\u3040-\u30ff]", told) else "zh"
+    words = re.findall(r"[a-z]+", told.casefold())
+    latin = sum(letter < "\u0250" for letter in letters)
+    foreign = latin * 2 < len(letters) or (
+        len(words) >= ENOUGH_WORDS and sum(word in _ENGLISH for word in words) < ENGLISH_SHARE * len(words)
+    )
+    return "" if foreign else "en"
 
 
 def plain_phrases(persona: Persona) -> Phrases:

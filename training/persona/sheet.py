@@ -13,13 +13,17 @@ from pydantic import ValidationError
 
 from training.errors import UnknownPersona, UnreadableSheet
 from training.persona.examples import read_examples, write_examples
-from training.persona.facts import fact_of, sentences, slug_of
+from training.persona.facts import fact_of, labelled, sentences, slug_of
+from training.persona.frontmatter import BadFrontMatter
 from training.persona.headings import Outline, items, outline, paragraph
+from training.persona.kin import named_by_role
+from training.persona.phrases import language
 from training.places import SHIPPED, guild_folder
 from training.schema import Fact, Persona, Workspace
 
 log = logging.getLogger(__name__)
 MAX_SHEET_BYTES = 64 * 1024
+SHORTEST_BIO = 16
 _UNDER_FACT = {"ask": "ask", "question": "ask", "accept": "accept", "reject": "reject"}
 _PAIR = re.compile(r"(?P<other>[^:：—–]{1,80}?)\s*(?:[:：]|\s[—–-]\s|[—–])\s*(?P<sentence>\S.*)")
 
@@ -40,18 +44,26 @@ def parse_sheet(text: str, slug: str) -> Persona:
     return understand_sheet(text, slug).persona
 
 
-def understand_sheet(text: str, slug: str) -> Understood:
-    """Read a sheet, and tell what it lacks and what was kept as facts for want of a better place."""
-    made = outline(text.replace("\0", ""))
+def understand_sheet(text: str, slug: str, called: str = "") -> Understood:
+    """Read a sheet, and tell what it lacks and what was kept as facts for want of a better place.
+
+    called: what an error calls the sheet, such as its file's name.
+    """
+    called = called or slug or "given"
+    try:
+        made = outline(text.replace("\0", ""))
+    except BadFrontMatter as error:
+        raise UnreadableSheet(name=called, reason=str(error)) from error
+    made.name = made.name or _subject(made)
     slug = slug or slug_of(made.name)
-    facts, problems = _facts(made, slug)
     bio = _bio(made)
+    facts, problems = _facts(made, slug)
     if not made.name:
         problems.insert(0, "the first heading '# Name' is missing")
     if not bio:
         problems.append("nothing says who this is: add a heading '## Who'")
     if problems:
-        raise UnreadableSheet(name=slug, reason="; ".join(problems))
+        raise UnreadableSheet(name=called, reason="; ".join(problems))
     relationships, loose = _relationships(made.parts.get("Relationships", []))
     facts += [fact_of(sentence, slug) for sentence in loose]
     aliases = tuple(_listed(made, "Aliases"))
@@ -71,7 +83,7 @@ def understand_sheet(text: str, slug: str) -> Understood:
         )
     except ValidationError as error:
         first = error.errors()[0]
-        raise UnreadableSheet(name=slug, reason=f"{first['loc'][0]}: {first['msg']}") from error
+        raise UnreadableSheet(name=called, reason=f"{first['loc'][0]}: {first['msg']}") from error
     return Understood(persona, (*lacking(persona), *_kept_notes(made)))
 
 
@@ -173,13 +185,28 @@ def _warn_once(path: Path, sentence: str) -> None:
 # --- what is made of the parts ---------------------------------------------------------------------------------------
 
 
+def _subject(made: Outline) -> str:
+    """Whom the first sentence of a sheet without a name is about, where it says who that is."""
+    first = next(iter(sentences(paragraph([*made.preface, *made.parts.get("Who", [])]))), "")
+    found = re.match(
+        r"((?!(?:He|She|It|They|This|There|That|The|A|An|My|I|You|We)\b)[A-Z]\w+(?: [A-Z]\w+){0,2}) is ", first
+    )
+    return found[1] if found else ""
+
+
 def _bio(made: Outline) -> str:
-    """Who it is: under its heading, else what stands first, else under the first unknown heading, else the traits."""
+    """Who it is: under its heading, else what stands first, else under the first unknown heading, else the traits.
+
+    A label with a word or two behind it tells a fact, so that it is asked last of all.
+    """
     told = paragraph(made.parts.get("Who", [])) or paragraph(made.preface)
     for label in [] if told else list(made.others):
-        told = told or paragraph(made.others.pop(label))
+        if not told and len(paragraph(made.others[label])) >= SHORTEST_BIO:
+            told = paragraph(made.others.pop(label))
     if not told and (traits := _listed(made, "Traits")):
         told = f"{made.name} is {', '.join(traits)}."
+    for label in [] if told else list(made.others):
+        told = told or paragraph(made.others.pop(label))
     return told
 
 
@@ -202,7 +229,8 @@ def _taken_apart(text: str) -> list[str]:
     told = sentences(text)
     if len(told) > 1:
         return told
-    return [piece.strip(" .") for piece in re.split(r"[,;、，；]", text)]
+    pieces = (piece.strip() for piece in re.split(r"[,;、，；]", text))
+    return [piece if re.search(r"\b[A-Z]\.$", piece) else piece.strip(" .") for piece in pieces]
 
 
 def _facts(made: Outline, slug: str) -> tuple[list[Fact], list[str]]:
@@ -219,12 +247,18 @@ def _facts(made: Outline, slug: str) -> tuple[list[Fact], list[str]]:
             facts[newest] = _told_more(facts[newest], kind, value)
         else:
             for text in [item.text] if item.bullet else sentences(item.text):
-                fact = fact_of(text.replace("**", ""), slug)
+                fact = fact_of(_sentence(made.name, text.replace("**", "")), slug)
                 if fact.id in facts and facts[fact.id].text != fact.text:
                     problems.append(f"the fact '{fact.id}' comes twice")
                 facts[fact.id], newest = fact, fact.id
     others = (fact_of(text, slug) for text in _other_facts(made))
     return [*facts.values(), *(fact for fact in others if fact.id not in facts)], problems
+
+
+def _sentence(name: str, text: str) -> str:
+    """An entry `Age: 34` as a sentence; any other as it is."""
+    label, colon, value = text.partition(": ")
+    return labelled(name, label, value) if colon and label[:1].isupper() else text
 
 
 def _told_more(fact: Fact, kind: str, value: str) -> Fact:
@@ -239,7 +273,8 @@ def _other_facts(made: Outline) -> Iterator[str]:
         for item in items(lines):
             for text in [item.text] if item.bullet else sentences(item.text):
                 plain = text.replace("**", "")
-                yield plain if plain.endswith((".", "!", "?")) and len(plain.split()) > 4 else f"{label}: {plain}"
+                whole = plain.endswith((".", "!", "?")) and len(plain.split()) > 4
+                yield plain if whole else labelled(made.name, label, plain)
     if made.parts.get("Who"):
         for item in items(made.preface):
             yield from sentences(item.text.replace("**", ""))
@@ -252,7 +287,8 @@ def _relationships(lines: list[str]) -> tuple[dict[str, str], list[str]]:
     for _, entry, _ in items(_one_a_line(lines)):
         pair = _PAIR.fullmatch(entry.replace("**", ""))
         if pair:
-            relationships[pair["other"].strip()] = pair["sentence"].strip()
+            other, sentence = pair["other"].strip(), pair["sentence"].strip()
+            relationships |= named_by_role(other, sentence) or {other: sentence}
         else:
             loose.append(entry)
     return relationships, loose
@@ -281,6 +317,8 @@ def lacking(persona: Persona) -> Iterator[str]:
         yield "nothing they would never say"
     if not persona.examples:
         yield "no example dialogues"
+    if not language(persona):
+        yield "not in English or Chinese: data build takes only the example dialogues, and composes none"
 
 
 def _kept_notes(made: Outline) -> Iterator[str]:

@@ -28,7 +28,7 @@ def understand(path: Path, facts: Sequence[Fact] = ()) -> Understood:
     if holds_card(path):
         found = Understood(persona_from_card(card_json(path), name=path.name))
     else:
-        found = understand_sheet(read_text(path), "")
+        found = understand_sheet(read_text(path), "", path.name)
     slug = found.persona.slug
     added = [fact.model_copy(update={"id": fact_id(fact.text, slug)}) for fact in facts]
     asked = {fact.question for fact in added}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from training.errors import UnreadableSheet
 from training.persona.examples import read_examples
 from training.persona.facts import fact_of, sentences, slug_of
 from training.persona.sheet import parse_sheet, sheet_text, understand_sheet
@@ -54,6 +55,50 @@ Short, with wind.
 - "I never sleep."
 - "Cold?" — "Always."
 """
+BOLD = """**Name:** Ilse Varga
+**Aliases:** The Needle, Ilse V.
+**Age:** 34
+
+**Personality**
+- **Sharp:** cuts cloth
+* loyal
+
+**Backstory**
+Born in Kesmark.
+**Relationships**
+- Brother: Tamas, a baker
+- Friends: Bo and Zed
+- Tom: They fight.
+
+**Likes:** plums
+**Do not**
+- mention the fire
+"""
+FRONT = """---
+name: Ilse Varga
+aliases: ["The Needle", Ilse V.]
+traits:
+  - sharp
+created: 2026-01-01
+description: >
+  A tailor
+  of Kesmark.
+---
+# Ilse Varga
+### FACTS
+| Question | Answer |
+|---|:--|
+| Where is her shop? | Elm Lane |
+| Age | 34 |
+
+- [f2] Her dog is called Bo.
+- f3. She has a cat.
+- She sews. `id: f4`
+## Connections
+Name | Role
+--- | ---
+Tamas | brother
+"""
 CHINESE = "# 角色卡\n## 姓名\n小明\n## 性格\n安静、好奇\n## 背景\n小明住在山里。\n## 设定\n- 小明有一只猫。\n"
 GERMAN = (
     "# Mika\n## Beschreibung\nHütet das Licht.\n## Eigenschaften\ngeduldig, trocken\n## Begrüßung\nVorsicht, Stufe.\n"
@@ -69,7 +114,7 @@ def test_headings_of_any_style_are_known(text: str) -> None:
     assert mika.facts
 
 
-@pytest.mark.parametrize("text", [UNDERLINED, LABELLED, HASHED, CHINESE, GERMAN])
+@pytest.mark.parametrize("text", [UNDERLINED, LABELLED, HASHED, CHINESE, GERMAN, BOLD, FRONT])
 def test_a_sheet_written_in_our_form_reads_back_the_same(text: str) -> None:
     read = parse_sheet(text, "")
     assert parse_sheet(sheet_text(read), read.slug) == read
@@ -86,9 +131,48 @@ def test_entries_of_other_forms_find_their_place() -> None:
     assert [fact.text for fact in mika.facts] == [
         "The lamp is called Berta.",
         "Dr. Bell comes on Mondays.",
-        "Likes: soup",
+        "Mika likes soup.",
     ]
     assert (mika.relationships, mika.taboos, mika.greeting) == ({"Tom": "brings bread"}, ("goodbye",), "Mind the step.")
+
+
+def test_bold_labels_end_the_part_before_them() -> None:
+    ilse = parse_sheet(BOLD, "")
+    assert (ilse.aliases, ilse.bio) == (("The Needle", "Ilse V."), "Born in Kesmark.")
+    assert ilse.traits == ("Sharp: cuts cloth", "loyal")
+    assert [fact.text for fact in ilse.facts] == ["Ilse Varga's age is 34.", "Ilse Varga likes plums."]
+    assert ilse.relationships == {
+        "Tamas": "Brother, a baker.",
+        "Bo": "Friend.",
+        "Zed": "Friend.",
+        "Tom": "They fight.",
+    }
+    assert ilse.taboos == ("mention the fire",)
+
+
+def test_front_matter_and_tables_are_read() -> None:
+    ilse = parse_sheet(FRONT, "")
+    assert (ilse.name, ilse.aliases, ilse.traits) == ("Ilse Varga", ("The Needle", "Ilse V."), ("sharp",))
+    assert (ilse.bio, ilse.relationships) == ("A tailor of Kesmark.", {"Tamas": "brother"})
+    shop, age, *others = ilse.facts
+    assert (shop.question, shop.accept, age.text) == ("Where is her shop?", ("elm lane",), "Ilse Varga's age is 34.")
+    assert {fact.id: fact.text for fact in others} == {
+        "f2": "Her dog is called Bo.",
+        "f3": "She has a cat.",
+        "f4": "She sews.",
+    }
+
+
+@pytest.mark.parametrize("line", ["aliases: {a: b}", "no colon here"])
+def test_front_matter_that_is_not_simple_is_refused(line: str) -> None:
+    with pytest.raises(UnreadableSheet, match=r"mika\.md cannot be read: line 3 of its front matter"):
+        understand_sheet(f"---\nname: Mika\n{line}\n---\nKeeps the lighthouse.\n", "", "mika.md")
+
+
+def test_a_sheet_without_a_name_is_named_by_its_first_sentence_or_refused() -> None:
+    assert parse_sheet("Kestrel Bo is a courier. He never lies.\n", "").name == "Kestrel Bo"
+    with pytest.raises(UnreadableSheet, match=r"sheet plain\.md cannot be read"):
+        understand_sheet("She is a courier. She never lies.\n", "", "plain.md")
 
 
 def test_what_is_under_an_unknown_heading_is_kept_and_told() -> None:
@@ -126,6 +210,20 @@ def test_dialogues_in_several_forms(text: str) -> None:
     ((asked, said),) = read_examples(text, ["Mika"])
     assert (asked.role, asked.content) == ("user", "Cold?")
     assert (said.role, said.content) == ("assistant", "Always.\nAnd wet.")
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        ("User: Who are you?\nIlse: The needle.", ["Ilse Varga"]),
+        ("> **You**: Who are you?\n> **Needle**: The needle.", ["Ilse Varga", "The Needle"]),
+        ("Guest: Who are you?\nSnips: The needle.", ["Ilse Varga"]),
+        ("用户：Who are you?\n阿晚：The needle.", ["林晚", "阿晚"]),
+    ],
+)
+def test_a_part_of_the_name_or_the_other_of_two_is_the_persona(text: str, names: list[str]) -> None:
+    ((asked, said),) = read_examples(text, names)
+    assert (asked.role, said.role, said.content) == ("user", "assistant", "The needle.")
 
 
 def test_dialogues_are_kept_apart() -> None:
