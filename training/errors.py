@@ -31,7 +31,7 @@ class UnknownDataset(UnderstudyError):
 
 
 class UnreadableData(UnderstudyError):
-    """{name} could not be read: {reason}. Fix that line or choose another dataset."""
+    """{name} could not be read: {reason}. Correct that, or choose other data."""
 
 
 class EmptyDataset(UnderstudyError):
@@ -68,11 +68,16 @@ class Diverged(UnderstudyError):
 
 
 class RunStopped(UnderstudyError):
-    """The run was stopped at step {step}; its checkpoint is kept."""
+    """It was stopped at step {step}. What was kept by then stays."""
 
 
 class UnknownFormat(UnderstudyError):
     """{name} is in no format that is known here. Its first row is {first_row}. Expected was one of: {expected}."""
+
+
+class UnknownUpload(UnderstudyError):
+    """{name} is in no format that is known here. Ask /dataset validate about it, which tells you alone what it found
+    and what it expected."""
 
 
 class DatasetUnavailable(UnderstudyError):
@@ -90,7 +95,7 @@ class NothingLeft(UnderstudyError):
 
 
 class UploadRefused(UnderstudyError):
-    """{name} was not taken: {reason}. Upload a smaller or plainer file."""
+    """{name} was not taken: {reason}. Choose another file, or upload it in another way."""
 
 
 class PermissionMissing(UnderstudyError):
@@ -148,3 +153,16 @@ class NotThatPersonas(UnderstudyError):
 
 class BadCatalog(UnderstudyError):
     """The list of datasets {name} cannot be used: {reason}. Correct that row and try again."""
+
+
+class ExportNotForgotten(UnderstudyError):
+    """{folder} was exported for another trainer, and nothing can be taken out of it.
+    Forget without it first; then make it anew with `understudy data export`, or delete it."""
+
+
+class ServerUnknown(UnderstudyError):
+    """No server is known here, so nobody can be kept out of what is made later. Name the server with --guild."""
+
+
+class DiskRefused(UnderstudyError):
+    """{what} could not be read or written: {reason}. Make room or correct the path, then try again."""

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+OWNER_ONLY = 0o600
 RUN_LOCK = "lock"
 """The file of a run folder that whoever writes there holds a kernel lock on."""
 
@@ -22,9 +23,11 @@ def sync(path: Path) -> None:
         os.close(handle)
 
 
-def write_bytes(path: Path, data: bytes) -> None:
-    """Replace a file at once."""
+def write_bytes(path: Path, data: bytes, mode: int = 0o666) -> None:
+    """Replace a file at once; `mode` as far as the process's mask allows."""
     beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    beside.unlink(missing_ok=True)
+    beside.touch(mode)
     with beside.open("wb") as file:
         file.write(data)
         file.flush()

@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Sequence
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -18,7 +19,7 @@ from training.terminal import print_rows, workspace_of
 if TYPE_CHECKING:
     from training.data.chatlog import ChatLogPolicy
     from training.data.consent import ConsentLedger
-    from training.data.lineage import Forgotten
+    from training.data.forgetting import Forgotten
 
 HEAD_BYTES = 64 * 1024
 KEY_FILE = "anonymise.key"
@@ -221,35 +222,65 @@ def forget_data(
 
     Adapters that learnt from them are marked for training anew.
     """
-    from training.data.lineage import forget
+    from training.data.forgetting import forget
 
     users, messages = _users(user or []), _users(message or [])
     if not users and not messages:
         raise typer.BadParameter("name whom or what to forget, with --user or --message")
     workspace = workspace_of(ctx)
-    guilds = [_guild(guild)] if guild else _guilds(workspace)
-    for one in guilds if users else ():
-        # First, so that no conversion that starts in the meantime takes them in again.
-        if guild or one.isdigit():
-            _decide(ctx, one, users, "revoked", ledger=ledger)
-    homes = [guild_folder(workspace, one) for one in guilds]
-    _tell_forgotten(forget(homes, dataset or [], workspace.artifact_root / "runs", users, messages), as_json)
+    servers = [_guild(guild)] if guild else _servers(workspace, dataset or [], ledger)
+    # First, so that no conversion that starts in the meantime takes them in again.
+    _keep_out(ctx, servers, users, messages, ledger)
+    folders = [guild_folder(workspace, one) for one in (servers if guild else {*servers, TERMINAL})]
+    _tell_forgotten(forget(folders, dataset or [], workspace.artifact_root / "runs", users, messages), as_json)
 
 
-def _guilds(workspace: Workspace) -> list[str]:
-    """Every server that something was made for."""
-    return sorted(path.name for path in guild_folder(workspace, TERMINAL).parent.glob("*") if path.is_dir())
+def _servers(workspace: Workspace, datasets: Sequence[Path], ledger: Path | None) -> list[str]:
+    """Every server that something was made for, or whose messages or ledger are given. Raises ServerUnknown."""
+    from training.data.consent import read_ledger
+    from training.data.lineage import homes, read_links
+    from training.errors import ServerUnknown
+
+    found = {home.name for home in homes(workspace) if home.name.isdigit()}
+    found |= {link.guild for folder in datasets for link in read_links(folder) if link.guild}
+    if ledger and ledger.exists():
+        found |= {guild for guild in (read_ledger(ledger).guild_id,) if guild}
+    if not found:
+        raise ServerUnknown
+    return sorted(found)
+
+
+def _keep_out(
+    ctx: typer.Context, servers: Sequence[str], users: list[str], messages: list[str], ledger: Path | None
+) -> None:
+    """Note with each server, and in a ledger that was given, what no conversion may take in again."""
+    from training.data.consent import read_ledger
+    from training.data.forgetting import forget_messages
+
+    if users and ledger:
+        own = read_ledger(ledger).guild_id if ledger.exists() else None
+        _decide(ctx, own or servers[0], users, "revoked", ledger=ledger)
+    for server in servers:
+        if users:
+            _decide(ctx, server, users, "revoked")
+        if messages:
+            forget_messages(workspace_of(ctx), server, messages)
 
 
 def _tell_forgotten(done: Forgotten, as_json: bool) -> None:
     if as_json:
         typer.echo(done.model_dump_json())
         return
-    rows = {"examples removed": str(done.examples)}
+    rows = {"on": done.at, "examples removed": str(done.examples), "datasets changed": str(len(done.datasets))}
     for one in done.datasets:
         left = f"version {one.before} is now {one.version}" if one.version else "nothing was left, so it is gone"
         rows[one.name] = f"{one.removed} removed; {left}"
-    rows["to train anew"] = ", ".join(done.retrain) or "no adapter"
+    rows["adapters to train anew"] = f"{len(done.retrain)}: {', '.join(done.retrain)}" if done.retrain else "0"
+    if done.unreadable:
+        rows["unreadable"] = f"{', '.join(done.unreadable)}: taken to have learnt from it"
+    if done.exports:
+        how = "make them anew with `understudy data export`, or delete them"
+        rows["exported before"] = f"{', '.join(done.exports)}: {how}"
     print_rows("Forgotten", rows)
 
 
@@ -281,6 +312,7 @@ def chatlog_policy(
     """
     from training.data.chatlog import ChatLogPolicy
     from training.data.consent import ledger_path, permission_path, read_permission, read_proxies
+    from training.data.forgetting import forgotten_messages
     from training.persona.sheet import load_cast
 
     guild = guild_of(export)
@@ -301,6 +333,7 @@ def chatlog_policy(
         aliases=known.aliases if known else (),
         persona_authors=frozenset(persona_authors or ()),
         anonymiser=None if keep_names else _anonymiser(workspace, home, names),
+        forgotten=partial(forgotten_messages, workspace),
     )
 
 

@@ -76,6 +76,7 @@ def convert_data(
 ) -> None:
     """Make a dataset folder of a file of any known format. A killed conversion goes on when asked again."""
     from training.data.convert import Recipe
+    from training.data.derive import parents_of
     from training.data.folder import LINEAGE
     from training.data.languages import with_language
     from training.data.lineage import remember
@@ -93,6 +94,8 @@ def convert_data(
         persona_authors=persona_author,
         keep_names=keep_names,
     )
+    parents, _ = parents_of([on_disk(source)], workspace)
+    chat = reading.chatlog
     recipe = Recipe(
         reading=reading,
         filters=cleaning.steps(opened(cleaning.leaks, workspace) if cleaning.leaks else ()),
@@ -101,13 +104,13 @@ def convert_data(
         options={**cleaning.model_dump(mode="json"), "detect_language": detect_language},
         prepare=with_language if detect_language else None,
         persona=_slug(persona),
-        permission=reading.chatlog.permission.quote() if reading.chatlog else None,
-        extra_files={LINEAGE: reading.chatlog.lineage} if reading.chatlog else {},
+        permission=chat.permission.quote() if chat else None,
+        notice=parents.notice,
+        extra_files={LINEAGE: chat.lineage} if chat else parents.files,
     )
     tally = Tally()
     card = _converted(source, out, recipe, tally, workspace)
-    if reading.chatlog:
-        remember(workspace, out, card, reading.chatlog.lineage)
+    remember(workspace, out, card, chat.lineage if chat else parents.lineage())
     _tell(card, out, as_json, tally)
 
 
@@ -126,7 +129,20 @@ def _converted(source: str, out: Path, recipe: Recipe, tally: Tally, workspace: 
         rows = sieve(map(recipe.prepare, rows) if recipe.prepare else rows)
         if (counter := recipe.counter) and (budget := recipe.max_tokens):
             rows = (window for row in rows for window in windows(row, counter, budget))
-        return write_folder(out, dataset_name(out.name), _shown(rows, show), steps=sieve.steps, counter=recipe.counter)
+        return write_folder(
+            out,
+            dataset_name(out.name),
+            _noticed(_shown(rows, show), recipe),
+            steps=sieve.steps,
+            counter=recipe.counter,
+            extra_files=recipe.extra_files,
+        )
+
+
+def _noticed(rows: Iterable[Conversation], recipe: Recipe) -> Iterator[Conversation]:
+    for row in rows:
+        recipe.notice(row)
+        yield row
 
 
 # --- filter --------------------------------------------------------------------------------------------------------
@@ -147,7 +163,7 @@ def filter_data(ctx: typer.Context, source: Given, out: Out, *, cleaning: Cleani
         cleaning = STANDARD.model_copy(update={"threshold": cleaning.threshold})
     require_free(out)
     sieve = Sieve(cleaning.steps(opened(cleaning.leaks, workspace) if cleaning.leaks else ()))
-    parents, cards = parents_of([on_disk(source)])
+    parents, cards = parents_of([on_disk(source)], workspace)
     with counting("filtering") as show:
         rows = parents.watch(sieve(_shown(opened(source, workspace), show)))
         first = next(rows, None)
@@ -162,7 +178,7 @@ def filter_data(ctx: typer.Context, source: Given, out: Out, *, cleaning: Cleani
             persona=next((card.persona for card in cards), None),
             notes=[note for card in cards for note in card.notes],
             permission=parents.permission,
-            extra_files=parents.files(),
+            extra_files=parents.files,
         )
     remember(workspace, out, card, parents.lineage())
     _tell(card, out, as_json)
@@ -210,11 +226,9 @@ def mix_data(
     counter = counter_of(base_model, workspace) if by == "tokens" or base_model else None
     size = (lambda row: counter.count(row.messages)) if counter and by == "tokens" else one_each
     made = blend(parts, size=size, unit=by, oversample=oversample, held_out=held_out, seed=seed)
-    parents, cards = parents_of(on_disk(given) for given, _ in weights)
+    parents, cards = parents_of((on_disk(given) for given, _ in weights), workspace)
     personas = {card.persona for card in cards}
-    extra = parents.files()
-    if made.held_out:
-        extra[HELD_OUT] = [row.model_dump(mode="json") for row in made.held_out]
+    aside = {HELD_OUT: [row.model_dump(mode="json") for row in made.held_out]} if made.held_out else {}
     for _ in parents.watch(made.held_out):
         continue
     card = write_folder(
@@ -226,7 +240,7 @@ def mix_data(
         counter=counter,
         notes=(*made.notes, f"Mixed with seed {seed}."),
         permission=parents.permission,
-        extra_files=extra,
+        extra_files=lambda: {**parents.files(), **aside},
     )
     remember(workspace, out, card, parents.lineage())
     _tell(card, out, as_json)
@@ -295,14 +309,19 @@ def export_data(
     as_json: AsJson = False,
 ) -> None:
     """Write a dataset for another trainer: openai, sharegpt, alpaca, trl, axolotl or llamafactory."""
+    from training.data.derive import parents_of
     from training.data.export import Target, export
     from training.data.folder import dataset_name
+    from training.data.lineage import remember
 
     if target not in list(Target):
         raise typer.BadParameter(f"--format is one of {', '.join(Target)}, not {target}")
+    workspace = workspace_of(ctx)
+    parents, _ = parents_of([on_disk(source)], workspace)
     with counting("writing") as show:
-        rows = _shown(opened(source, workspace_of(ctx)), show)
-        card = export(out, dataset_name(out.name), rows, Target(target), _held_out(source))
+        rows = parents.watch(_shown(opened(source, workspace), show))
+        card = export(out, dataset_name(out.name), rows, Target(target), parents.watch(_held_out(source)))
+    remember(workspace, out, card, parents.lineage(), export=True)
     _tell(card, out, as_json)
 
 

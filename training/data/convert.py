@@ -13,7 +13,7 @@ import json
 import os
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from io import BufferedWriter
@@ -26,9 +26,12 @@ from training.data.folder import (
     CONVERSATIONS,
     UNKNOWN_LICENSE,
     Account,
+    ExtraFiles,
+    Late,
     dataset_name,
     file_sha256,
     finish_folder,
+    now,
     require_free,
     write_rows,
 )
@@ -61,6 +64,7 @@ class Recipe:
 
     `prepare` is done to each conversation first. It and the filters are functions, which cannot tell what they were
     made from; `options` tell it in their place, so that a killed conversion goes on only if asked in the same words.
+    `notice` hears of each conversation that passes; `extra_files` may be asked for once all have.
     """
 
     reading: Reading = field(default_factory=Reading)
@@ -72,7 +76,8 @@ class Recipe:
     persona: str | None = None
     permission: str | None = None
     notes: Sequence[str] = ()
-    extra_files: Mapping[str, Iterable[Mapping[str, Any]]] = field(default_factory=dict)
+    notice: Callable[[Conversation], None] = lambda conversation: None
+    extra_files: Late[ExtraFiles] = field(default_factory=dict)
 
     @property
     def resumes(self) -> bool:
@@ -102,10 +107,11 @@ def convert(
         try:
             work.go(on_progress, should_stop)
             return work.finish(name or dataset_name(out.name))
-        except ConversionStopped:
-            raise
-        except UnderstudyError:
-            work.discard()
+        except BaseException as error:
+            # What cannot go on is not left lying about, least of all people's words.
+            ends = isinstance(error, UnderstudyError) and not isinstance(error, ConversionStopped)
+            if ends or not work.recipe.resumes:
+                work.discard()
             raise
 
 
@@ -162,7 +168,7 @@ class _Work:
         """Give the folder its card and its place."""
         if not self.account.conversations:
             raise NothingLeft(name=name, **self._where_all_went())
-        for file_name, rows in self.recipe.extra_files.items():
+        for file_name, rows in now(self.recipe.extra_files).items():
             write_rows(self.made / file_name, rows)
         card = finish_folder(
             self.made,
@@ -180,8 +186,8 @@ class _Work:
 
     def discard(self) -> None:
         """Leave nothing behind."""
-        self._clear()
-        self.made.rmdir()
+        self.record.unlink(missing_ok=True)
+        shutil.rmtree(self.made, ignore_errors=True)
 
     def _passing(self) -> Iterator[Conversation]:
         """The conversations that no filter objects to, in the order of the sources."""
@@ -191,6 +197,7 @@ class _Work:
                 if self.sieve.passes(conversation):
                     origin = (conversation.source, conversation.license or UNKNOWN_LICENSE)
                     self.files_of.setdefault(origin, set()).add(number)
+                    self.recipe.notice(conversation)
                     yield conversation
 
     def _write(self, conversation: Conversation, file: BufferedWriter) -> None:

@@ -103,7 +103,7 @@ def _counted(conversations: Iterable[Conversation], account: Account, lost: _Los
         # The account names the set as it was before; the target's file has a hash of its own.
         account.add(conversation)
         if SESSION in conversation.meta:
-            lost.counts["from chat logs, where `understudy data forget` does not reach them"] += 1
+            lost.counts["from chat logs; `understudy data forget` names an export, but takes nothing out of it"] += 1
         yield conversation
 
 

@@ -28,6 +28,8 @@ CONVERSATIONS = "conversations.jsonl"
 README = "README.md"
 LINEAGE = "lineage.jsonl"
 REJECTED = "rejected.jsonl"
+PERMISSION = "permission"
+"""What a conversation from chat has in its `meta`: the permission of Discord's that it is used under."""
 UNKNOWN_LICENSE = "unknown"
 
 MAX_CARD_BYTES = 4 * 1024 * 1024
@@ -35,6 +37,7 @@ SMALLEST_BUCKET = 128
 ABANDONED_SECONDS = 3600
 
 T = TypeVar("T")
+ExtraFiles: TypeAlias = Mapping[str, Iterable[Mapping[str, Any]]]
 Late: TypeAlias = Callable[[], T] | T
 """A value, or what is asked for it once the last conversation is written: counts are not known before."""
 
@@ -62,6 +65,7 @@ class Account:
     languages: Counter[str] = field(default_factory=Counter)
     licenses: Counter[str] = field(default_factory=Counter)
     sources: Counter[tuple[str, str]] = field(default_factory=Counter)
+    permissions: set[str] = field(default_factory=set)
     tokens: int = 0
     longest: int = 0
     buckets: Counter[int] = field(default_factory=Counter)
@@ -82,6 +86,8 @@ class Account:
         license = conversation.license or UNKNOWN_LICENSE
         self.licenses[license] += 1
         self.sources[conversation.source, license] += 1
+        if permission := conversation.meta.get(PERMISSION):
+            self.permissions.add(permission)
         if tokens is None and self.counter is not None:
             tokens = self.counter.count(conversation.messages)
         if tokens is not None:
@@ -131,13 +137,13 @@ def write_folder(
     counter: Counts | None = None,
     notes: Late[Sequence[str]] = (),
     permission: Late[str | None] = None,
-    extra_files: Mapping[str, Iterable[Mapping[str, Any]]] | None = None,
+    extra_files: Late[ExtraFiles | None] = None,
 ) -> DatasetCard:
     """Write a dataset folder, whole or not at all, in place of an older dataset of that place.
 
-    `sources`, `steps`, `notes` and `permission` may be functions, which are called once the last conversation is
-    written; without `sources` those that the conversations name are counted. Raises FolderTaken, and EmptyDataset where
-    there is nothing to write.
+    `sources`, `steps`, `notes`, `permission` and `extra_files` may be functions, which are called once the last
+    conversation is written; without `sources` or `permission` those that the conversations name are taken. Raises
+    FolderTaken, and EmptyDataset where there is nothing to write.
     """
     require_free(folder)
     made = room_for(folder)
@@ -145,18 +151,18 @@ def write_folder(
     try:
         with (made / CONVERSATIONS).open("wb") as file:
             file.writelines(account.add(conversation) for conversation in conversations)
-        for file_name, rows in (extra_files or {}).items():
+        for file_name, rows in (now(extra_files) or {}).items():
             write_rows(made / file_name, rows)
         return finish_folder(
             made,
             folder,
             name,
             account,
-            sources=account.by_source() if sources is None else _now(sources),
-            steps=_now(steps),
+            sources=account.by_source() if sources is None else now(sources),
+            steps=now(steps),
             persona=persona,
-            notes=_now(notes),
-            permission=_now(permission),
+            notes=now(notes),
+            permission=now(permission),
         )
     finally:
         shutil.rmtree(made, ignore_errors=True)
@@ -195,7 +201,7 @@ def finish_folder(
         turns=account.turns,
         languages=dict(account.languages.most_common()),
         tokens=account.histogram(),
-        permission=permission,
+        permission=permission or "; ".join(sorted(account.permissions)) or None,
         notes=tuple(notes),
     )
     write_bytes(made / README, readme(card, usage).encode())
@@ -251,6 +257,11 @@ def is_folder(path: Path) -> bool:
     return (path / CARD).is_file() and (path / CONVERSATIONS).is_file()
 
 
+def is_export(path: Path) -> bool:
+    """Whether this is what was exported of a dataset for another trainer."""
+    return (path / CARD).is_file() and not (path / CONVERSATIONS).is_file()
+
+
 def open_folder(folder: Path) -> DatasetCard:
     """The card of a dataset folder. Raises UnreadableData; it calls the folder by the last part of its path."""
     card = read_card(folder)
@@ -299,7 +310,8 @@ def room_for(folder: Path) -> Path:
     return made
 
 
-def _now(value: Late[T]) -> T:
+def now(value: Late[T]) -> T:
+    """The value, asked for where it is late."""
     return value() if callable(value) else value
 
 

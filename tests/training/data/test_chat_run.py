@@ -6,7 +6,7 @@ from tests.training.data.chat_exports import ANNA, BEN, GUILD, KEEPER, Row, expo
 from training.data.canonical import Tally
 from training.data.chatlog import convert_export
 from training.data.folder import LINEAGE, write_folder
-from training.data.lineage import forget
+from training.data.forgetting import forget
 from training.data.reading import Reading
 from training.pipeline import finetune
 from training.places import guild_folder

@@ -16,7 +16,8 @@ from training.data.canonical import Tally
 from training.data.chatlog import convert_export
 from training.data.consent import ledger_path, read_ledger, write_ledger
 from training.data.folder import CONVERSATIONS, LINEAGE, check_folder, open_folder, write_folder
-from training.data.lineage import Lineage, forget, kept_links, note_data, permissions_of, read_links, remember
+from training.data.forgetting import forget
+from training.data.lineage import Lineage, kept_links, note_data, permissions_of, read_links, remember
 from training.data.reading import Reading
 from training.errors import PermissionMissing, UnreadableData
 from training.places import guild_folder
