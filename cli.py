@@ -252,15 +252,17 @@ def doctor(
 
 
 def main() -> None:
-    """The console script: an expected error is one sentence and exit code 2."""
+    """The console script: an expected error, the file system's among them, is one sentence and exit code 2."""
     try:
         app()
     except Exception as error:
-        from training.errors import UnderstudyError
+        from training.errors import UnderstudyError, disk_refused
+        from training.terminal import visible
 
-        if not isinstance(error, UnderstudyError):
+        told = disk_refused(error) if isinstance(error, OSError) else error
+        if not isinstance(told, UnderstudyError):
             raise
-        print(f"✗ {error}", file=sys.stderr)
+        print(f"✗ {visible(str(told))}", file=sys.stderr)
         raise SystemExit(2) from None
 
 

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import errno
+
 from training.schema import Problem
+
+MOST_SHOWN = 200
+_OF_THE_DISK = {errno.ENOSPC, errno.EROFS, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EMFILE, errno.ENFILE}
 
 
 class UnderstudyError(Exception):
@@ -166,3 +171,15 @@ class ServerUnknown(UnderstudyError):
 
 class DiskRefused(UnderstudyError):
     """{what} could not be read or written: {reason}. Make room or correct the path, then try again."""
+
+
+def disk_refused(error: OSError, what: str = "") -> DiskRefused | None:
+    """What the file system refused, as an error for people; None if that came from elsewhere, such as a connection.
+
+    what: what to call the file, where its path is nobody's business.
+    """
+    if error.filename is None and error.errno not in _OF_THE_DISK:
+        return None
+    named = what or str(error.filename or "A file")
+    shown = named if len(named) <= MOST_SHOWN else named[: MOST_SHOWN - 1] + "…"
+    return DiskRefused(what=shown, reason=error.strerror or "the file system refused")

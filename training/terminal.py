@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from rich.progress import Progress as Bars
 
 SHOWN_EVERY = 100
+# All but the tab and the end of a line; and what turns the direction of writing, which could show a text as another.
+_CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 
 
 @contextmanager
@@ -84,7 +87,7 @@ def print_report(report: Report, run_dir: Path) -> None:
     rows["adapter"] = str(run_dir / "adapter")
     print_rows(f"{report.spec.job_name} is done", rows)
     for sample in report.samples[:3]:
-        typer.echo(f"\n> {sample.question}\n  base:    {sample.base}\n  adapter: {sample.adapter}")
+        typer.echo(visible(f"\n> {sample.question}\n  base:    {sample.base}\n  adapter: {sample.adapter}"))
 
 
 def print_conversations(title: str, conversations: Sequence[Conversation]) -> None:
@@ -179,10 +182,16 @@ def print_rows(title: str, rows: dict[str, str]) -> None:
     from rich.markup import escape
     from rich.table import Table
 
-    table = Table(title=title, title_justify="left", show_header=False, box=None, padding=(0, 2, 0, 0))
+    shown = escape(visible(title))
+    table = Table(title=shown, title_justify="left", show_header=False, box=None, padding=(0, 2, 0, 0))
     for name, value in rows.items():
-        table.add_row(name, escape(value), style=None)
+        table.add_row(escape(visible(name)), escape(visible(value)), style=None)
     Console(highlight=False, soft_wrap=False).print(table)
+
+
+def visible(text: str) -> str:
+    """The text with its control characters written out, so that none of them reaches the terminal as such."""
+    return _CONTROLS.sub(lambda found: f"\\x{ord(found[0]):02x}", text)
 
 
 def _duration(seconds: float) -> str:

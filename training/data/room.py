@@ -54,6 +54,8 @@ class Room:
             try:
                 self.made.rename(target)
             except OSError as error:
+                if not target.exists():
+                    raise
                 raise DatasetTaken(name=report.name) from error
             sync(target.parent)
         return report
