@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from functools import partial
@@ -15,6 +14,7 @@ from training.data.chatpolicy import ChatLogPolicy
 from training.data.chatwords import chat_reason, is_refusal, spoken_text, without_mentions
 from training.data.consent import HOW_TO_RECORD, fold
 from training.data.lineage import Link
+from training.data.participants import DELETED_USER, SOMEONE, Participants, id_of
 from training.data.sessions import Post, Round, Speaker, rounds, sessions
 from training.errors import PermissionMissing, UnreadableData
 from training.schema import Conversation, Message
@@ -26,17 +26,21 @@ if TYPE_CHECKING:
 __all__ = ["ChatLogPolicy", "convert_export"]
 
 LICENSE = "consent of its authors"
-DELETED_USER = "456226577798135808"
 SPOKEN = frozenset({"Default", "Reply"})
 
 NO_CONSENT = "no consent"
 DELETED = "deleted user"
+FORGOTTEN = "forgotten"
 NOBODY_KNOWN = "a character of nobody known"
 OTHER_BOT = "another bot"
+UNASKED_BOT = "another bot; --persona NAME says that it is the persona"
+NO_PERSONA = "no persona speaks"
+UNASKED = "no persona speaks; --persona NAME says who it is"
 SYSTEM = "system message"
 INTERACTION = "answer to a command"
 MALFORMED = "not a message"
 TWICE = "a message that came before"
+BOTS = (OTHER_BOT, UNASKED_BOT)
 
 _REPLY_LINK = re.compile(r"\[Reply to:?\]\(<?https://(?:\w+\.)?discord(?:app)?\.com/channels/\d+/\d+/(\d+)")
 
@@ -62,7 +66,7 @@ class _Export:
     def __init__(self, value: dict[str, Any], row: int, reading: Reading, policy: ChatLogPolicy, before: int) -> None:
         self.reading, self.policy, self.before, self.count = reading, policy, before, 0
         self.messages = value.get("messages")
-        self.guild, self.channel = _id(value, "guild"), _id(value, "channel")
+        self.guild, self.channel = id_of(value, "guild"), id_of(value, "channel")
         if not isinstance(self.messages, Iterable) or isinstance(self.messages, str | dict):
             raise UnreadableData(name=reading.source, reason=f"row {row}, field messages: it is not a list")
         # It becomes the name of a folder.
@@ -70,8 +74,10 @@ class _Export:
             raise UnreadableData(name=reading.source, reason=f"row {row}, field guild.id: it is not an id")
         policy.permission.check(policy.today(), (self.guild, self.channel))
         policy.consent.check(self.guild)
-        self.labels = _labels(self.messages)
-        self.anonymiser = policy.anonymiser(*self._names()) if policy.anonymiser else None
+        self.forgotten = policy.forgotten(self.guild)
+        self.participants = Participants(self.messages, (policy.persona or "", *policy.aliases))
+        self.labels = self.participants.labels
+        self.hidden = self.participants.hidden(policy.anonymiser) if policy.anonymiser else None
         self.speakers: dict[tuple[str, str], Speaker] = {}
 
     def conversations(self, tally: Tally) -> Iterator[Conversation]:
@@ -99,23 +105,23 @@ class _Export:
         author = message.get("author") if isinstance(message, dict) else None
         content = message.get("content") if isinstance(message, dict) else None
         at = _seconds(message.get("timestamp")) if isinstance(message, dict) else None
-        if not isinstance(author, dict) or not isinstance(content, str) or at is None or not _id(message):
+        if not isinstance(author, dict) or not isinstance(content, str) or at is None or not id_of(message):
             return None
         speaker = self._speaker(author)
         system = SYSTEM if message.get("type") not in SPOKEN else INTERACTION if message.get("interaction") else None
-        barred = self._barred(speaker, author)
-        text = spoken_text(without_mentions(content, self.labels))
+        barred = FORGOTTEN if id_of(message) in self.forgotten else self._barred(speaker, author)
+        text = spoken_text(self.hidden.spoken(content) if self.hidden else without_mentions(content, self.labels))
         return Post(
             number=number,
-            id=_id(message),
+            id=id_of(message),
             at=at,
             speaker=speaker,
             text=text,
             answers=_answered(message),
             reason=system or barred or chat_reason(content, text),
-            unheard=barred is not None and barred != OTHER_BOT,
+            unheard=barred is not None and barred not in BOTS,
             # What cannot be a question to anyone does not stand between a question and its answer.
-            chat=not system and barred != OTHER_BOT and chat_reason(content, text) in (None, "no text"),
+            chat=not system and barred not in BOTS and chat_reason(content, text) in (None, "no text"),
             refusal=is_refusal(text),
         )
 
@@ -123,13 +129,13 @@ class _Export:
 
     def _speaker(self, author: dict[str, Any]) -> Speaker:
         """Who a message is by; a webhook's character is known by the webhook's id and its name together."""
-        author_id, name = _id(author), str(author.get("name") or "")
+        author_id, name = id_of(author), str(author.get("name") or "")
         if known := self.speakers.get((author_id, name)):
             return known
         is_bot = bool(author.get("isBot"))
         owners = self._owners(author, name) if is_bot else frozenset({author_id})
-        label = name if is_bot else self.labels.get(author_id, "")
-        made = Speaker(author_id, name, label or "Someone", owners, character=is_bot)
+        label = name if is_bot else self.hidden.label(author_id) if self.hidden else self.labels.get(author_id, "")
+        made = Speaker(author_id, name, label or SOMEONE, owners, character=is_bot)
         self.speakers[author_id, name] = made
         return made
 
@@ -137,7 +143,7 @@ class _Export:
         """The members who speak through a character; none for a bot, whose words are nobody's."""
         if not _is_webhook(author):
             return frozenset()
-        webhook = self.policy.consent.webhooks.get(_id(author))
+        webhook = self.policy.consent.webhooks.get(id_of(author))
         for character, owner in (webhook.characters if webhook else {}).items():
             if fold(character) == fold(name):
                 return frozenset({owner})
@@ -150,7 +156,7 @@ class _Export:
         if not speaker.character:
             return None if self.policy.consent.allows(speaker.author_id) else NO_CONSENT
         if not _is_webhook(author):
-            return None if self._is_known(speaker) else OTHER_BOT
+            return None if self._is_known(speaker) else OTHER_BOT if self._one_is_asked_for else UNASKED_BOT
         if not speaker.owners or "" in speaker.owners:
             return None if speaker.author_id in self.policy.persona_authors else NOBODY_KNOWN
         return None if all(map(self.policy.consent.allows, speaker.owners)) else NO_CONSENT
@@ -174,21 +180,6 @@ class _Export:
         listed = (name for webhook in self.policy.consent.webhooks.values() for name in webhook.characters)
         return self.policy.proxies.names() | {fold(name) for name in listed}
 
-    def _names(self) -> tuple[list[str], list[str]]:
-        """(people with their other names, characters): also people whose messages are not used are spoken of."""
-        people: dict[str, set[str]] = {}
-        characters = {name for name in (self.policy.persona, *self.policy.aliases) if name}
-        assert self.messages is not None
-        for message in self.messages:
-            for one in _people(message):
-                name, nickname = str(one.get("name") or ""), str(one.get("nickname") or "")
-                if one.get("isBot") or _id(one) == DELETED_USER:
-                    characters |= {name, nickname}
-                else:
-                    people.setdefault(_id(one), set()).update((name, nickname))
-        roster = [_roster_line(self.labels.get(author, ""), names) for author, names in people.items()]
-        return sorted(filter(None, roster)), sorted(filter(None, characters))
-
     # --- sessions to conversations
 
     def _session(self, posts: list[Post], tally: Tally) -> Iterator[Conversation]:
@@ -200,12 +191,13 @@ class _Export:
             if conversation:
                 tally.made(conversation)
                 yield conversation
+        nobody = NO_PERSONA if self._one_is_asked_for else UNASKED
         for post in posts:
             reasons = [fate[post.number] for fate in fates if post.number in fate]
             if fates and len(reasons) < len(fates):
                 tally.use()
             else:
-                tally.drop(post.number, post.reason or (reasons or ["no persona speaks"])[0])
+                tally.drop(post.number, post.reason or (reasons or [nobody])[0])
 
     def _personas(self, posts: Sequence[Post]) -> list[str]:
         """Whose conversations to make of a session."""
@@ -273,7 +265,7 @@ class _Export:
         return Message(role=message.role, content=self._mask(message.content, conversation))
 
     def _mask(self, text: str, conversation: str) -> str:
-        return self.anonymiser.text(text, conversation) if self.anonymiser else text
+        return self.hidden.text(text, conversation) if self.hidden else text
 
 
 def _asked(posts: Sequence[Post], *, named: bool) -> str:
@@ -290,36 +282,6 @@ def _lines(posts: Sequence[Post]) -> str:
     return "\n".join(post.text for post in posts)
 
 
-def _people(message: Any) -> Iterator[dict[str, Any]]:
-    """A message's author and those whom it mentions."""
-    if isinstance(message, dict):
-        mentioned = message.get("mentions")
-        for one in (message.get("author"), *(mentioned if isinstance(mentioned, list) else ())):
-            if isinstance(one, dict) and _id(one):
-                yield one
-
-
-def _roster_line(label: str, names: Iterable[str]) -> str:
-    """Everything that one person is called, the usual name first."""
-    known = dict.fromkeys([label, *sorted({_plain(name) for name in names} | set(names))])
-    return ",".join(name.replace(",", " ") for name in known if name.strip())
-
-
-def _labels(messages: Iterable[Any]) -> dict[str, str]:
-    """What each author, and whoever is mentioned, is called: the name that was shown most often."""
-    shown: dict[str, Counter[str]] = {}
-    for message in messages:
-        for one in _people(message):
-            name = _plain(str(one.get("nickname") or "")) or str(one.get("name") or "")
-            shown.setdefault(_id(one), Counter())[name] += 1
-    return {author: names.most_common(1)[0][0] for author, names in shown.items()}
-
-
-def _plain(name: str) -> str:
-    """A nickname without decoration: no brackets with what they hold, no signs at its ends."""
-    return re.sub(r"^[\W_]+|[\W_]+$", "", re.sub(r"\([^()]*\)|\[[^\[\]]*\]|\|.*", "", name))
-
-
 def _answered(message: dict[str, Any]) -> str | None:
     """The message that this one replies to: by Discord's own reference, else by the link that proxies put in."""
     reference = message.get("reference")
@@ -331,13 +293,6 @@ def _answered(message: dict[str, Any]) -> str | None:
         if isinstance(described, str) and (found := _REPLY_LINK.search(described)):
             return found[1]
     return None
-
-
-def _id(value: Any, key: str | None = None) -> str:
-    """An id as text, empty where there is none."""
-    holder = value.get(key) if key and isinstance(value, dict) else value
-    found = holder.get("id") if isinstance(holder, dict) else None
-    return str(found) if isinstance(found, str | int) and not isinstance(found, bool) else ""
 
 
 def _is_webhook(author: dict[str, Any]) -> bool:

@@ -206,6 +206,11 @@ def test_system_messages_bots_and_deleted_users_are_dropped() -> None:
     }
 
 
+def test_without_a_persona_a_bot_that_may_be_one_is_told_how_to_be() -> None:
+    _, tally = read([said(ANNA, "Hm?", 0), said(KEEPER, "Aye.", 5)], persona=None)
+    assert all("--persona NAME" in reason for reason in tally.dropped)
+
+
 def test_a_refusal_goes_with_its_question() -> None:
     [made], tally = read(
         [
