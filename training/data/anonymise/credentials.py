@@ -74,6 +74,18 @@ OPTION = re.compile(r"(?:-u\s?\S{1,40}\s+-p|--password[= ]|sshpass\s+-p\s?)[\"']
 SEED = re.compile(
     r"(?:seed|recovery|secret|backup|mnemonic)\s*(?:phrase|words)?\s*(?:is|:|=)\s*((?:[a-z]{3,8}\s+){11,23}[a-z]{3,8})"
 )
+# Without a colon, only what no word looks like.
+BARE = re.compile(rf"(?<![A-Za-z0-9])(?:{WORD})\s+[\"'`*|]*(?P<value>[^\s\"'`,;|]{{6,64}})", re.I | re.VERBOSE)
+SIGN_IN = re.compile(
+    r"\b(?:login|log\s?in|account|acc|creds?|credentials|user(?:name)?)\b\s*(?:is|:|=)?\s*[^\s/|:]{2,40}\s*[/|:]\s*"
+    r"(?P<value>[^\s\"'`,;|/]{5,64})",
+    re.I,
+)
+GUARD = re.compile(
+    r"\b(?i:steam\s?guard|guard|auth\w*|verification|verify|confirmation|login|sms|security|activation|2fa|otp|backup|"
+    r"recovery|redeem|gift|game)\s+(?i:code|key|pin)(?i:\s+is|\s*[:=])?\s*"
+    r"(?P<value>(?=[A-Z-]*\d)[A-Z0-9]{4,8}(?:-[A-Z0-9]{4,6})*)(?![\w-])"
+)
 LOOSE = re.compile(r"(?<![\w/+.=-])[A-Za-z0-9+/_-]{36,}={0,2}(?![\w/+-])")
 CODE = re.compile(
     r"\b(?:pin|otp|2fa|one[- ]time|verification|login|backup|recovery|security|auth)(?:\s+(?:code|pin|password|key))?"
@@ -116,7 +128,7 @@ def find_secrets(text: str) -> Found:
 
 
 HINT = re.compile(
-    rf"\s-u\s|key|token|secret|bearer|basic|credential|\b(?:code|pin|otp|2fa|seed|recovery|mnemonic)\b|{WORD}".replace(
+    rf"\s-u\s|log\s?in|account|\bacc\b|user|creds|key|token|secret|bearer|basic|credential|\b(?:code|pin|otp|2fa|seed|recovery|mnemonic)\b|{WORD}".replace(
         r"\ ", " "
     ),
     re.I,
@@ -141,8 +153,19 @@ def _told(text: str) -> Found:
         value = _trimmed(found["value"])
         if len(value) >= 12 and _mixed(value) and not PLACEHOLDER.match(value):
             yield Span(found.start("value"), found.start("value") + len(value), "SECRET")
+    yield from _plain_told(text)
     for pattern in (CODE, OPTION, SEED):
         yield from (Span(*found.span(1), "SECRET") for found in pattern.finditer(text))
+
+
+def _plain_told(text: str) -> Found:
+    """Passwords and codes that no colon announces."""
+    for pattern in (BARE, SIGN_IN):
+        for found in pattern.finditer(text):
+            value = _trimmed(found["value"])
+            if _mixed(value) and _marked(value) and not PLACEHOLDER.match(value):
+                yield Span(found.start("value"), found.start("value") + len(value), "SECRET")
+    yield from (Span(*found.span("value"), "SECRET") for found in GUARD.finditer(text))
 
 
 def _trimmed(value: str) -> str:

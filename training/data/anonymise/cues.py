@@ -15,7 +15,8 @@ INTRODUCED = re.compile(
     rf"{START}(?:(?:my|his|her|their|real|full|first|last|given|legal)\s+(?:\w+\s+)?name\s+is|(?:my|the|his|"
     rf"her)?\s?name'?s|irl\s+name\s*:?|(?:full |first |last |real )?name\s*[:=]|"
     rf"(?:was|is|am|i'm|named|called)\s+(?:named|called)|goes by|go by|"
-    rf"call\s+me|known\s+as|me\s+llamo|mi\s+nombre\s+es|se\s+llama|nombre\s*:|(?:ich|er|sie)\s+hei(?:ß|ss)(?:e|"
+    rf"call(?:s|ed)?\s+me|known\s+as|nick(?:name)?(?:\s+is|'s)|spitzname\s+ist|apodo\s+es|surnom\s+est|nennt\s+mich|"
+    rf"nennen\s+mich|m'appellent|signed,|me\s+llamo|mi\s+nombre\s+es|se\s+llama|nombre\s*:|(?:ich|er|sie)\s+hei(?:ß|ss)(?:e|"
     rf"t)|heisse|hei(?:ß|ss)e|mein\s+name\s+ist|je\s+m'appelle|il\s+s'appelle|elle\s+s'appelle|"
     rf"m'appelle|mon\s+nom\s+est|mon\s+pr[ée]nom\s+(?:est|c'est)|moi\s+c'est|mi\s+chiamo|si\s+chiama|"
     rf"il\s+mio\s+nome\s+[èe]|(?:o\s+)?meu\s+nome\s+[ée]|me\s+chamo|chamo-me|se\s+chama|"
@@ -70,13 +71,20 @@ TITLED = re.compile(
 ACTS = (
     r"said|told|asked|texted|thinks|wants|joined|quit|invited|forgot|lives|loves|hates|laughed|replied|knows|"
     r"came|went|left|won|lost|fell|"
+    r"made|took|found|broke|ran|drew|posted|pulled|carried|streamed|missed|keeps|kept|started|wanted|needs|hit|"
+    r"stole|ghosted|cooked|drove|rage ?quit|is typing|is hosting|is streaming|is late|is afk|is asleep|is driving|"
+    r"is coming|is here|is gone|isn't|hasn't|doesn't|didn't|won't|can't|"
     r"died|gave|bought|ate|moved|works|plays|likes|paid|called|got|beat|sent|wrote|says|just|has|had"
 )
 NAMED_SPEAKER = re.compile(
     rf"{START}(?P<name>[^\W\d_]{{1,30}}(?:['-][^\W\d_]{{1,30}}){{0,3}}(?:\s[^\W\d_]{{1,30}})?)\s+(?:said|says|"
     rf"told\s+(?:me|us|him|her|them|you)|texted|invited|replied|messaged|dm'?d|sagte|meinte|dijo|a\s+dit|"
     rf"ha\s+detto|disse|сказала?|говорит|"
-    rf"написала?|спросила?|пришла?|уш[её]л|ушла|звонила?|думает|dedi|powiedziała?)(?![^\W_])"
+    rf"написала?|спросила?|делает|играет|стримит|опоздала?|купила?|сделала?|хочет|забыла?|приехала?|пришла?|уш[её]л|ушла|звонила?|думает|dedi|powiedziała?|"
+    rf"messaged me|is typing|is hosting|is streaming|is driving|is asleep|rage ?quit|got banned|"
+    rf"ghosted|forgot\s+(?:his|her|to|the)|broke\s+(?:his|her|up)|lives\s+in|works\s+(?:at|for|in)|was\s+born|"
+    rf"hat\s+gesagt|kommt\s+(?:heute|später|nicht|morgen)|m'a\s+dit|me\s+dijo|mi\s+ha\s+detto|disse\s+que|säger|sier|"
+    rf"siger|zei|powiedział)(?![^\W_])"
 )
 OWNS = re.compile(
     rf"{START}(?P<name>[^\W\d_]{{2,}})'?s\s+(?:mom|mum|dad|mother|father|brother|sister|parents|birthday|bday|"
@@ -100,7 +108,14 @@ RELATED = re.compile(
 )
 # What bears a person's name and is none.
 THINGS = re.compile(
-    r"(?<![^\W_])(?:Big Ben|Uncle Sam|Uncle Ben'?s|Hello Kitty|Dear Diary|Super Mario|Jack Daniel'?s|"
+    r"(?<![^\W_])(?:Taco Bell|Burger King|Wendy'?s|Ben (?:&|and) Jerry'?s|Domino'?s|Papa John'?s|McDonald'?s|"
+    r"Denny'?s|Arby'?s|Jimmy John'?s|Trader Joe'?s|Carl'?s Jr|Harley[- ]Davidson|Tommy Hilfiger|Calvin Klein|"
+    r"Ralph Lauren|Louis Vuitton|"
+    r"Dr\.? Pepper|Captain (?:America|Morgan)|Johnnie Walker|Aunt Jemima|Ronald McDonald|Betty Crocker|Levi'?s|"
+    r"Applebee'?s|Chuck E\.? Cheese|Lee Sin|Miss Fortune|Tom Clancy'?s?|Sid Meier'?s|Assassin'?s Creed|Luigi'?s|"
+    r"Princess Peach|Donkey Kong|Duke Nukem|Sherlock Holmes|Jon Snow|Darth Vader|Luke Skywalker|Stranger Things|"
+    r"Victoria'?s Secret|Virgin Mary|Jolly Roger|John Wick|Forrest Gump|Billie Jean|Rick ?roll\w*|Jane Doe|John Doe|"
+    r"Big Ben|Uncle Sam|Uncle Ben'?s|Hello Kitty|Dear Diary|Super Mario|Jack Daniel'?s|"
     r"John Deere|Bloody Mary|"
     r"Peter Pan|Robin Hood|Harry Potter|Santa Claus|Mona Lisa|Tony Hawk|James Bond|Indiana Jones|Lara Croft|Mary Jane|"
     r"Max Payne|Saint \w+|St\.? (?:Patrick|Valentine|Petersburg|Louis|Paul|John)|Mario Kart|Luigi's Mansion|"

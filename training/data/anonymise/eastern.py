@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 
-from training.data.anonymise import names
+from training.data.anonymise.name_lists import lists
 from training.data.anonymise.spans import Found, Span
 from training.data.anonymise.words import words
 
@@ -53,10 +53,9 @@ KOREAN_CUE = r"(?:제\s?이름은|내\s?이름은|저는|나는|전|이름\s?[::
 
 @lru_cache(maxsize=1)
 def _patterns() -> tuple[re.Pattern[str], ...]:
-    lists = names._lists()
-    chinese = f"(?:欧阳|司马|上官|诸葛|[{next(iter(lists['chinese_surnames']))}])"
-    korean = f"(?:남궁|황보|[{next(iter(lists['korean_surnames']))}])"
-    japanese = "|".join(sorted(lists["japanese_surnames"], key=len, reverse=True))
+    chinese = f"(?:欧阳|司马|上官|诸葛|[{next(iter(lists()['chinese_surnames']))}])"
+    korean = f"(?:남궁|황보|[{next(iter(lists()['korean_surnames']))}])"
+    japanese = "|".join(sorted(lists()["japanese_surnames"], key=len, reverse=True))
     return (
         re.compile(
             rf"{CHINESE_CUE}\s?(?P<name>{chinese}[一-龥]{{1,2}}?)(?={CHINESE_TITLE}|[^一-龥]|[今的是说住在来去和跟有会很,,。!!吧吗啊哦呢了的]|$)"
@@ -97,7 +96,7 @@ def find_eastern(text: str) -> Found:
                     yield Span(*found.span("name"), "PERSON")
     if re.search("[Ͱ-Ͽ֐-ۿऀ-ॿ]", text):
         for found in re.finditer(r"[^\W\d_][\w\u0900-\u097f]+", text):
-            if found[0].lower() in names._lists()["greek_arabic_indic"]:
+            if found[0].lower() in lists()["greek_arabic_indic"]:
                 yield Span(*found.span(), "PERSON")
 
 
@@ -129,7 +128,7 @@ CYRILLIC_WORDS = words(
 def _declined() -> frozenset[str]:
     """Every listed name in its cases, by stem and ending."""
     forms: set[str] = set()
-    for name in names._lists()["cyrillic"]:
+    for name in lists()["cyrillic"]:
         stem = name.rstrip(VOWELS) if name[-1] in VOWELS else name
         forms |= {name} | {stem + ending for ending in CASE_ENDINGS if len(stem) > 2 and ending}
     return frozenset(forms - {"мари", "дани"})

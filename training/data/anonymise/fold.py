@@ -19,6 +19,8 @@ PUNCTUATION = {**dict.fromkeys("‐‑‒–—―−﹣", "-"), **dict.fromkeys
 SMALL_CAPITALS = dict(zip("ᴀʙᴄᴅᴇꜰɢʜɪᴊᴋʟᴍɴᴏᴘʀꜱᴛᴜᴠᴡʏᴢ", "abcdefghijklmnoprstuvwyz", strict=True))
 INVISIBLE = re.compile("[\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180e\u200b-\u200f\u202a-\u202e"
                        "\u2060-\u206f\u20e3\u3164\ufe00-\ufe0f\ufeff\U000e0000-\U000e007f]")  # fmt: skip
+# What makes an emoji of the digit in front of it.
+KEYCAP = "\ufe0f\u20e3"
 # Bold, spoiler and strike-through marks; between two digits two asterisks are a power, which stays.
 MARKUP = re.compile(r"(?<!\d)(?:\*\*+|\|\||~~)|(?:\*\*+|\|\||~~)(?!\d)")
 WORDS = re.compile(r"[^\s,;]+")
@@ -43,7 +45,9 @@ class Folded:
         if self.places is None:
             return start, end
         last = self.places[end - 1] + 1
-        while last < len(self.original) and unicodedata.combining(self.original[last]):
+        while last < len(self.original) and (
+            unicodedata.combining(self.original[last]) or self.original[last] in KEYCAP
+        ):
             last += 1
         return self.places[start], last
 

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import re
-import tomllib
 from collections.abc import Iterable, Iterator, Sequence
-from functools import lru_cache
-from pathlib import Path
 
 from training.data.anonymise import cues
+from training.data.anonymise.eastern import find_eastern
 from training.data.anonymise.fold import fold
+from training.data.anonymise.name_lists import known, lists
 from training.data.anonymise.spans import Found, Span
 from training.data.anonymise.words import words
 
-LIST = Path(__file__).with_name("given_names.toml")
 WORD = re.compile(r"[^\W\d_]+(?:['-][^\W\d_]+)*")
 PARTICLES = words(
     """van von de der den da di del della dos du la le bin ibn al el ben ter ten zu zur af av mac mc san st y e"""
@@ -67,11 +65,9 @@ class Names:
             if pattern:
                 yield from (Span(*found.span(), "PERSON") for found in pattern.finditer(text))
         yield from _listed(text)
-        yield from _cued(text)
         if not text.isascii():
-            from training.data.anonymise.eastern import find_eastern
-
             yield from find_eastern(text)
+        yield from _cued(text)
 
 
 def _with_parts(names: Iterable[str]) -> Iterator[str]:
@@ -91,13 +87,8 @@ def _any_of(names: Iterable[str], *, exact: bool = False) -> re.Pattern[str] | N
     return re.compile(rf"(?<![^\W_])(?:{written})(?![^\W_])", 0 if exact else re.IGNORECASE)
 
 
-@lru_cache(maxsize=1)
-def _lists() -> dict[str, frozenset[str]]:
-    return {name: frozenset(words.split()) for name, words in tomllib.loads(LIST.read_text(encoding="utf-8")).items()}
-
-
 def _is_word(name: str) -> bool:
-    return name.casefold() in _lists()["also_words"] or name.casefold() in cues.STOP
+    return name.casefold() in lists()["also_words"] or name.casefold() in cues.STOP
 
 
 # --- given names -----------------------------------------------------------------------------------------------------
@@ -116,19 +107,24 @@ def _listed(text: str) -> Found:
 
 def _whole_name(words: list[re.Match[str]], at: int, text: str) -> int:
     """The index of the last word of the name that begins with word `at`; -1 if none does."""
-    word, lists = words[at][0], _lists()
+    word = words[at][0]
     low = _bare(word).lower()
     capital = word[0].isupper()
-    alone = low in lists["with_capital"] and (capital or ACTS.match(text, words[at].end()) is not None)
-    if low in lists["sure"] or alone:
+    alone = low in lists()["with_capital"] and (capital or ACTS.match(text, words[at].end()) is not None)
+    twofold = capital and "-" in low and all(part in known() for part in low.split("-"))
+    if low in lists()["sure"] or alone or twofold:
         return _family(words, at, text)
-    if not capital or (low in cues.STOP and low not in lists["also_words"]):
+    if not capital or (low in cues.STOP and low not in lists()["also_words"]):
         return -1
     last = _family(words, at, text)
-    acts = low in lists["also_words"] and ACTS.match(text, words[last].end())
+    acts = low in lists()["also_words"] and ACTS.match(text, words[last].end())
     if last == at:
-        return at if acts and low not in NOT_ALONE and word[1:].islower() else -1
-    return last if acts or _surname(words[last][0]) else -1
+        if acts and low not in NOT_ALONE and word[1:].islower():
+            return at
+        return -1 if low in lists()["also_words"] else _by_family(words, at, text)
+    if acts or _surname(words[last][0]):
+        return last
+    return -1 if low in lists()["also_words"] else _by_family(words, at, text)
 
 
 ACTS = re.compile(rf"\s{{1,3}}(?:{cues.ACTS})(?![^\W_])")
@@ -161,7 +157,7 @@ def _family(words: list[re.Match[str]], first: int, text: str) -> int:
         if (word[0].isupper() and words[first][0][0].isupper() and (_surname(word) or _fits(low, text))) or (
             word.islower()
             and words[first][0].islower()
-            and low in _lists()["family"]
+            and low in lists()["family"]
             and low not in cues.STOP
             and low not in COMMON
         ):
@@ -171,8 +167,44 @@ def _family(words: list[re.Match[str]], first: int, text: str) -> int:
     return last
 
 
+def _by_family(words: list[re.Match[str]], at: int, text: str) -> int:
+    """The index of the last word of a name that only its family name gives away, in front or behind; -1 if none."""
+    if at + 1 >= len(words) or text[words[at].end() : words[at + 1].start()] != " ":
+        return -1
+    word, after = words[at][0], words[at + 1][0]
+    if not after[0].isupper() or text.isupper() or word.isupper() or after.isupper():
+        return -1
+    low, behind = word.lower(), _bare(after).lower()
+    if low in lists()["family"] and low not in COMMON and behind in known() | PARTICLES:
+        named = [place for place in (at + 1, at + 2) if place < len(words) and words[place][0].lower() in known()]
+        return _family(words, named[-1], text) if named else -1
+    sure = (behind in lists()["family"] and behind not in COMMON | known()) or SURE_ENDING.search(after)
+    return _family(words, at + 1, text) if sure and low not in GROUNDS else -1
+
+
+# Endings of family names that no other words have.
+SURE_ENDING = re.compile(
+    r"[a-zà-ž]{3}(?:sson|dóttir|dottir|ová|enko|wicz|czyk|ović|ević|escu|opoulos|opoulou|shvili|adze|oğlu|owski|owska|"
+    r"ewski|ewska|iński|ińska|quist|qvist|ström|swamy|murthy)$|^(?:Mc|Mac|O')[A-Z][a-z]{2,}$"
+)
+# In front of these family names are names of places.
+GROUNDS = words("""port fort lake mount mt saint st new san santa los las north south east west lady lord team club""")
 COMMON = words(
-    """young long green white black brown price wood bell stone cook king hall hill wright may he sun ma park ward
+    """page rice little powers mills miles hunt hunter grant love ray rose rowe stone sutton graves may day moon sauer
+    knight mason palmer parsons pierce porter wolfe woods webb weaver warner holland houston franklin marin mann
+    newman gross graf horn busch kraus sommer winter stein engel vogel jäger lorenz haas otto beck roth keller
+    simon thomas conde barry fall mora soto cruz reyes vega campos flores bravo prieto cano santana hidalgo leon
+    leone parra rojas pardo rubio melo rocha pinto macedo xavier moura costa silva franco gentile vitale serra roy
+    morin martin noel clement robin duval picard smits bos vos maas mas marek sikora farkas fekete simon papp stan
+    radu matei arslan aslan kara kurt polat kaya doğan güneş lund dahl holm moe eide strand tamm saar sepp kask
+    laine price carter cannon carpenter chapman curtis fuller gardner freeman goodman harper hart hale harvey
+    henry hicks holmes howell lawrence lucas lynch marshall oliver case spencer stanley terry tucker wade wells
+    wheeler warren walters willis gordon george gilbert douglas boyd bates barnes arnold bryant burke carr cole
+    crawford elliott ellis graham greene griffin hudson rios robbins rodgers ryan shaw sims smith snyder moya mak
+    ng lo lai fung tang su lam oh seo han shin song bae nam noh shim hong kang ahn yoo yoon hwang kwon heo baek
+    ono mori ota ando goto hara kudo endo imai bah sow sy toure kone rai rana diop butt bose sani musa obi eze moyo
+    dube zulu bean
+    young long green white black brown price wood bell stone cook king hall hill wright may he sun ma park ward
     rivers cross perry reed bailey gray wolf klein lange koch costa santos islam das he gao lim tan kim"""
 )
 
@@ -182,7 +214,7 @@ def _surname(word: str) -> bool:
     return (
         word[0].isupper()
         and low not in cues.STOP
-        and (low in _lists()["family"] or FAMILY_ENDING.search(word) is not None)
+        and (low in lists()["family"] or FAMILY_ENDING.search(word) is not None)
     )
 
 
@@ -215,14 +247,18 @@ def _taken(found: re.Match[str], text: str, *, any_case: bool) -> Found:
     last = -1
     for at, word in enumerate(words):
         low = _bare(word[0]).lower()
-        known = any(low in _lists()[kind] for kind in ("sure", "with_capital", "also_words"))
+        listed = low in known()
         capital = word[0][0].isupper() and not _shouted(word[0], text)
-        quiet = at == 0 and known and low not in NOT_ALONE | {"love"} and _ends(text, word.end())
-        if not any_case and low in _lists()["also_words"] and LOOSE.match(found[0]) and len(words) == 1:
+        quiet = at == 0 and listed and low not in NOT_ALONE | {"love"} and _ends(text, word.end())
+        if not any_case and low in lists()["also_words"] and LOOSE.match(found[0]) and len(words) == 1:
             break
         fits = capital or (at == 0 and any_case and len(low) > 2) or (quiet and not LOOSE.match(found[0]))
         # A German noun behind a greeting, "New York" behind "meet": an ordinary word ends the name.
-        if not fits or (low in cues.STOP and not (known and at == 0 and low not in NOT_ALONE)) or (at and low in VERBS):
+        if (
+            not fits
+            or (low in cues.STOP and not (listed and at == 0 and low not in NOT_ALONE))
+            or (at and low in VERBS)
+        ):
             break
         last = at
     if last >= 0:
@@ -232,7 +268,7 @@ def _taken(found: re.Match[str], text: str, *, any_case: bool) -> Found:
 HONORIFIC = re.compile(
     r"(?<![^\W_])(?:(?i:mr|mrs|ms|miss|mx|dr|prof|sir|mme|mlle|herr|frau|señora?|sra?|srta|signora?|monsieur|"
     r"madame)\.?|"
-    r"Professor|Doctor|Grandma|Grandpa|Uncle|Aunt|Auntie|Aunty|Cousin|Nana|Tante|Onkel|Oma|Opa|Tía|Tío|Oncle|Coach)\s+$"
+    r"Professor|Doctor|(?i:grandma|grandpa|granny|uncle|aunt|auntie|aunty)|Cousin|Nana|Tante|Onkel|Oma|Opa|Tía|Tío|Oncle|Coach)\s+$"
 )
 
 

@@ -8,7 +8,9 @@ from training.data.anonymise.spans import Found, Span
 
 # --- cards -----------------------------------------------------------------------------------------------------------
 
-CARD = re.compile(r"(?<![\w.,+-])(?<!\d\s)\d(?:[ -]{0,2}\d){12,18}(?![\w]|[-.,]\d)", re.ASCII)
+CARD = re.compile(
+    r"(?<![\w.,+-])(?<!\d\s)(?:\d{4}(?:([._/])\d{4})(?:\1\d{4}){2}|\d(?:[ -]{0,2}\d){12,18})(?![\w]|[-.,]\d)", re.ASCII
+)
 CARD_TALK = re.compile(
     r"card|visa|master|amex|credit|debit|cc\b|karte|carte|tarjeta|cartão|carta|карт|卡|カード|카드", re.I
 )
@@ -124,7 +126,8 @@ PAPER = re.compile(
     r"account (?:number|no)|acct|routing(?: number)?|sort code|iban|konto(?:nummer)?|swift)(?![^\W_])"
     r"\s*(?:no|nr|num(?:ber|mer|éro|ero)?|#|номер|id|is|ist|es|est|è|é|号码?|番号|is:)?[\s.:#=№-]*(?:is\s+|ist\s+|"
     r"es\s+)?[(`\"'*|]*"
-    r"(?P<value>[A-Z0-9](?:[ .\-/]?[A-Z0-9]){4,24}?)(?=[`\"'*,;:!?)|~]|\.(?:\s|$)|\s[a-z]|\s?$|\n|\s(?![A-Z0-9]))",
+    r"(?P<value>[A-Z0-9](?:[ .\-/]?[A-Z0-9]){4,24}?)(?=[`\"'*,;:!?)|~]|\.(?:\s|$)|(?-i:\s[a-z])|"
+    r"\s?$|\n|\s(?![A-Z0-9]))",
     re.I,
 )
 BORN = re.compile(
@@ -136,7 +139,7 @@ BORN = re.compile(
     r"syntynyt|född(?:\s+den)?|"
     r"narozen\w*|doğum(?:\s+tarihi(?:m)?)?|родил\w+|д\.?\s?р\.?|день рождения|дата рождения|народи\w+|生日|"
     r"出生(?:日期|年月日)?|生年月日|誕生日|생일|생년월일)(?![A-Za-z])"
-    r"(?:\s+(?:is|was|ist|es|est|el|le|il|am|on|em|on the))?[\s:=,-]*(?:на\s+|是|は)?\s*[(\[`\"'*|]*",
+    r"(?:'s)?(?:\s+(?:is|was|ist|es|est|el|le|il|am|on|em|on the))?[\s:=,-]*(?:на\s+|是|は)?\s*[(\[`\"'*|]*",
     re.I,
 )
 MONTH = (
@@ -148,6 +151,11 @@ DATE = re.compile(
     rf"\d{{4}}\s?[./-]\s?\d{{1,2}}\s?[./-]\s?\d{{1,2}}|\d{{1,2}}(?:st|nd|rd|th|er|\.|º)?(?:\s+(?:of|de))?\s+{MONTH}"
     rf"(?:\s*,?\s*(?:de\s+|of\s+)?\d{{2,4}})?|{MONTH}\.?\s+\d{{1,2}}(?:st|nd|rd|th)?(?:\s*,?\s*\d{{4}})?|"
     rf"\d{{2,4}}年\s?\d{{1,2}}月\s?\d{{1,2}}日?|\d{{1,2}}月\d{{1,2}}[日号]|\d{{8}})",
+    re.I,
+)
+LATITUDE = re.compile(
+    r"\blat(?:itude)?\b\s*[:=]?\s*(?P<lat>[-+]?\d{1,2}\.\d{2,})[^\n]{0,6}\b(?:lon|lng|long|longitude)\b\s*[:=]?\s*"
+    r"(?P<lon>[-+]?1?\d{1,2}\.\d{2,})",
     re.I,
 )
 PLATE = re.compile(
@@ -178,6 +186,8 @@ def find_ids(text: str) -> Found:
     for found in BORN.finditer(text):
         if date := DATE.match(text, found.end()):
             yield Span(*date.span(), "ID")
+    for found in LATITUDE.finditer(text):
+        yield from (Span(*found.span(group), "ID") for group in ("lat", "lon"))
     yield from (Span(*found.span("value"), "ID") for found in PLATE.finditer(text))
     yield from (Span(*found.span(1), "ID") for found in USER_ID.finditer(text))
 

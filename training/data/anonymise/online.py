@@ -14,10 +14,13 @@ OPEN, CLOSE = r"\s*[(\[{<]\s*", r"\s*[)\]}>]\s*"
 AT_WORD = r"(?:at|ät|aet|arroba|arobase|chiocciola|kukac|małpa|malpa|собака|собачка)"
 DOT_WORD = r"(?:dot|d0t|punkt|punto|ponto|point|kropka|точка|nokta|tečka)"
 AT = (
-    rf"(?:{OPEN}(?:@|{AT_WORD}){CLOSE}|\s*&\#64;\s*|\s*&commat;\s*|%40|\s*_+{AT_WORD}_+\s*|\s*-{AT_WORD}-\s*|"
+    rf"(?:{OPEN}(?:@|a|{AT_WORD}){CLOSE}|\s*[|*~=#/\\]+{AT_WORD}[|*~=#/\\]+\s*|\s*&\#64;\s*|\s*&commat;\s*|%40|\s*_+{AT_WORD}_+\s*|\s*-{AT_WORD}-\s*|"
     rf"\s+@\s+|@\s*)"
 )
-DOT = rf"(?:{OPEN}(?:\.|{DOT_WORD}){CLOSE}|\s+{DOT_WORD}\s+|_+{DOT_WORD}_+|-{DOT_WORD}-|\s+\.\s*|\.)"
+DOT = (
+    rf"(?:{OPEN}(?:\.|d|{DOT_WORD}){CLOSE}|[|*~=#/\\]+{DOT_WORD}[|*~=#/\\]+|"
+    rf"\s+{DOT_WORD}\s+|_+{DOT_WORD}_+|-{DOT_WORD}-|\s+\.\s*|\.)"
+)
 SAID_DOT = rf"(?:{OPEN}(?:\.|{DOT_WORD}){CLOSE}|\s+{DOT_WORD}\s+)"
 # Scripts that write no spaces: there an address begins in the middle of a sentence.
 UNSPACED = r"\u3040-\u30ff\u4e00-\u9fff\uac00-\ud7a3"
@@ -36,6 +39,14 @@ PROVIDER = (
 )
 PROVIDED = re.compile(rf"(?<![^\W_])({LOCAL})\s+{AT_WORD}\s+{PROVIDER}(?:\.{TLD}(?:\.{TLD})?)", re.I)
 NO_DOT = re.compile(rf"mail[^\n]{{0,20}}?(?<![^\W_])({LOCAL})\s+{AT_WORD}\s+{PROVIDER}(?![\w-])", re.I)
+# Shouted, the word is meant as the sign, whatever the provider.
+SHOUTED = re.compile(rf"(?<![^\W_])({LOCAL})\s+AT\s+(?:[\w-]{{1,63}}\.){{1,3}}{TLD}")
+CUT = re.compile(rf"(?<![^\W_])({LOCAL})\s?@\s?{PROVIDER}(?![\w-])", re.I)
+BESIDE = re.compile(
+    rf"(?<!\w){PROVIDER}(?:\.{TLD})?\s*,?\s*(?:and\s+)?(?:(?:my|the|user)\s*)?(?:name|user|username|login|address|addy|"
+    rf"before\s+the\s+at)\s*(?:part\s*)?(?:is|:|=)\s*([\w.+-]{{3,40}})(?<![.])(?!\w)",
+    re.I,
+)
 SPACED = re.compile(r"(?<!\S)(?:[\w.] ){2,40}@ (?:\w ){1,30}(?:\. (?:\w ?){2,10}){1,3}(?!\w)")
 AT_HINT = re.compile(rf"[@&%]|\b{AT_WORD}\b|_{AT_WORD}_", re.I)
 FILES = words("png jpg jpeg gif svg webp bmp py js ts css html md txt json yml yaml zip exe")
@@ -51,9 +62,11 @@ def find_emails(text: str) -> Found:
         for found in PLAIN.finditer(text):
             if found[0].rpartition(".")[2].lower() not in FILES and not _remote(text, found):
                 yield Span(*found.span(), "EMAIL")
+    yield from (Span(*found.span(1), "EMAIL") for found in BESIDE.finditer(text))
     if not AT_HINT.search(text):
         return
-    for pattern in (HIDDEN, SAID, PROVIDED, NO_DOT):
+    shouted = () if text.isupper() else (SHOUTED,)
+    for pattern in (HIDDEN, SAID, PROVIDED, NO_DOT, CUT, *shouted):
         for found in pattern.finditer(text):
             if found[1].lower() not in NOT_LOCAL and found[0].rpartition(".")[2].lower() not in FILES:
                 yield Span(found.start(1), found.end(), "EMAIL")
@@ -156,7 +169,7 @@ def _account(value: str, *, own: bool) -> bool:
         or re.fullmatch(r"[\d.]+|.*\.(?:com|gg|net|org|io|me|tv)", value.lower())
     ):
         return False
-    return own or re.search(r"[\d_]|\w\.\w", value) is not None
+    return own or re.search(r"[\d_]|\w[.-]\w", value) is not None
 
 
 # --- links -----------------------------------------------------------------------------------------------------------
@@ -165,7 +178,7 @@ POINT = rf"(?:\s?\.\s?|{SAID_DOT})"
 SLASH = r"(?:\s?/\s?|\s+slash\s+)"
 LINK = re.compile(
     rf"""(?<![\w.@-])(?:h(?:tt|xx)ps?\s?:\s?/\s?/\s?)?(?:www\.|ptb\.|canary\.|m\.|[a-z]{{2}}\.)?(?:
-      discord{POINT}gg{SLASH}(?:invite{SLASH})?[\w-]{{2,}}
+      discord{POINT}gg{SLASH}(?:invite{SLASH})?[\w-]{{2,}}(?:\?[\w=&%-]+)?
     | discord(?:app)?{POINT}com{SLASH}invite{SLASH}[\w-]{{2,}}
     | discord(?:app)?\.com/(?:channels/(?:@me|\d+)(?:/\d+)*|users/\d+)
     | (?:dsc\.gg|discord\.(?:me|io|link|li)|invite\.gg|guilded\.gg(?:/i)?|rvlt\.gg)/[\w-]{{2,}}
@@ -178,6 +191,11 @@ LINK = re.compile(
     | instagram\.com/(?!p/|reel/|explore)[\w.]{{2,}} | tiktok\.com/@[\w.]+ | snapchat\.com/add/[\w.-]+
     | (?:twitter|x)\.com/(?!i/|home|search|hashtag)\w{{2,15}}(?![\w/]) | steamcommunity\.com/(?:id|profiles)/[\w-]+
     | vk\.com/(?:id\d+|[\w.]{{3,}}) | reddit\.com/u(?:ser)?/[\w-]+ | ok\.ru/profile/\d+ | paypal\.me/[\w.-]+
+    | twitch\.tv/(?!directory|videos|settings|p/)\w{{3,25}}(?![\w/]) | youtube\.com/@[\w.-]+ | threads\.net/@[\w.]+
+    | github\.com/(?!features|topics|about|login|explore|pricing|trending|orgs)[\w-]{{2,39}}(?![\w/.-])
+    | (?:ko-fi|patreon|soundcloud|deviantart|venmo|onlyfans|gitlab|buymeacoffee|pinterest)\.com/[\w.-]{{3,}}(?![\w/])
+    | (?:linktr\.ee|cash\.app|last\.fm/user|open\.spotify\.com/user|medium\.com|mastodon\.social)/[$@]?[\w.-]{{3,}}
+    | (?:lichess\.org/@|chess\.com/member|roblox\.com/users|myanimelist\.net/profile|osu\.ppy\.sh/users)/[\w-]+
     | s\.team/[pq]/\S+ | bsky\.app/profile/[\w.:-]+
     )
     | (?<![\w.])\.gg/[\w-]{{2,}}
@@ -228,13 +246,14 @@ def find_ips(text: str) -> Found:
 
 def _public_four(dotted: str, text: str, found: re.Match[str]) -> bool:
     parts = [int(part) for part in found.groups()]
+    hidden = any(sign in "[({" for sign in found[0])
     if max(parts) > 255 or dotted in RESOLVERS or any(len(p) > 1 and p[0] == "0" for p in found.groups()):
         return False
     address = ipaddress.IPv4Address(dotted)
     if parts[0] in (0, 10, 127) or parts[0] >= 224 or address.is_link_local or _lan(address):
         return False
     before = text[max(0, found.start() - 16) : found.start()]
-    return not VERSION.search(before) and (max(parts) >= 30 or NETWORK.search(text) is not None)
+    return not VERSION.search(before) and (hidden or max(parts) >= 30 or NETWORK.search(text) is not None)
 
 
 LANS = tuple(ipaddress.IPv4Network(net) for net in ("172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10"))

@@ -54,12 +54,13 @@ DATE = re.compile(
     r"(?:19|20)\d\d([-./])\d{1,2}\1\d{1,2}(?:[ T]\d.*)?|\d{1,2}([-./])\d{1,2}\2(?:19|20)?\d\d(?: \d.*)?|"
     r"\d{1,2} \d{1,2} (?:19|20)\d\d|(?:19|20)\d\d\s?[-/]\s?(?:19|20)\d\d"
 )
+DECIMAL = re.compile(r"\d+\.\d+")
 GROUPS = re.compile(r"[1-9]\d{0,2}(?:[ .]\d{3}){2,}")
 UNIT = re.compile(r"\s?(?:gold|gp|coins?|gems?|xp|hp|views?|subs?|followers|users|people|members|dmg|damage|"
                   r"points?|pts|usd|eur|dollars?|euros?|bucks|"
                   r"bytes|kb|mb|gb|ms|seconds|years?|credits|subscribers|downloads|likes|km|m\b|won\b|yen\b|"
                   r"rub)", re.I)  # fmt: skip
-NUMBER = r"(?:zero|oh|o|one|two|three|four|five|six|seven|eight|nine|double|triple)"
+NUMBER = r"(?:zero|oh|o|one|two|three|four|five|six|seven|eight|nine|double|triple|\d)"
 SPOKEN = re.compile(rf"(?<!\w){NUMBER}(?:[\s,.-]+{NUMBER}){{6,15}}(?!\w)", re.I)
 
 
@@ -72,6 +73,8 @@ def find_phones(text: str) -> Found:
         if _phone(found[0], text, found, context):
             yield Span(*found.span(), "PHONE")
     for found in SPOKEN.finditer(text):
+        if sum(word.isalpha() for word in re.split(r"[\s,.-]+", found[0])) < 3:
+            continue
         yield Span(*found.span(), "PHONE")
 
 
@@ -83,6 +86,8 @@ def _phone(written: str, text: str, found: re.Match[str], context: bool) -> bool
     if PREFIX.match(written.lstrip("(")) and len(digits) >= 8:
         return context or _possible("+" + digits.removeprefix("00"))
     if UNIT.match(text, found.end()):
+        return False
+    if DECIMAL.fullmatch(plain):
         return False
     if context:
         return 7 <= len(digits) <= 15 and (not GROUPS.fullmatch(plain) or SHAPES.fullmatch(plain) is not None)

@@ -31,10 +31,10 @@ EN_TYPE = (
 )
 SURE = r"(?:street|avenue|ave|road|rd|lane|ln|boulevard|blvd|parkway|pkwy|crescent|terrace|drive|court|st)"
 ENGLISH = re.compile(
-    rf"(?:(?<=\s)|(?<=^)|(?<=[(:,*|\"'`]))(?:(?i:flat|apt|unit|house|"
-    rf"no\.?)\s?#?\w{{1,4}},?\s+)?{NO}\s+(?:[NSEW]{{1,2}}\.?\s+|North\s+|South\s+|East\s+|West\s+|Old\s+|"
+    rf"(?:(?<=\s)|(?<=^)|(?<=[(:,*|\"'`]))(?:(?i:flat|apt|apartment|unit|house|suite|"
+    rf"no\.?)\s?#?\w{{1,4}},?\s+|(?i:unit|no\.?|house)\s+)?{NO}\s+(?:[NSEW]{{1,2}}\.?\s+|North\s+|South\s+|East\s+|West\s+|Old\s+|"
     rf"Upper\s+|Lower\s+)?"
-    rf"(?:(?:{CAP}|\d{{1,3}}(?:st|nd|rd|th)|of|the)\s+){{1,4}}?(?i:{EN_TYPE})\b\.?(?:\s+[NSEW]{{1,2}}\b)?{REST}"
+    rf"(?:(?:{CAP}|\d{{1,3}}(?:st|nd|rd|th)|of|the)\s+){{1,4}}?(?i:{EN_TYPE})\b\.?(?!\s(?i:{EN_TYPE})\b)(?:\s+[NSEW]{{1,2}}\b)?{REST}"
     rf"|(?:(?<=\s)|(?<=^)|(?<=[(:,*|\"'`]))\d{{1,5}}\s+(?:Broadway|Kingsway|Strand|Piccadilly|{CAP}gate|"
     rf"{CAP}way)\b\s?(?:{EN_TYPE.title()}\b)?{REST}",
     re.MULTILINE,
@@ -84,7 +84,7 @@ ROMANCE = re.compile(
     rf"via|viale|v\.le|piazza|p\.za|corso|vicolo|strada|strada?\.?|bulevardul|bd\.|șoseaua|str\.|calea|"
     rf"aleea)\s+(?:(?:de\s+las|de\s+los|de\s+la|del|della|delle|dei|degli|de|da|do|dos|das|di|d'|la|el|los|las)\s+)*"
     rf"[\w'’.º]+(?:\s+(?:(?:de|del|da|do|dos|di|y|e|la|el)\s+)*{CAP}){{0,3}},?\s*(?:n[º°o.]*\s?|nr\.?\s?|#\s?|"
-    rf"número\s|numero\s)?\d{{1,5}}[a-zA-Z]?(?!\w)(?:\s?[-/]\s?\d+)?(?:,?\s*\d+[º°ª]\s?\w?)?){REST}",
+    rf"número\s|numero\s)?\d{{1,5}}[a-zA-Z]?(?!\w)(?:\s?[-/]\s?\d+)?(?:,?\s*\d+[º°ªoa]\s?\w?(?!\w))?){REST}",
     re.I,
 )
 SLAVIC = re.compile(
@@ -113,10 +113,10 @@ CHINESE = re.compile(
 # Where a Chinese address begins: behind the last of these.
 LEAD = re.compile("住在|寄到|送到|地址|在|是|到|家")
 INDIAN = re.compile(
-    rf"(?<!\w)(?:(?:Flat|House|H\.?\s?No|Plot|Door|D\.?\s?No|Shop|Block|Villa|"
-    rf"Room)\.?\s*(?:No\.?)?\s*[:#]?\s*[\w/-]{{1,8}},\s*)(?:{CAP}(?:\s(?:{CAP}|\d{{1,3}}|of|"
+    rf"(?<!\w)(?:(?:Flat|Apt\.?|Apartment|Unit|Office|Floor|Tower|Building|House|H\.?\s?No|Plot|Door|D\.?\s?No|Shop|Block|Villa|"
+    rf"Room)\.?\s*(?:No\.?)?\s*[:#]?\s*[\w/-]{{1,8}},\s*){{1,3}}(?:{CAP}(?:\s(?:{CAP}|\d{{1,3}}|of|"
     rf"the))*,?\s*){{1,6}}(?:[-–]?\s?\d{{3}}\s?\d{{3}})?(?!\d)"
-    rf"|(?<!\w)(?:{CAP}\s){{1,3}}(?:Road|Rd|Marg|Nagar|Colony|Layout|"
+    rf"|(?<!\w)(?:{NO},?\s+)?(?:{CAP}\s){{1,3}}(?:Road|Rd|Marg|Nagar|Colony|Layout|"
     rf"Sector\s\d+),\s*(?:{CAP}[\s,]+){{1,4}}[-–]?\s?\d{{3}}\s?\d{{3}}(?!\d)"
 )
 BOX = re.compile(
