@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import shutil
 from pathlib import Path
@@ -10,16 +11,19 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from tests.training.data.chat_exports import ANNA, BEN, GUILD, KEEPER, Row, export, ledger, policy, said
+from tests.training.data.chat_exports import ANNA, BEN, GUILD, KEEPER, Row, export, ledger, policy, read, said, spoken
 from training.cli import build
 from training.data.canonical import Tally
 from training.data.chatlog import convert_export
 from training.data.consent import ledger_path, read_ledger, write_ledger
+from training.data.convert import Recipe, convert
+from training.data.export import Target
+from training.data.export import export as export_rows
 from training.data.folder import CONVERSATIONS, LINEAGE, check_folder, open_folder, write_folder
-from training.data.forgetting import forget
+from training.data.forgetting import forget, forget_messages, forgotten_messages
 from training.data.lineage import Lineage, kept_links, note_data, permissions_of, read_links, remember
 from training.data.reading import Reading
-from training.errors import PermissionMissing, UnreadableData
+from training.errors import ExportNotForgotten, PermissionMissing, ServerUnknown, UnreadableData
 from training.places import guild_folder
 from training.runs import read_lines
 from training.schema import Conversation, Message, Workspace
@@ -186,18 +190,112 @@ def test_from_a_permission_to_a_forgotten_member(workspace: Workspace, tmp_path:
     made = understudy(workspace, *convert)
     assert (made["rows"], made["used"], made["conversations"]) == (7, 7, 3)
     assert open_folder(out).permission == "T-1 (Discord, 2026-01-02, for 100)"
-    assert {link.folder for link in kept_links(guild_folder(workspace, GUILD))} == {str(out)}
-    done = understudy(workspace, "data", "forget", "--user", ANNA, *on)
-    assert done["examples"] == 2
-    assert "asks" in all_text(out)
-    assert "too?" not in all_text(out)
+    made_of_it = [tmp_path / name for name in ("filtered", "converted", "exported")]
+    for words, folder in zip((["filter"], ["convert"], ["export", "--format", "trl"]), made_of_it, strict=True):
+        told = understudy(workspace, "data", *words, str(out / CONVERSATIONS), "--out", str(folder), "--json")
+        assert told["card"]["permission"] == open_folder(out).permission
+    known = {link.folder for link in kept_links(guild_folder(workspace, GUILD))}
+    assert known == {str(folder) for folder in (out, *made_of_it)}
+    brought = tmp_path / "ledger.json"
+    write_ledger(brought, ledger())
+    done = understudy(workspace, "data", "forget", "--user", ANNA, "--ledger", str(brought), *on)
+    assert (done["examples"], len(done["datasets"]), done["exports"]) == (6, 3, [str(made_of_it[2])])
+    assert not read_ledger(brought).allows(ANNA)
+    for folder in (out, *made_of_it[:2]):
+        assert "asks" in all_text(folder)
+        assert "too?" not in all_text(folder)
+        assert [link.authors for link in read_links(folder)] == [(BEN,)]
     again = understudy(workspace, *convert)
     assert again["dropped"]["no consent"] == 2
     # Nor does a ledger that is brought along from elsewhere bring them back.
-    brought = tmp_path / "ledger.json"
     write_ledger(brought, ledger())
     again = understudy(workspace, *convert, "--consent", str(brought))
     assert again["dropped"]["no consent"] == 2
+    # A single message stays away as well.
+    assert understudy(workspace, "data", "forget", "--message", "3", *on)["examples"] == 3
+    refused = CliRunner().invoke(build(lambda: workspace), convert)
+    assert "1 × forgotten" in str(refused.exception)
+    assert not any(folder.exists() for folder in (out, *made_of_it[:2]))
+
+
+def test_a_forgotten_message_is_not_read_and_its_answer_goes_with_it() -> None:
+    made, tally = read(TALK, forgotten=lambda guild: frozenset({"3"} if guild == GUILD else ()))
+    assert [spoken(row)[0] for row in made] == ["Anna asks?", "ben: Ben again?\nanna: Anna, too?"]
+    assert tally.dropped == {"forgotten": 1, "answers a dropped message": 1}
+
+
+def test_forgotten_messages_are_kept_with_their_server(workspace: Workspace) -> None:
+    forget_messages(workspace, GUILD, ["3"])
+    forget_messages(workspace, GUILD, ["1"])
+    assert forgotten_messages(workspace, GUILD) == {"1", "3"}
+    assert forgotten_messages(workspace, "101") == frozenset()
+    path = guild_folder(workspace, GUILD) / "forgotten.json"
+    assert path.stat().st_mode & 0o777 == 0o600
+    path.write_text("[")
+    with pytest.raises(UnreadableData, match=r"100/forgotten\.json"):
+        forgotten_messages(workspace, GUILD)
+
+
+@pytest.mark.parametrize("left", [".log.forgotten", ".log.part", ".log.7-9.making.old"])
+def test_what_a_crash_left_is_cleared_away(workspace: Workspace, datasets: Path, left: str) -> None:
+    shutil.copytree(datasets / "log", datasets / left)
+    forget([datasets.parent], [], workspace.artifact_root / "runs", users=[ANNA, BEN])
+    assert sorted(path.name for path in datasets.iterdir()) == ["mix", "other"]
+
+
+def test_words_that_a_crash_left_alone_are_found(workspace: Workspace, datasets: Path) -> None:
+    (datasets / "log").rename(datasets / ".log.7-9.making.old")
+    (datasets / "mix").rename(datasets / ".mix.forgotten")
+    assert forget([datasets.parent], [], workspace.artifact_root / "runs", users=[ANNA]).examples == 2
+    assert sorted(path.name for path in datasets.iterdir()) == ["log", "other"]
+
+
+@pytest.mark.parametrize("text", ["{", "[]", "{}", '{"sessions": 3}'])
+def test_a_run_that_does_not_tell_what_it_learnt_is_marked_and_named(
+    workspace: Workspace, datasets: Path, text: str
+) -> None:
+    spoilt = learn(workspace, "r1", rows_of(datasets / "log")) / "data.json"
+    spoilt.write_text(text)
+    learn(workspace, "r2", rows_of(datasets / "log"))
+    done = forget([datasets.parent], [], workspace.artifact_root / "runs", users=[ANNA])
+    assert (done.retrain, done.unreadable) == (("r1", "r2"), (str(spoilt),))
+
+
+def test_an_export_is_named_until_it_is_made_anew(workspace: Workspace, datasets: Path, tmp_path: Path) -> None:
+    home, runs, out = datasets.parent, workspace.artifact_root / "runs", tmp_path / "x"
+    card = export_rows(out, "x", rows_of(datasets / "log"), Target.SHAREGPT)
+    assert card.permission == policy().permission.quote()
+    remember(workspace, out, card, Lineage(read_links(datasets / "log")), export=True)
+    with pytest.raises(ExportNotForgotten, match="nothing can be taken out of it"):
+        forget([home], [out], runs, users=[ANNA])
+    assert [forget([home], [], runs, users=[ANNA]).exports for _ in range(2)] == [(str(out),)] * 2
+    card = export_rows(out, "x", rows_of(datasets / "log"), Target.SHAREGPT)
+    remember(workspace, out, card, Lineage(read_links(datasets / "log")), export=True)
+    assert forget([home], [], runs, users=[ANNA]).exports == ()
+    shutil.rmtree(out)
+    assert forget([home], [], runs, users=[BEN]).exports == ()
+    assert kept_links(home) == []
+
+
+def test_nobody_is_forgotten_where_no_server_is_known(workspace: Workspace, tmp_path: Path) -> None:
+    asked = ["data", "forget", "--user", ANNA]
+    assert isinstance(CliRunner().invoke(build(lambda: workspace), asked).exception, ServerUnknown)
+    write_ledger(tmp_path / "ledger.json", ledger())
+    done = understudy(workspace, *asked, "--ledger", str(tmp_path / "ledger.json"), "--json")
+    assert (done["examples"], done["retrain"]) == (0, [])
+    for path in (tmp_path / "ledger.json", ledger_path(workspace, GUILD)):
+        assert read_ledger(path).users[ANNA].status == "revoked"
+
+
+def test_a_conversion_of_chat_that_fails_leaves_no_words(tmp_path: Path) -> None:
+    def full(rows: int, conversations: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    file = tmp_path / "export.json"
+    file.write_text(json.dumps(export(TALK)), encoding="utf-8")
+    with pytest.raises(OSError, match="No space"):
+        convert(file, tmp_path / "out", Recipe(Reading(chatlog=policy())), on_progress=full)
+    assert [path.name for path in tmp_path.iterdir()] == ["export.json"]
 
 
 def test_an_export_in_parts_is_one_dataset(workspace: Workspace, tmp_path: Path) -> None:
