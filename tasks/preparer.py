@@ -136,7 +136,7 @@ class Preparer:
                 self._settings.workspace(),
                 job_id=job_id,
                 most_rows=self._settings.upload_max_rows,
-                fetch=Fetcher(self._settings),
+                fetch=Fetcher(self._settings, unwanted),
                 on_progress=lease.tell,
                 should_stop=unwanted,
             )

@@ -47,6 +47,7 @@ def test_every_command_has_help() -> None:
         (("api",), {"REDIS_URL": "redis://127.0.0.1:1/0", "API_KEY": "k" * 20}, "Redis cannot be reached"),
         (("persona", "show", "nobody"), {}, "nobody"),
         (("data", "show", "nothing"), {}, "nothing"),
+        (("data", "inspect", "x" * 5000), {}, "x… could not be read or written: File name too long."),
     ],
 )
 def test_what_is_wrong_is_one_sentence(words: tuple[str, ...], env: dict[str, str], says: str, tmp_path: Path) -> None:

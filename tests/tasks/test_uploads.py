@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ssl
 import threading
+import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -15,7 +16,7 @@ from tasks import uploads
 from tasks.settings import TaskSettings
 from tasks.uploads import Fetcher, UploadGone, UploadUnreachable
 from training.data.schema import Upload
-from training.errors import UploadRefused
+from training.errors import RunStopped, UploadRefused
 
 MIB = 2**20
 
@@ -31,6 +32,10 @@ class Files(BaseHTTPRequestHandler):
             self.end_headers()
         elif name == "gone":
             self.send_error(404)
+        elif name == "chatty":
+            self.wfile.write(b"<b>words of the server</b>\r\n\r\n")
+        elif name == "slow":
+            self._trickle()
         else:
             self.send_response(200)
             size = {"endless": None, "short": 20}.get(name, 10)
@@ -38,6 +43,17 @@ class Files(BaseHTTPRequestHandler):
                 self.send_header("Content-Length", str(size))
             self.end_headers()
             self._body(name)
+
+    def _trickle(self) -> None:
+        """Headers without an end."""
+        try:
+            self.send_response(200)
+            while True:
+                self.send_header("X-More", "y")
+                self.flush_headers()
+                time.sleep(0.02)
+        except OSError:
+            return
 
     def _body(self, name: str) -> None:
         try:
@@ -78,8 +94,9 @@ def upload(server: tuple[str, Path], name: str, size: int = 10) -> Upload:
 
 
 def test_a_file_is_fetched_whole(fetch: Fetcher, server: tuple[str, Path], tmp_path: Path) -> None:
-    fetch(upload(server, "rows"), tmp_path / "file")
-    assert (tmp_path / "file").read_bytes() == b"0123456789"
+    for name in ("rows", "r%20ö 🎲s"):
+        fetch(upload(server, name), tmp_path / "file")
+        assert (tmp_path / "file").read_bytes() == b"0123456789"
 
 
 @pytest.mark.parametrize(
@@ -89,6 +106,7 @@ def test_a_file_is_fetched_whole(fetch: Fetcher, server: tuple[str, Path], tmp_p
         ("moved", (UploadUnreachable, "its server answered 302")),
         ("gone", (UploadGone, "its link has expired, or the message was deleted. Upload it again")),
         ("short", (UploadUnreachable, "only a part of it came")),
+        ("chatty", (UploadUnreachable, "rows.jsonl could not be fetched: its server's answer makes no sense. Upload")),
     ],
 )
 def test_what_cannot_be_fetched_is_told(
@@ -133,9 +151,25 @@ def test_a_server_that_nobody_vouches_for_is_not_trusted(
         fetch(upload(server, "rows"), tmp_path / "file")
 
 
+@pytest.mark.parametrize("name", ["endless", "slow"])
 def test_a_slow_trickle_meets_the_deadline(
-    fetch: Fetcher, server: tuple[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    fetch: Fetcher, server: tuple[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     monkeypatch.setattr(uploads, "FETCH_SECONDS", 0)
     with pytest.raises(UploadUnreachable, match="it took over 0 seconds"):
-        fetch(upload(server, "endless"), tmp_path / "file")
+        fetch(upload(server, name), tmp_path / "file")
+
+
+def test_a_fetch_is_stopped_while_it_waits(
+    server: tuple[str, Path], task_settings: TaskSettings, tmp_path: Path
+) -> None:
+    settings = task_settings.model_copy(update={"upload_sources": (server[0],), "upload_ca": server[1]})
+    with pytest.raises(RunStopped):
+        Fetcher(settings, lambda: True)(upload(server, "slow"), tmp_path / "file")
+
+
+def test_what_the_disk_refuses_is_not_the_servers_fault(
+    fetch: Fetcher, server: tuple[str, Path], tmp_path: Path
+) -> None:
+    with pytest.raises(FileNotFoundError):
+        fetch(upload(server, "rows"), tmp_path / "nowhere" / "file")
