@@ -2,50 +2,59 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, Generic, Protocol, Self, TypeVar
 
-from training.data.mix import rank, split
+from training.data.mix import Mixable, rank, split
 from training.data.schema import Step
 from training.errors import EmptyDataset
-from training.schema import Conversation
 
-Size = Callable[[Conversation], int]
+
+class Repeatable(Mixable, Protocol):
+    """What can be mixed: a Conversation, or what stands for one that lies on disk."""
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None) -> Self:
+        """The same with other values."""
+        ...
+
+
+Row = TypeVar("Row", bound=Repeatable)
 
 
 @dataclass(frozen=True)
-class Part:
+class Part(Generic[Row]):
     """Conversations that shall make up `weight` of the whole, relative to the other parts' weights."""
 
     name: str
     weight: float
-    conversations: Sequence[Conversation]
+    conversations: Sequence[Row]
 
 
 @dataclass(frozen=True)
-class Blend:
+class Blend(Generic[Row]):
     """What came of the parts. No source group is on both sides."""
 
-    train: tuple[Conversation, ...]
-    held_out: tuple[Conversation, ...]
+    train: tuple[Row, ...]
+    held_out: tuple[Row, ...]
     steps: tuple[Step, ...]
     notes: tuple[str, ...]
 
 
-def one_each(conversation: Conversation) -> int:
+def one_each(conversation: Mixable) -> int:
     """The size of a conversation where a mix goes by examples."""
     return 1
 
 
 def blend(
-    parts: Sequence[Part],
+    parts: Sequence[Part[Row]],
     *,
-    size: Size = one_each,
+    size: Callable[[Row], int] = one_each,
     unit: str = "examples",
     oversample: float = 1.0,
     held_out: float = 0.0,
     seed: int = 42,
-) -> Blend:
+) -> Blend[Row]:
     """The parts in proportion to their weights, in an order fixed by the seed.
 
     A part that is too small for its weight makes the others smaller; with `oversample` above 1 its conversations are
@@ -60,7 +69,7 @@ def blend(
     # All of the part that is largest for its weight, unless another would have to be repeated too often for that.
     per_weight = [own / share for own, share in zip(have, shares, strict=True)]
     total = min(max(per_weight), oversample * min(per_weight))
-    chosen: list[Conversation] = []
+    chosen: list[Row] = []
     steps, notes = [], []
     for part, (train, aside), own, share in zip(parts, sides, have, shares, strict=True):
         taken = list(_take(train, total * share, own, size, seed))
@@ -74,7 +83,7 @@ def blend(
     return Blend(tuple(chosen), tuple(row for _, aside in sides for row in aside), tuple(steps), tuple(notes))
 
 
-def _check(parts: Sequence[Part], oversample: float, held_out: float) -> None:
+def _check(parts: Sequence[Part[Row]], oversample: float, held_out: float) -> None:
     if oversample < 1 or not 0 <= held_out < 1 or any(part.weight <= 0 for part in parts):
         raise ValueError("oversample must be at least 1, held_out at least 0 and below 1, and weights above 0")
     for part in parts:
@@ -82,7 +91,7 @@ def _check(parts: Sequence[Part], oversample: float, held_out: float) -> None:
             raise EmptyDataset(name=part.name, count=0, needed=1)
 
 
-def _take(rows: Sequence[Conversation], wanted: float, own: int, size: Size, seed: int) -> Iterator[Conversation]:
+def _take(rows: Sequence[Row], wanted: float, own: int, size: Callable[[Row], int], seed: int) -> Iterator[Row]:
     """Rows of about the wanted size: all of them as often as they fit in, then the first by rank."""
     ordered = sorted(rows, key=lambda row: rank(row, seed))
     repeated = wanted > own * (1 + 1e-9)
@@ -99,13 +108,13 @@ def _take(rows: Sequence[Conversation], wanted: float, own: int, size: Size, see
             return
 
 
-def _copy(row: Conversation, number: int) -> Conversation:
+def _copy(row: Row, number: int) -> Row:
     """Copies have ids of their own, and one group: whoever splits them keeps them together."""
     meta = {**row.meta, "group": row.meta.get("group", row.id)}
     return row.model_copy(update={"id": row.id if number == 1 else f"{row.id}~{number}", "meta": meta})
 
 
-def _step(part: Part, taken: Sequence[Conversation], train: int, aside: int) -> Step:
+def _step(part: Part[Row], taken: Sequence[Row], train: int, aside: int) -> Step:
     removed = {"held out": aside, "more than its weight": max(0, train - len(taken))}
     return Step(
         name=f"mix: {part.name}",

@@ -10,7 +10,7 @@ from typing import Literal
 import orjson
 from pydantic import TypeAdapter
 
-from training.data.schema import Inspection, RowProblem
+from training.data.schema import Inspection, RowProblem, Step
 from training.schema import Conversation, Message
 
 Role = Literal["system", "user", "assistant"]
@@ -134,6 +134,21 @@ class Tally:
             splits=dict(sorted(self.splits.items())),
             problems=tuple(self.problems),
         )
+
+    def step(self) -> Step:
+        """The reading as a step of a dataset's making, in rows."""
+        return Step(name="read", before=self.rows, after=self.used, removed=dict(self.dropped.most_common()))
+
+    def notes(self) -> list[str]:
+        """What a dataset's card should tell of the reading besides its step, one sentence each."""
+        notes = []
+        if not all(self.splits.values()):
+            read = ", ".join(split for split, was_read in sorted(self.splits.items()) if was_read)
+            notes.append(f"Splits held: {', '.join(sorted(self.splits))}; read: {read}.")
+        if self.used != self.conversations:
+            notes.append(f"{self.used:,} rows that were used became {self.conversations:,} conversations.")
+        notes += [f"Left out of rows that are used: {reason}, {count:,}." for reason, count in self.lost.most_common()]
+        return notes
 
     def _show(self, row: int, reason: str) -> None:
         if len(self.problems) < PROBLEMS_SHOWN:

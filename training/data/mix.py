@@ -3,14 +3,35 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Protocol, TypeVar
 
 from training.schema import Conversation
 
 
-def split(
-    conversations: Sequence[Conversation], held_out: int, seed: int
-) -> tuple[list[Conversation], list[Conversation]]:
+class Mixable(Protocol):
+    """What the place of a conversation in a split or a mix depends on."""
+
+    @property
+    def id(self) -> str:
+        """Its own."""
+        ...
+
+    @property
+    def source(self) -> str:
+        """Where it is from."""
+        ...
+
+    @property
+    def meta(self) -> Mapping[str, str]:
+        """Of which `group` and `fact` count."""
+        ...
+
+
+Row = TypeVar("Row", bound=Mixable)
+
+
+def split(conversations: Sequence[Row], held_out: int, seed: int) -> tuple[list[Row], list[Row]]:
     """(train, held out), both in the given order; which rows are held out depends on their ids and the seed alone.
 
     So a row stays on its side when others are added in moderate numbers or the file is sorted anew. Rows of one group
@@ -67,10 +88,10 @@ class SetDigest:
         return hashlib.sha256(str(self._sum).encode()).hexdigest()[:12]
 
 
-def _groups(conversations: Sequence[Conversation]) -> list[list[Conversation]]:
+def _groups(conversations: Sequence[Row]) -> list[list[Row]]:
     """Rows that must stay together; a row without a group is one of its own."""
-    groups: dict[str, list[Conversation]] = {}
-    single: list[list[Conversation]] = []
+    groups: dict[str, list[Row]] = {}
+    single: list[list[Row]] = []
     for row in conversations:
         if "group" in row.meta:
             # Not by source as well: what was written by hand and what was composed may tell one fact.
@@ -80,11 +101,11 @@ def _groups(conversations: Sequence[Conversation]) -> list[list[Conversation]]:
     return [*groups.values(), *single]
 
 
-def _tells_fact(group: Sequence[Conversation]) -> bool:
+def _tells_fact(group: Sequence[Mixable]) -> bool:
     return "group" in group[0].meta and "fact" in group[0].meta
 
 
-def rank(row: Conversation, seed: int, *, grouped: bool = False) -> str:
+def rank(row: Mixable, seed: int, *, grouped: bool = False) -> str:
     """What a row, or the group it is of, is ordered by: as good as chance, and the same every time."""
     named = row.meta["group"] if grouped and "group" in row.meta else f"{row.source}\0{row.id}"
     return hashlib.sha256(f"{seed}\0{named}".encode()).hexdigest()
