@@ -69,6 +69,7 @@ def record(
 ) -> None:
     """Write down the permission that Discord gave for training on messages; cards of datasets and runs quote it."""
     from training.data.consent import make_permission, permission_path, record_permission
+    from training.data.scope import ids_in
 
     made = make_permission(
         reference=reference,
@@ -77,7 +78,7 @@ def record(
         granted_by=granted_by,
         expires=expires.date() if expires else None,
     )
-    path = permission_path(workspace_of(ctx), _guild(guild or made.scope[0]))
+    path = permission_path(workspace_of(ctx), _guild(guild or next(iter(ids_in(made.scope[0])), "")))
     record_permission(path, made)
     _tell({"file": str(path), **made.model_dump(mode="json", exclude_none=True)}, "Recorded", as_json)
 

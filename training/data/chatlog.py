@@ -15,6 +15,7 @@ from training.data.chatwords import chat_reason, is_refusal, spoken_text, withou
 from training.data.consent import HOW_TO_RECORD, fold
 from training.data.lineage import Link
 from training.data.participants import DELETED_USER, SOMEONE, Participants, id_of
+from training.data.scope import Place
 from training.data.sessions import Post, Round, Speaker, rounds, sessions
 from training.errors import PermissionMissing, UnreadableData
 from training.schema import Conversation, Message
@@ -72,7 +73,8 @@ class _Export:
         # It becomes the name of a folder.
         if not re.fullmatch("[0-9]{1,20}", self.guild):
             raise UnreadableData(name=reading.source, reason=f"row {row}, field guild.id: it is not an id")
-        policy.permission.check(policy.today(), (self.guild, self.channel))
+        place = Place(self.guild, self.channel, _name(value, "guild"), _name(value, "channel"))
+        policy.permission.check(policy.today(), place)
         policy.consent.check(self.guild)
         self.forgotten = policy.forgotten(self.guild)
         self.participants = Participants(self.messages, (policy.persona or "", *policy.aliases))
@@ -293,6 +295,11 @@ def _answered(message: dict[str, Any]) -> str | None:
         if isinstance(described, str) and (found := _REPLY_LINK.search(described)):
             return found[1]
     return None
+
+
+def _name(value: dict[str, Any], key: str) -> str:
+    holder = value.get(key)
+    return str(holder.get("name") or "") if isinstance(holder, dict) else ""
 
 
 def _is_webhook(author: dict[str, Any]) -> bool:

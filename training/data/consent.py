@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -11,8 +12,9 @@ from datetime import date as Day
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, Field, ValidationError, field_validator
+from pydantic import AliasChoices, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from training.data.scope import Place, covers, ids_in, scope_lines
 from training.errors import PermissionMissing, UnusableLedger, UnusablePermission
 from training.places import guild_folder
 from training.runs import write_json
@@ -25,6 +27,9 @@ MAX_BYTES = 32 * 1024 * 1024
 HOW_TO_RECORD = "`understudy data permission record --reference … --scope GUILD_OR_CHANNEL --date YYYY-MM-DD`"
 
 Snowflake = Annotated[str, Field(pattern=r"^[0-9]{1,20}$")]
+_EXPIRES = ("expires_at", "expiry", "valid_until", "valid_to", "until")
+_IN_FORCE = ("granted", "active", "approved", "valid")
+_WITHDRAWN = ("revoked", "revoked_at", "withdrawn", "withdrawn_at")
 Line = Annotated[str, Field(min_length=1, max_length=300, pattern=r"^[^\x00-\x1f\x7f]*\S[^\x00-\x1f\x7f]*$")]
 
 
@@ -34,31 +39,50 @@ Line = Annotated[str, Field(min_length=1, max_length=300, pattern=r"^[^\x00-\x1f
 class Permission(Noun):
     """Discord's express permission to train on message content, as the operator recorded it."""
 
-    reference: Line = Field(description="What Discord calls it, such as the number of a ticket.")
-    scope: tuple[Snowflake, ...] = Field(min_length=1, description="Ids of the servers or channels that it covers.")
-    date: Day
-    granted_by: Line = "Discord"
-    expires: Day | None = None
+    # A file of the operator's own may tell more than is asked for.
+    model_config = ConfigDict(extra="ignore")
 
-    @field_validator("scope", mode="before")
+    reference: Line = Field(description="What Discord calls it, such as the number of a ticket.")
+    scope: tuple[Line, ...] = Field(
+        min_length=1, description="The servers or channels that it covers: ids, or words with their ids or names."
+    )
+    date: Day = Field(validation_alias=AliasChoices("date", "granted_at", "granted", "issued"))
+    granted_by: Line = "Discord"
+    expires: Day | None = Field(None, validation_alias=AliasChoices("expires", *_EXPIRES))
+
+    @model_validator(mode="before")
     @classmethod
-    def _one_or_many(cls, value: Any) -> Any:
-        return value.replace(",", " ").split() if isinstance(value, str) else value
+    def _withdrawn(cls, value: Any) -> Any:
+        if not isinstance(value, dict):
+            return value
+        if _is_withdrawn(value) or value.get("granted") is False or value.get("status", "granted") not in _IN_FORCE:
+            raise ValueError("it says that it is not granted, or no longer")
+        return value | {"scope": scope_lines(value)}
+
+    @field_validator("date", "expires", mode="before")
+    @classmethod
+    def _day(cls, value: Any) -> Any:
+        """A day, or the day of a moment."""
+        return value[:10] if isinstance(value, str) and re.match(r"\d{4}-\d\d-\d\d[T ]", value) else value
 
     def quote(self) -> str:
         """The permission in one line, as cards quote it."""
         until = f" until {self.expires}" if self.expires else ""
         return f"{self.reference} ({self.granted_by}, {self.date}{until}, for {', '.join(self.scope)})"
 
-    def check(self, today: Day, places: Iterable[str]) -> None:
-        """Raise UnusablePermission where it is not valid today, or covers none of `places`."""
+    def check(self, today: Day, place: Place) -> None:
+        """Raise UnusablePermission where it is not valid today, or does not cover the place."""
+        self.check_date(today)
+        if not any(covers(line, place) for line in self.scope):
+            scope = f'its scope is "{"; ".join(self.scope)}", which names neither by id nor by name'
+            raise UnusablePermission(reason=f"it does not cover {place}: {scope}")
+
+    def check_date(self, today: Day) -> None:
+        """Raise UnusablePermission where it is not valid today."""
         if self.date > today:
             raise UnusablePermission(reason=f"it is dated {self.date}, which is yet to come")
         if self.expires and self.expires < today:
             raise UnusablePermission(reason=f"it expired on {self.expires}")
-        where = [place for place in places if place]
-        if not set(where) & set(self.scope):
-            raise UnusablePermission(reason=f"it does not cover {' or '.join(where) or 'an export without ids'}")
 
 
 def permission_path(workspace: Workspace, guild_id: str) -> Path:
@@ -78,7 +102,9 @@ def read_permission(path: Path, name: str) -> Permission:
 
 def record_permission(path: Path, permission: Permission) -> None:
     """Write the permission down, in place of an older one. Raises UnusablePermission for a date yet to come."""
-    permission.check(_today(), permission.scope)
+    permission.check_date(_today())
+    if vague := next((line for line in permission.scope if not ids_in(line)), None):
+        raise UnusablePermission(reason=f'the scope "{vague}" holds no id of a server or channel')
     path.parent.mkdir(parents=True, exist_ok=True)
     write_json(path, permission.model_dump(mode="json"))
 
@@ -103,7 +129,31 @@ class Entry(Noun):
     scope: tuple[str, ...] = ()
     at: str = ""
     policy_version: str | None = None
+    expires: str = ""
     history: tuple[dict[str, Any], ...] = ()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _as_written(cls, value: Any) -> Any:
+        """An entry of another hand: `granted` for a status, one scope without a list; in doubt nothing is granted."""
+        if not isinstance(value, dict):
+            return value
+        value = dict(value)
+        told = value.get("status")
+        if isinstance(told, str):
+            value["status"] = told.strip().lower()
+        elif told is None and "granted" in value:
+            value["status"] = "granted" if value["granted"] is True else "revoked"
+        if value.get("granted", True) is not True or _is_withdrawn(value):
+            value["status"] = "revoked"
+        value["scope"] = _several(value.get("scope"))
+        value["policy_version"] = _text(value.get("policy_version"))
+        value["expires"] = next((str(value[key]) for key in ("expires", *_EXPIRES) if value.get(key)), "")
+        return value
+
+    def allows(self, scope: str, now: datetime) -> bool:
+        """Whether it is a grant of `scope` that has not run out."""
+        return self.status == "granted" and scope in self.scope and not _is_over(self.expires, now)
 
 
 class Webhook(Noun):
@@ -118,15 +168,23 @@ class Webhook(Noun):
 class ConsentLedger(Noun):
     """Who of one guild lets their messages be used, and for what; whoever is not in it does not."""
 
+    # What else a file tells stays in it.
+    model_config = ConfigDict(extra="allow")
+
     policy_version: str = Field(min_length=1)
     guild_id: Snowflake | None = None
     users: dict[Snowflake, Entry] = Field({})
     webhooks: dict[Snowflake, Webhook] = Field({})
 
+    @field_validator("policy_version", "guild_id", mode="before")
+    @classmethod
+    def _number(cls, value: Any) -> Any:
+        return _text(value)
+
     def allows(self, user_id: str, scope: str = TRAIN) -> bool:
         """Whether this member's words may be used for `scope` under today's policy."""
         entry = self.users.get(user_id)
-        if entry is None or entry.status != "granted" or scope not in entry.scope:
+        if entry is None or not entry.allows(scope, datetime.now(UTC)):
             return False
         return entry.policy_version in (None, self.policy_version)
 
@@ -244,6 +302,38 @@ def _characters(path: Path) -> Iterable[tuple[str, str]]:
     except (ValueError, OSError) as error:
         raise UnusableLedger(name=path.name, reason=_fault(error)) from error
     return [pair for name, owner, tag in names for pair in ((name, owner), (f"{name} {tag or ''}", owner))]
+
+
+# --- files of another hand -------------------------------------------------------------------------------------------
+
+
+def _is_withdrawn(value: dict[str, Any]) -> bool:
+    """Whether a permission or an entry tells of its end."""
+    return any(value.get(key) for key in _WITHDRAWN)
+
+
+def _several(value: Any) -> Any:
+    """A list, also where one text stands for it, or each thing with yes or no."""
+    if isinstance(value, str):
+        return [part for part in re.split(r"[\s,;]+", value) if part]
+    if isinstance(value, dict):
+        return [name for name, given in value.items() if given is True]
+    return value if value is not None else []
+
+
+def _text(value: Any) -> Any:
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+def _is_over(expires: str, now: datetime) -> bool:
+    """Whether a moment is over; one that cannot be read is."""
+    if not expires:
+        return False
+    try:
+        moment = datetime.fromisoformat(expires)
+    except ValueError:
+        return True
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)) < now
 
 
 # --- reading small files ---------------------------------------------------------------------------------------------

@@ -342,7 +342,7 @@ def test_without_permission_nothing_is_read() -> None:
 @pytest.mark.parametrize(
     ("fields", "said_of_it"),
     [
-        ({"scope": ("999",)}, "does not cover 100 or 200"),
+        ({"scope": ("999",)}, r"does not cover server 100 \(Us\) or channel 200: its scope is \"999\""),
         ({"date": date.today() + timedelta(days=3)}, "yet to come"),
         ({"expires": date(2026, 1, 3)}, "expired on 2026-01-03"),
     ],

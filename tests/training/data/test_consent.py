@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from training.data.consent import (
     read_proxies,
     write_ledger,
 )
+from training.data.scope import Place, covers
 from training.errors import PermissionMissing, UnderstudyError, UnusableLedger, UnusablePermission
 from training.schema import Workspace
 
@@ -120,6 +121,100 @@ def test_a_ledger_that_is_unclear_is_refused(tmp_path: Path, text: str, said: st
     path.write_text(text, encoding="utf-8")
     with pytest.raises(UnusableLedger, match=said):
         read_ledger(path)
+
+
+@pytest.mark.parametrize(
+    ("entry", "allowed"),
+    [
+        ({"status": "granted", "scope": "train"}, True),
+        ({"status": "Granted", "scope": "publish, train", "note": "by mail"}, True),
+        ({"granted": True, "scope": ["train"], "policy_version": 1}, True),
+        ({"granted": True, "scope": {"train": True, "publish": False}}, True),
+        ({"granted": True, "scope": ["train"], "expires": "2999-01-01"}, True),
+        ({"granted": True}, False),
+        ({"granted": "yes", "scope": "train"}, False),
+        ({"granted": False, "status": "granted", "scope": "train"}, False),
+        ({"granted": True, "status": "revoked", "scope": "train"}, False),
+        ({"status": "granted", "scope": "training"}, False),
+        ({"status": "granted", "scope": "train", "revoked_at": "2026-01-01"}, False),
+        ({"status": "granted", "scope": "train", "policy_version": "0"}, False),
+        ({"status": "granted", "scope": "train", "expires_at": "2020-01-01"}, False),
+        ({"status": "granted", "scope": "train", "until": "some day"}, False),
+        ({"status": "granted", "scope": {"train": "no"}}, False),
+    ],
+)
+def test_a_ledger_of_another_hand_grants_only_what_is_plain(
+    tmp_path: Path, entry: dict[str, Any], allowed: bool
+) -> None:
+    path = tmp_path / "consent.json"
+    path.write_text(json.dumps({"policy_version": 1, "note": "ours", "users": {USER: entry}}), encoding="utf-8")
+    found = read_ledger(path)
+    assert found.allows(USER) is allowed
+    assert not found.allows("12")
+    write_ledger(path, found.decided(USER, "revoked"))
+    assert json.loads(path.read_bytes())["note"] == "ours"
+
+
+PORT = Place("333333333333333333", "444444444444444444", "Hollow Keep", "tavern")
+
+
+@pytest.mark.parametrize(
+    ("scope", "covered"),
+    [
+        ("333333333333333333", True),
+        (333333333333333333, True),
+        ("guild 333333333333333333", True),
+        (["guild:333333333333333333"], True),
+        ({"guild_id": "333333333333333333"}, True),
+        ("all channels of Hollow Keep", True),
+        ("the server hollow keep", True),
+        ("#tavern", True),
+        ("the tavern channel", True),
+        ("channel tavern of Hollow Keep", True),
+        ("999999999999999999", False),
+        ("this server", False),
+        ("everything", False),
+        ("Hollow Keepers", False),
+        ("tavern talk of Another Keep", False),
+        ("channel #harbour of Hollow Keep", False),
+        ("channel 555555555555555555 of 333333333333333333", False),
+        ("333333333333333333 except channel 444444444444444444", False),
+        ("Hollow Keep, which is 999999999999999999", False),
+    ],
+)
+def test_a_scope_names_its_server_or_channel(tmp_path: Path, scope: Any, covered: bool) -> None:
+    found = read_permission(_permission(tmp_path, scope=scope, note="x"), "log")
+    assert any(covers(line, PORT) for line in found.scope) is covered
+    if not covered:
+        with pytest.raises(UnusablePermission, match=r"does not cover server 3+ \(Hollow Keep\) or channel 4+"):
+            found.check(date(2026, 2, 1), PORT)
+
+
+def test_words_are_completed_by_the_id_beside_them(tmp_path: Path) -> None:
+    found = read_permission(_permission(tmp_path, scope="this server", guild_id=PORT.guild), "log")
+    found.check(date(2026, 2, 1), PORT)
+    assert found.quote() == f"T-1 (Discord, 2026-01-02, for this server, guild_id {PORT.guild})"
+
+
+@pytest.mark.parametrize("key", ["date", "granted_at", "granted", "issued"])
+def test_a_permissions_date_may_be_a_moment(tmp_path: Path, key: str) -> None:
+    path = _permission(tmp_path, **({"date": None} | {key: "2026-01-02T10:00:00Z"}))
+    assert read_permission(path, "log").date == date(2026, 1, 2)
+
+
+@pytest.mark.parametrize(
+    "more", [{"revoked": True}, {"status": "pending"}, {"granted": False}, {"expires_at": "2026-01-03T00:00:00Z"}]
+)
+def test_a_permission_that_is_over_does_not_serve(tmp_path: Path, more: dict[str, Any]) -> None:
+    with pytest.raises(UnusablePermission):
+        read_permission(_permission(tmp_path, **more), "log").check(date(2026, 2, 1), PORT)
+
+
+def _permission(folder: Path, **fields: Any) -> Path:
+    told = {"reference": "T-1", "scope": PORT.guild, "date": "2026-01-02"} | fields
+    path = folder / "permission.json"
+    path.write_text(json.dumps({key: value for key, value in told.items() if value is not None}), encoding="utf-8")
+    return path
 
 
 def test_a_ledger_comes_back_as_it_was_written(tmp_path: Path) -> None:
