@@ -63,7 +63,8 @@ ASSIGNED = re.compile(
     re.I,
 )
 KEYED = re.compile(
-    r"\b(?:key|token|secret|code|pin|otp|2fa|backup code|recovery code|verification code)\b(?:\s+is)?\s*[:=]?\s*[\"'`]?"
+    r"\b(?:key|token|secret|auth|session|cookie|sessid|sid|csrf|code|pin|otp|2fa|backup code|recovery code|"
+    r"verification code)\b(?:\s+is)?\s*[:=]?\s*[\"'`]?"
     r"(?P<value>[^\s\"'`,;|<>]{4,})",
     re.I,
 )
@@ -72,24 +73,29 @@ PAIR = re.compile(r"(?<=[\w.+-])@[\w-]+(?:\.[\w-]+)+[_*\"'`|)]*\s*[/|:;]\s*[(\"'
 # As a program is given it: mysql -u root -pVALUE.
 OPTION = re.compile(r"(?:-u\s?\S{1,40}\s+-p|--password[= ]|sshpass\s+-p\s?)[\"']?([^\s\"']{4,64})")
 SEED = re.compile(
-    r"(?:seed|recovery|secret|backup|mnemonic)\s*(?:phrase|words)?\s*(?:is|:|=)\s*((?:[a-z]{3,8}\s+){11,23}[a-z]{3,8})"
+    r"(?:seed|recovery|secret|backup|mnemonic)\s*(?:phrase|words)?\s*(?:is|:|"
+    r"=)\s*((?:[a-z]{3,8}\s+){11,23}[a-z]{3,8})"
 )
 # Without a colon, only what no word looks like.
-BARE = re.compile(rf"(?<![A-Za-z0-9])(?:{WORD})\s+[\"'`*|]*(?P<value>[^\s\"'`,;|]{{6,64}})", re.I | re.VERBOSE)
+BARE = re.compile(
+    rf"(?<![A-Za-z0-9])(?:{WORD})\s+(?:to\s+)?[\"'`*|]*(?P<value>[^\s\"'`,;|]{{6,64}})", re.I | re.VERBOSE
+)
 SIGN_IN = re.compile(
     r"\b(?:login|log\s?in|account|acc|creds?|credentials|user(?:name)?)\b\s*(?:is|:|=)?\s*[^\s/|:]{2,40}\s*[/|:]\s*"
-    r"(?P<value>[^\s\"'`,;|/]{5,64})",
+    r"(?P<value>[^\s\"'`,;|/]{5,64})|(?<![\w.@/])(?:admin|root|guest|pi|postgres|ubuntu):(?P<other>[^\s\"'`,;|"
+    r"/]{6,64})",
     re.I,
 )
 GUARD = re.compile(
-    r"\b(?i:steam\s?guard|guard|auth\w*|verification|verify|confirmation|login|sms|security|activation|2fa|otp|backup|"
+    r"\b(?i:steam\s?guard|guard|auth\w*|verification|verify|confirmation|login|sms|security|activation|2fa|otp|"
+    r"backup|"
     r"recovery|redeem|gift|game)\s+(?i:code|key|pin)(?i:\s+is|\s*[:=])?\s*"
     r"(?P<value>(?=[A-Z-]*\d)[A-Z0-9]{4,8}(?:-[A-Z0-9]{4,6})*)(?![\w-])"
 )
 LOOSE = re.compile(r"(?<![\w/+.=-])[A-Za-z0-9+/_-]{36,}={0,2}(?![\w/+-])")
 CODE = re.compile(
     r"\b(?:pin|otp|2fa|one[- ]time|verification|login|backup|recovery|security|auth)(?:\s+(?:code|pin|password|key))?"
-    r"(?:\s+is)?\s*[:=]?\s*(\d{4,8}|[A-Z0-9]{4,6}-[A-Z0-9]{4,6})(?![\w-])",
+    r"(?:\s+is|'s)?\s*[:=]?\s*(\d{4,8}|\d{3}[ -]\d{3}|[A-Z0-9]{4,6}-[A-Z0-9]{4,6})(?![\w-])",
     re.I,
 )
 # What stands behind "password is" in everyday talk.
@@ -128,7 +134,7 @@ def find_secrets(text: str) -> Found:
 
 
 HINT = re.compile(
-    rf"\s-u\s|log\s?in|account|\bacc\b|user|creds|key|token|secret|bearer|basic|credential|\b(?:code|pin|otp|2fa|seed|recovery|mnemonic)\b|{WORD}".replace(
+    rf"\s-u\s|log\s?in|account|\bacc\b|user|creds|admin|root|guest|postgres|auth|session|cookie|key|token|secret|bearer|basic|credential|\b(?:code|pin|otp|2fa|seed|recovery|mnemonic)\b|{WORD}".replace(
         r"\ ", " "
     ),
     re.I,
@@ -151,7 +157,7 @@ def _told(text: str) -> Found:
             yield Span(*found.span(1), "SECRET")
     for found in KEYED.finditer(text):
         value = _trimmed(found["value"])
-        if len(value) >= 12 and _mixed(value) and not PLACEHOLDER.match(value):
+        if len(value) >= 10 and _mixed(value) and not PLACEHOLDER.match(value):
             yield Span(found.start("value"), found.start("value") + len(value), "SECRET")
     yield from _plain_told(text)
     for pattern in (CODE, OPTION, SEED):
@@ -162,9 +168,10 @@ def _plain_told(text: str) -> Found:
     """Passwords and codes that no colon announces."""
     for pattern in (BARE, SIGN_IN):
         for found in pattern.finditer(text):
-            value = _trimmed(found["value"])
-            if _mixed(value) and _marked(value) and not PLACEHOLDER.match(value):
-                yield Span(found.start("value"), found.start("value") + len(value), "SECRET")
+            group = found.lastgroup or "value"
+            value = _trimmed(found[group])
+            if _mixed(value) and not PLACEHOLDER.match(value):
+                yield Span(found.start(group), found.start(group) + len(value), "SECRET")
     yield from (Span(*found.span("value"), "SECRET") for found in GUARD.finditer(text))
 
 

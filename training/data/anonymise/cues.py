@@ -16,7 +16,8 @@ INTRODUCED = re.compile(
     rf"her)?\s?name'?s|irl\s+name\s*:?|(?:full |first |last |real )?name\s*[:=]|"
     rf"(?:was|is|am|i'm|named|called)\s+(?:named|called)|goes by|go by|"
     rf"call(?:s|ed)?\s+me|known\s+as|nick(?:name)?(?:\s+is|'s)|spitzname\s+ist|apodo\s+es|surnom\s+est|nennt\s+mich|"
-    rf"nennen\s+mich|m'appellent|signed,|me\s+llamo|mi\s+nombre\s+es|se\s+llama|nombre\s*:|(?:ich|er|sie)\s+hei(?:ß|ss)(?:e|"
+    rf"nennen\s+mich|m'appellent|signed,|me\s+llamo|mi\s+nombre\s+es|se\s+llama|nombre\s*:|(?:ich|er|"
+    rf"sie)\s+hei(?:ß|ss)(?:e|"
     rf"t)|heisse|hei(?:ß|ss)e|mein\s+name\s+ist|je\s+m'appelle|il\s+s'appelle|elle\s+s'appelle|"
     rf"m'appelle|mon\s+nom\s+est|mon\s+pr[ée]nom\s+(?:est|c'est)|moi\s+c'est|mi\s+chiamo|si\s+chiama|"
     rf"il\s+mio\s+nome\s+[èe]|(?:o\s+)?meu\s+nome\s+[ée]|me\s+chamo|chamo-me|se\s+chama|"
@@ -33,7 +34,8 @@ INTRODUCED = re.compile(
 # Behind these stands somebody, if it is capitalised or a name that is known.
 ADDRESSED = re.compile(
     rf"{START}(?:ask|tell|asked|told|thanks|thank\s+you|thx|thnx|tysm|ty|thanx|hey|hi|hello|hiya|heya|yo|oi|"
-    rf"sup|dear|bye|cya|gn|gm|good\s+(?:morning|night|evening)|morning|welcome(?:\s+back)?|congrats|congratulations|"
+    rf"sup|sorry|ok|okay|dear|bye|cya|gn|gm|good\s+(?:morning|night|evening)|morning|welcome(?:\s+back)?|"
+    rf"congrats|congratulations|"
     rf"grats|gg|cc|love\s+(?:you|u|ya)|miss\s+(?:you|u)|happy\s+(?:birthday|bday|b-day|anniversary)|hbd|rip|"
     rf"poor|cheers|regards|best|sincerely|yours|xoxo|love|signed|ping|dm|pm|message|msg|"
     rf"text|call|phone|met|meet|meeting|saw|seen|kicked|banned|muted|invited|invite|dating|married|marry|blame|"
@@ -80,11 +82,19 @@ NAMED_SPEAKER = re.compile(
     rf"{START}(?P<name>[^\W\d_]{{1,30}}(?:['-][^\W\d_]{{1,30}}){{0,3}}(?:\s[^\W\d_]{{1,30}})?)\s+(?:said|says|"
     rf"told\s+(?:me|us|him|her|them|you)|texted|invited|replied|messaged|dm'?d|sagte|meinte|dijo|a\s+dit|"
     rf"ha\s+detto|disse|сказала?|говорит|"
-    rf"написала?|спросила?|делает|играет|стримит|опоздала?|купила?|сделала?|хочет|забыла?|приехала?|пришла?|уш[её]л|ушла|звонила?|думает|dedi|powiedziała?|"
+    rf"написала?|спросила?|делает|играет|стримит|опоздала?|купила?|сделала?|хочет|забыла?|приехала?|пришла?|"
+    rf"уш[её]л|ушла|звонила?|думает|dedi|powiedziała?|"
     rf"messaged me|is typing|is hosting|is streaming|is driving|is asleep|rage ?quit|got banned|"
     rf"ghosted|forgot\s+(?:his|her|to|the)|broke\s+(?:his|her|up)|lives\s+in|works\s+(?:at|for|in)|was\s+born|"
     rf"hat\s+gesagt|kommt\s+(?:heute|später|nicht|morgen)|m'a\s+dit|me\s+dijo|mi\s+ha\s+detto|disse\s+que|säger|sier|"
     rf"siger|zei|powiedział)(?![^\W_])"
+)
+VOCATIVE = re.compile(
+    r"(?:^|[\n.!?][ ]?)(?P<name>[^\W\d_]{2,30})(?:,\s+(?:stop|please|pls|plz|come|wake|hurry|shut|listen|look|u|"
+    r"you|ur|"
+    r"can|could|why|when|where|did|get|send|join|answer)|\s+(?:can|could|would|will|did|do|are|r|have|"
+    r"were)\s+(?:you|u|ya)|"
+    r"\s+(?:pls|plz|please)\s+\w+|\s+stop\s+\w+ing|\s+u\s+(?:there|up|ok|coming|on))(?![^\W_])"
 )
 OWNS = re.compile(
     rf"{START}(?P<name>[^\W\d_]{{2,}})'?s\s+(?:mom|mum|dad|mother|father|brother|sister|parents|birthday|bday|"
@@ -117,7 +127,8 @@ THINGS = re.compile(
     r"Victoria'?s Secret|Virgin Mary|Jolly Roger|John Wick|Forrest Gump|Billie Jean|Rick ?roll\w*|Jane Doe|John Doe|"
     r"Big Ben|Uncle Sam|Uncle Ben'?s|Hello Kitty|Dear Diary|Super Mario|Jack Daniel'?s|"
     r"John Deere|Bloody Mary|"
-    r"Peter Pan|Robin Hood|Harry Potter|Santa Claus|Mona Lisa|Tony Hawk|James Bond|Indiana Jones|Lara Croft|Mary Jane|"
+    r"Peter Pan|Robin Hood|Harry Potter|Santa Claus|Mona Lisa|Tony Hawk|James Bond|Indiana Jones|Lara Croft|"
+    r"Mary Jane|"
     r"Max Payne|Saint \w+|St\.? (?:Patrick|Valentine|Petersburg|Louis|Paul|John)|Mario Kart|Luigi's Mansion|"
     r"Ben 10|Tom and Jerry|Rick and Morty|Phineas and Ferb|Romeo and Juliet|Alice in Wonderland|"
     r"Murphy's law|Moore's law|"
@@ -195,5 +206,9 @@ STOP = words(
     dota league overwatch apex genshin new york london paris berlin tokyo rome madrid moscow texas florida
     california europe asia africa america uk usa us eu canada france spain italy japan china russia brazil india
     australia mexico mr mrs ms miss mx dr prof sir herr frau mme mlle st street doctor doom monday's friday friday's
-    wick"""
+    wick teacher manager coach officer police president mayor judge nurse lawyer roommate wife husband girlfriend
+    boyfriend parents parent chat management customer driver student students teachers irrelevant unknown hidden
+    secret private taken classified confidential mum mommy mama granny sister uncle aunt cousin waiter cashier
+    professor principal neighbor neighbour landlord players player hosts host streamer viewers moderator moderators
+    owner owners which whats hows whos wheres whens"""
 )

@@ -40,7 +40,7 @@ CASE_ENDINGS = (
 )
 VOWELS = "аяйьоіиу"
 CHINESE_CUE = (
-    r"(?:我叫|名叫|叫做|名字(?:是|叫)|姓名[::]?|我是|他叫|她叫|这是|这位是|联系人?[::]?|收件人[::]?|收货人[::]?|问问?|告诉|谢谢|感谢|找|"
+    r"(?:我叫|名叫|叫做|名字(?:是|叫)|姓名[::]?|我是|他叫|她叫|这是|这位是|联系人?[::]?|收件人[::]?|收货人[::]?|问(?:问|一下)?|告訴|告诉|谢谢|感谢|找|"
     r"我(?:朋友|同学|同事|哥哥|弟弟|姐姐|妹妹|老公|老婆|男友|女友|爸爸|妈妈)|你好[,,]?|生日快乐[,,]?|本人|经理|@|叫)"
 )
 CHINESE_TITLE = r"(?:老师|先生|女士|小姐|同学|医生|经理|教授|师傅|老板|阿姨|叔叔|总|哥|姐)"
@@ -58,7 +58,8 @@ def _patterns() -> tuple[re.Pattern[str], ...]:
     japanese = "|".join(sorted(lists()["japanese_surnames"], key=len, reverse=True))
     return (
         re.compile(
-            rf"{CHINESE_CUE}\s?(?P<name>{chinese}[一-龥]{{1,2}}?)(?={CHINESE_TITLE}|[^一-龥]|[今的是说住在来去和跟有会很,,。!!吧吗啊哦呢了的]|$)"
+            rf"{CHINESE_CUE}\s?(?P<name>{chinese}[一-龥]{{1,2}}?)(?={CHINESE_TITLE}|[^一-龥]|"
+            rf"[今的是说住在来去和跟有会很,,。!!吧吗啊哦呢了的]|$)"
         ),
         re.compile(rf"(?P<name>{chinese}[一-龥]{{0,2}}?){CHINESE_TITLE}"),
         re.compile(

@@ -22,12 +22,12 @@ INVISIBLE = re.compile("[\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180e
 # What makes an emoji of the digit in front of it.
 KEYCAP = "\ufe0f\u20e3"
 # Bold, spoiler and strike-through marks; between two digits two asterisks are a power, which stays.
-MARKUP = re.compile(r"(?<!\d)(?:\*\*+|\|\||~~)|(?:\*\*+|\|\||~~)(?!\d)")
+MARKUP = re.compile(r"\\(?=[@._*|~#])|(?<!\d)(?:\*\*+|\|\||~~)|(?:\*\*+|\|\||~~)(?!\d)")
 WORDS = re.compile(r"[^\s,;]+")
 LATIN = re.compile(r"[A-Za-z@]")
 FOREIGN = re.compile(f"[{''.join(LOOKALIKES)}]")
 UNDERLINED = re.compile(r"(?<!\w)(_{1,3})(?=[^\s_])[^\n]{0,200}?[^\s_](\1)(?!\w)")
-ODD = re.compile(r"[^\x00-\x7f]|\*\*|\|\||~~|(?<!\w)_")
+ODD = re.compile(r"[^\x00-\x7f]|\*\*|\|\||~~|\\[@._*|~#]|(?<!\w)_")
 
 _letters: dict[str, str] = {}
 

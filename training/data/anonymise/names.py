@@ -117,6 +117,8 @@ def _whole_name(words: list[re.Match[str]], at: int, text: str) -> int:
     if not capital or (low in cues.STOP and low not in lists()["also_words"]):
         return -1
     last = _family(words, at, text)
+    if _enumerated(words, at, text):
+        return last
     acts = low in lists()["also_words"] and ACTS.match(text, words[last].end())
     if last == at:
         if acts and low not in NOT_ALONE and word[1:].islower():
@@ -127,6 +129,19 @@ def _whole_name(words: list[re.Match[str]], at: int, text: str) -> int:
     return -1 if low in lists()["also_words"] else _by_family(words, at, text)
 
 
+def _enumerated(words: list[re.Match[str]], at: int, text: str) -> bool:
+    """Whether a word that may be a name stands in one row with a sure one: "Ava, Liam and Rose"."""
+    if words[at][0].lower() not in lists()["also_words"]:
+        return False
+    for first, second in ((at - 1, at), (at, at + 1)):
+        if first >= 0 and second < len(words) and ROW.fullmatch(text, words[first].end(), words[second].start()):
+            other = words[first if second == at else second][0]
+            if other[0].isupper() and other.lower() in lists()["sure"] | lists()["with_capital"]:
+                return True
+    return False
+
+
+ROW = re.compile(r"\s?[,/&+|]\s?")
 ACTS = re.compile(rf"\s{{1,3}}(?:{cues.ACTS})(?![^\W_])")
 # Names that are mostly said to people who have another.
 NOT_ALONE = words(
@@ -157,7 +172,7 @@ def _family(words: list[re.Match[str]], first: int, text: str) -> int:
         if (word[0].isupper() and words[first][0][0].isupper() and (_surname(word) or _fits(low, text))) or (
             word.islower()
             and words[first][0].islower()
-            and low in lists()["family"]
+            and set(low.split("-")) <= lists()["family"]
             and low not in cues.STOP
             and low not in COMMON
         ):
@@ -184,7 +199,8 @@ def _by_family(words: list[re.Match[str]], at: int, text: str) -> int:
 
 # Endings of family names that no other words have.
 SURE_ENDING = re.compile(
-    r"[a-zà-ž]{3}(?:sson|dóttir|dottir|ová|enko|wicz|czyk|ović|ević|escu|opoulos|opoulou|shvili|adze|oğlu|owski|owska|"
+    r"[a-zà-ž]{3}(?:sson|dóttir|dottir|ová|enko|wicz|czyk|ović|ević|escu|opoulos|opoulou|shvili|adze|oğlu|owski|"
+    r"owska|"
     r"ewski|ewska|iński|ińska|quist|qvist|ström|swamy|murthy)$|^(?:Mc|Mac|O')[A-Z][a-z]{2,}$"
 )
 # In front of these family names are names of places.
@@ -227,7 +243,17 @@ def _fits(low: str, text: str) -> bool:
 
 
 ANY_CASE = (cues.INTRODUCED, cues.AGED)
-CAPITAL = (cues.HERE, cues.SIGNED, cues.TITLED, cues.NAMED_SPEAKER, cues.ASKED, cues.RELATED, cues.OWNS, cues.ADDRESSED)
+CAPITAL = (
+    cues.HERE,
+    cues.SIGNED,
+    cues.TITLED,
+    cues.NAMED_SPEAKER,
+    cues.ASKED,
+    cues.RELATED,
+    cues.VOCATIVE,
+    cues.OWNS,
+    cues.ADDRESSED,
+)
 
 
 def _cued(text: str) -> Found:
@@ -267,8 +293,9 @@ def _taken(found: re.Match[str], text: str, *, any_case: bool) -> Found:
 
 HONORIFIC = re.compile(
     r"(?<![^\W_])(?:(?i:mr|mrs|ms|miss|mx|dr|prof|sir|mme|mlle|herr|frau|señora?|sra?|srta|signora?|monsieur|"
-    r"madame)\.?|"
-    r"Professor|Doctor|(?i:grandma|grandpa|granny|uncle|aunt|auntie|aunty)|Cousin|Nana|Tante|Onkel|Oma|Opa|Tía|Tío|Oncle|Coach)\s+$"
+    r"madame)\.?|Lady|Lord|"
+    r"Professor|Doctor|(?i:grandma|grandpa|granny|uncle|aunt|auntie|aunty)|Cousin|Nana|Tante|Onkel|Oma|Opa|Tía|"
+    r"Tío|Oncle|Coach)\s+$"
 )
 
 

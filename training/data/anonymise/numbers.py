@@ -15,7 +15,9 @@ CARD_TALK = re.compile(
     r"card|visa|master|amex|credit|debit|cc\b|karte|carte|tarjeta|cartão|carta|карт|卡|カード|카드", re.I
 )
 CARD_SIDE = re.compile(
-    r"\b(?:cvv2?|cvc2?|cid|security code)\b\s*(?:is|:|=|#)?\s*(\d{3,4})\b|\b(?:exp(?:iry|ires|iration)?|valid thru)\b"
+    r"\b(?:cvv2?|cvc2?|cid|security code)\b\s*(?:is|:|=|#)?\s*(\d{3,4})\b|\b\d{4}\s+(?:0[1-9]|"
+    r"1[0-2])/\d\d\s+(\d{3})\b|"
+    r"\b(?:exp(?:iry|ires|iration)?|valid thru)\b"
     r"(?:\s+date)?\s*(?:is|:|=|\.)?\s*((?:0[1-9]|1[0-2])\s?[/-]\s?(?:20)?\d\d)\b",
     re.I,
 )
@@ -40,15 +42,25 @@ NETWORKS = re.compile(
 def find_cards(text: str) -> Found:
     """Payment cards by network and check digit, account numbers (IBAN) by checksum."""
     for found in CARD.finditer(text):
-        digits = re.sub(r"\D", "", found[0])
-        if NETWORKS.fullmatch(digits) and (luhn(digits) or _told_card(text, found)):
-            yield Span(*found.span(), "CARD")
+        if length := _card(found, text):
+            yield Span(found.start(), found.start() + length, "CARD")
     for found in IBAN.finditer(text):
         if length := _iban(found[0]):
             yield Span(found.start(), found.start() + length, "CARD")
     if CARD_TALK.search(text) or "cv" in text.lower():
         for found in CARD_SIDE.finditer(text):
             yield Span(*found.span(found.lastindex or 0), "CARD")
+
+
+def _card(found: re.Match[str], text: str) -> int:
+    """How many characters of this are a card's number, 0 if none: its date may follow in the same breath."""
+    written = found[0]
+    ends = [len(written), *(gap.start() for gap in re.finditer(r"[ -]+", written))]
+    for end in sorted(ends, reverse=True):
+        digits = re.sub(r"\D", "", written[:end])
+        if NETWORKS.fullmatch(digits) and (luhn(digits) or _told_card(text, found)):
+            return end
+    return 0
 
 
 def _told_card(text: str, found: re.Match[str]) -> bool:
@@ -108,6 +120,10 @@ DEGREES = re.compile(
     r"''))?\s?[NS][,\s]+\d{1,3}\s?°\s?\d{1,2}\s?['′]\s?(?:[\d.]+\s?(?:\"|″|''))?\s?[EW]",
     re.I,
 )
+COMPASS = re.compile(
+    r"[NS]\s?\d{1,2}\s?°\s?[\d.]+\s?['′]?(?:\s?[\d.]+\s?[\"″])?[,\s]+[EW]\s?\d{1,3}\s?°\s?[\d.]+\s?['′]?"
+    r"(?:\s?[\d.]+\s?[\"″])?"
+)
 PAPER = re.compile(
     r"(?<![A-Za-z0-9])(?:ssn|social security|sin|nino?|national insurance|ni number|passport|pass(?=\s?(?:no|"
     r"nr|#|num))|reisepass\w*|pasaporte|passeport|"
@@ -118,7 +134,8 @@ PAPER = re.compile(
     r"identity (?:card|number)|id (?:card|number|no)|national id|citizen id|personnummer|fødselsnummer|cpr|"
     r"henkilötunnus|rodné číslo|"
     r"codice fiscale|tax ?(?:id|number)|steuer-?(?:id|nummer)|tin|ein|medicare|nhs(?: number)?|"
-    r"driv\w+(?:'s)? licen[cs]e|dl(?=\s?(?:no|#|num))|licen[cs]e (?:no|number)|"
+    r"tc(?:\s?kimlik|\s?no)|t\.c\.|kimlik|주민번호|driv\w+(?:'s)? licen[cs]e|dl(?=\s?(?:no|#|num))|licen[cs]e (?:no|"
+    r"number)|"
     r"führerschein\w*|permis de conduire|sécu(?:rité sociale)?|sozialversicherungsnummer|imei|vin|"
     r"student (?:id|number)|"
     r"employee (?:id|number)|member(?:ship)? (?:id|number)|patient (?:id|number)|insurance (?:id|number|no)|"
@@ -131,7 +148,8 @@ PAPER = re.compile(
     re.I,
 )
 BORN = re.compile(
-    r"(?<![A-Za-z0-9])(?:born(?:\s+(?:on|in))?|d\.?o\.?b\.?|birth\s?-?da(?:y|te)|date of birth|b-?day|"
+    r"(?<![A-Za-z0-9])(?:turn(?:s|ed|ing)?\s+\d{1,2}\s+on|born(?:\s+(?:on|in))?|d\.?o\.?b\.?|birth\s?-?da(?:y|"
+    r"te)|date of birth|b-?day|"
     r"geburts(?:tag|datum)|geb(?:oren)?\.?(?:\s+am)?|"
     r"née?(?:\s+le)?|date de naissance|anniversaire|nacid[oa](?:\s+el)?|nací(?:\s+el)?|fecha de nacimiento|"
     r"cumpleaños|cumple|nat[oa](?:\s+il)?|compleanno|"
@@ -162,7 +180,7 @@ PLATE = re.compile(
     r"(?:(?:licen[cs]e|number|car|vehicle|reg(?:istration)?)\s*plates?|\bplates?|"
     r"\breg(?:istration)?(?:\s?(?:no|number))?|tag number|"
     r"(?:kfz-?|auto)?kennzeichen|nummernschild|matr[ií]cula|placas?|plaque(?: d'immatriculation)?|"
-    r"immatriculation|targa|"
+    r"immatriculation|immat|targa|"
     r"kenteken|rejestrac\w+|госномер|номер машины|номера|车牌号?|車牌|ナンバー|plaka|registreringsnummer|rendszám|spz)"
     r"\s*(?:no|nr|number|is|was|ist|es|est|è|é|:|=|#|是|号)*[\s:.#]*[(`\"'*|]*"
     r"(?-i:(?P<value>(?=[^\n]{0,10}\d)[A-ZÄÖÜ0-9А-Я一-龥][A-ZÄÖÜ0-9А-Я]{0,3}(?:[ ·-]?[A-Z0-9А-Я]{1,5}){1,3}))(?![\w])",
@@ -175,10 +193,20 @@ USER_ID = re.compile(
 )
 
 
+COUNTED = re.compile(r"(?:ticket|order|invoice|ref|case|build|batch|lot|log|job)\s*(?:no\.?|#|:)?\s*$", re.I)
+OWN_PLATE = re.compile(
+    r"(?<![\w-])((?=[A-Z -]*\d)[A-Z0-9]{1,4}(?:[ -][A-Z0-9]{2,5}){0,2})\s+(?:is|was)\s+(?:my|his|her|the|"
+    r"our)\s+(?:\w+\s+)?"
+    r"(?:plate|reg|license plate|kennzeichen)\b"
+)
+
+
 def find_ids(text: str) -> Found:
     """Numbers of papers, dates of birth, plates, wallets, account ids, network cards and exact places."""
-    for pattern in (SHAPES, DEGREES):
-        yield from (Span(*found.span(), "ID") for found in pattern.finditer(text))
+    for pattern in (SHAPES, DEGREES, COMPASS):
+        for found in pattern.finditer(text):
+            if not COUNTED.search(text, max(0, found.start() - 12), found.start()):
+                yield Span(*found.span(), "ID")
     yield from _checked(text)
     for found in PAPER.finditer(text):
         if sum(sign.isdigit() for sign in found["value"]) >= 4:
@@ -186,6 +214,7 @@ def find_ids(text: str) -> Found:
     for found in BORN.finditer(text):
         if date := DATE.match(text, found.end()):
             yield Span(*date.span(), "ID")
+    yield from (Span(*found.span(1), "ID") for found in OWN_PLATE.finditer(text))
     for found in LATITUDE.finditer(text):
         yield from (Span(*found.span(group), "ID") for group in ("lat", "lon"))
     yield from (Span(*found.span("value"), "ID") for found in PLATE.finditer(text))

@@ -14,12 +14,13 @@ OPEN, CLOSE = r"\s*[(\[{<]\s*", r"\s*[)\]}>]\s*"
 AT_WORD = r"(?:at|ät|aet|arroba|arobase|chiocciola|kukac|małpa|malpa|собака|собачка)"
 DOT_WORD = r"(?:dot|d0t|punkt|punto|ponto|point|kropka|точка|nokta|tečka)"
 AT = (
-    rf"(?:{OPEN}(?:@|a|{AT_WORD}){CLOSE}|\s*[|*~=#/\\]+{AT_WORD}[|*~=#/\\]+\s*|\s*&\#64;\s*|\s*&commat;\s*|%40|\s*_+{AT_WORD}_+\s*|\s*-{AT_WORD}-\s*|"
+    rf"(?:{OPEN}(?:@|a|{AT_WORD}){CLOSE}|\s*[|*~=#/\\]+{AT_WORD}[|*~=#/\\]+\s*|\s*&\#64;\s*|\s*&commat;\s*|%40|"
+    rf"\s*_+{AT_WORD}_+\s*|\s*-{AT_WORD}-\s*|"
     rf"\s+@\s+|@\s*)"
 )
 DOT = (
     rf"(?:{OPEN}(?:\.|d|{DOT_WORD}){CLOSE}|[|*~=#/\\]+{DOT_WORD}[|*~=#/\\]+|"
-    rf"\s+{DOT_WORD}\s+|_+{DOT_WORD}_+|-{DOT_WORD}-|\s+\.\s*|\.)"
+    rf"\s+{DOT_WORD}\s+|_+{DOT_WORD}_+|-{DOT_WORD}-|\s+\.\s*|\.|。)"
 )
 SAID_DOT = rf"(?:{OPEN}(?:\.|{DOT_WORD}){CLOSE}|\s+{DOT_WORD}\s+)"
 # Scripts that write no spaces: there an address begins in the middle of a sentence.
@@ -42,8 +43,13 @@ NO_DOT = re.compile(rf"mail[^\n]{{0,20}}?(?<![^\W_])({LOCAL})\s+{AT_WORD}\s+{PRO
 # Shouted, the word is meant as the sign, whatever the provider.
 SHOUTED = re.compile(rf"(?<![^\W_])({LOCAL})\s+AT\s+(?:[\w-]{{1,63}}\.){{1,3}}{TLD}")
 CUT = re.compile(rf"(?<![^\W_])({LOCAL})\s?@\s?{PROVIDER}(?![\w-])", re.I)
+BIG = r"(?:gmail|googlemail|hotmail|outlook|yahoo|icloud|proton(?:mail)?|gmx|aol|yandex|fastmail|tutanota)"
+MARKED = rf"(?=[\w+-]*[\d._]){LOCAL}"
+AT_BIG = re.compile(rf"(?<![^\W_])({MARKED})\s+{AT_WORD}\s+{BIG}(?![\w-])", re.I)
+OWN = re.compile(rf"(?<!\w){BIG}\s*(?:\s(?:is|ist|es|est)\s|[:=])\s*({MARKED})(?![\w@])", re.I)
 BESIDE = re.compile(
-    rf"(?<!\w){PROVIDER}(?:\.{TLD})?\s*,?\s*(?:and\s+)?(?:(?:my|the|user)\s*)?(?:name|user|username|login|address|addy|"
+    rf"(?<!\w){PROVIDER}(?:\.{TLD})?\s*,?\s*(?:and\s+)?(?:(?:my|the|user)\s*)?(?:name|user|username|login|"
+    rf"address|addy|"
     rf"before\s+the\s+at)\s*(?:part\s*)?(?:is|:|=)\s*([\w.+-]{{3,40}})(?<![.])(?!\w)",
     re.I,
 )
@@ -51,7 +57,8 @@ SPACED = re.compile(r"(?<!\S)(?:[\w.] ){2,40}@ (?:\w ){1,30}(?:\. (?:\w ?){2,10}
 AT_HINT = re.compile(rf"[@&%]|\b{AT_WORD}\b|_{AT_WORD}_", re.I)
 FILES = words("png jpg jpeg gif svg webp bmp py js ts css html md txt json yml yaml zip exe")
 NOT_LOCAL = words(
-    """git look looking find see me us is are was it here there available hosted check live lives work works go going
+    """im i'm i he she we they you git look looking find see me us is are was it here there available
+    hosted check live lives work works go going
     buy docs stay up meet arrive be read shop order down stuff that this out in download working playing"""
 )
 
@@ -62,11 +69,12 @@ def find_emails(text: str) -> Found:
         for found in PLAIN.finditer(text):
             if found[0].rpartition(".")[2].lower() not in FILES and not _remote(text, found):
                 yield Span(*found.span(), "EMAIL")
-    yield from (Span(*found.span(1), "EMAIL") for found in BESIDE.finditer(text))
+    for pattern in (BESIDE, OWN):
+        yield from (Span(*found.span(1), "EMAIL") for found in pattern.finditer(text))
     if not AT_HINT.search(text):
         return
     shouted = () if text.isupper() else (SHOUTED,)
-    for pattern in (HIDDEN, SAID, PROVIDED, NO_DOT, CUT, *shouted):
+    for pattern in (HIDDEN, SAID, PROVIDED, NO_DOT, CUT, AT_BIG, *shouted):
         for found in pattern.finditer(text):
             if found[1].lower() not in NOT_LOCAL and found[0].rpartition(".")[2].lower() not in FILES:
                 yield Span(found.start(1), found.end(), "EMAIL")
@@ -83,7 +91,9 @@ def _remote(text: str, found: re.Match[str]) -> bool:
 
 MENTION = re.compile(r"<\s?(?:@[!&]?|#)\s?\d{5,20}\s?>?|(?<!\w)@[!&]?\d{15,20}(?!\w)", re.ASCII)
 HANDLE = re.compile(r"(?<![A-Za-z0-9_@./:=$\\)\]-])@(?=[\w.-]*[^\W\d_])[^\W_][\w.-]{1,31}(?![/(\w]|@\w)")
-TAG = re.compile(r"(?<![\w#&/.])[^\W_][\w.]{1,31}#\d{4}(?!\w)")
+TAG = re.compile(
+    r"(?<![\w#&/.])[^\W_][\w.]{1,31}#\d{4,5}(?!\w)|(?<![\w/])u/[\w-]{3,20}(?![\w/])|(?<!\w)SW-\d{4}-\d{4}-\d{4}(?!\w)"
+)
 PLACES = (
     r"discord|insta(?:gram)?|ig|snap(?:chat)?|tik\s?tok|twitter|telegram|tg|steam|psn|xbox|skype|wechat|weixin|kik|"
     r"battle\.?net|epic|github|reddit|vk|roblox|minecraft|mc|riot|switch|twitch|threads|bluesky|bsky|line|微信|推特"
@@ -116,7 +126,7 @@ def find_mentions(text: str) -> Found:
         yield from (Span(*found.span(), "MENTION") for found in MENTION.finditer(text))
     if "@" in text:
         yield from _handles(text)
-    if "#" in text:
+    if "#" in text or "u/" in text or "SW-" in text:
         for found in TAG.finditer(text):
             if found[0].partition("#")[0].lower() not in NUMBERED:
                 yield Span(*found.span(), "MENTION")
@@ -174,11 +184,11 @@ def _account(value: str, *, own: bool) -> bool:
 
 # --- links -----------------------------------------------------------------------------------------------------------
 
-POINT = rf"(?:\s?\.\s?|{SAID_DOT})"
+POINT = rf"(?:\s?[.,]\s?|{SAID_DOT})"
 SLASH = r"(?:\s?/\s?|\s+slash\s+)"
 LINK = re.compile(
     rf"""(?<![\w.@-])(?:h(?:tt|xx)ps?\s?:\s?/\s?/\s?)?(?:www\.|ptb\.|canary\.|m\.|[a-z]{{2}}\.)?(?:
-      discord{POINT}gg{SLASH}(?:invite{SLASH})?[\w-]{{2,}}(?:\?[\w=&%-]+)?
+      dis\s?cord{POINT}gg{SLASH}(?:invite{SLASH})?[\w-]{{2,}}(?:\?[\w=&%-]+)?
     | discord(?:app)?{POINT}com{SLASH}invite{SLASH}[\w-]{{2,}}
     | discord(?:app)?\.com/(?:channels/(?:@me|\d+)(?:/\d+)*|users/\d+)
     | (?:dsc\.gg|discord\.(?:me|io|link|li)|invite\.gg|guilded\.gg(?:/i)?|rvlt\.gg)/[\w-]{{2,}}
@@ -220,7 +230,8 @@ FOUR = re.compile(
 )
 SIX = re.compile(r"(?<![\w:.])[0-9a-f]{0,4}:(?:[0-9a-f]{0,4}:){1,8}(?::|[0-9a-f]{1,5})?(?![\w:])", re.I | re.ASCII)
 VERSION = re.compile(
-    r"(?:\bv|version|ver\.?|release|build|update|patch|firmware|driver|chrome|firefox|edge|python|==|>=|<=|~=|\^|java|"
+    r"(?<![a-z])(?:\bv|version|ver\.?|release|build|update|patch|firmware|driver|chrome|firefox|edge|python|==|"
+    r">=|<=|~=|\^|java|"
     r"tool|section|chapter|§|mod|schema)\s*:?\s*$",
     re.I,
 )

@@ -20,7 +20,8 @@ CONTEXT = re.compile(
     r"telefono|telefone|"
     r"móvil|celular|cellulare|portable|appelle\w*|llám\w+|llama\w*|chiama\w*|liga\w*|ruf\w*|nummer|bel|ring|"
     r"numer|komórk\w*|zadzwoń|dzwoń|puhelin|"
-    r"telefoonnummer|gsm|tlf|mobil\w*|cep|numaram?|ara|telpon|hp|điện thoại|sđt)(?![^\W_])|телефон|тел\.|номер|"
+    r"telefoonnummer|gsm|tlf|mobil\w*|cep|cel|natel|zalo|festnetz|sim|imessage|numaram?|ara|telpon|hp|"
+    r"điện thoại|sđt)(?![^\W_])|телефон|тел\.|номер|"
     r"звони|позвони|моб|"
     r"电话|電話|手机|手機|号码|號碼|联系|微信|携帯|番号|전화|번호|연락|फ़?ोन|(?<![A-Za-z])ph(?![A-Za-z])|my\s#|नंबर|هاتف|رقم|טלפון|โทร|τηλ",
     re.I,
@@ -56,6 +57,9 @@ DATE = re.compile(
 )
 DECIMAL = re.compile(r"\d+\.\d+")
 GROUPS = re.compile(r"[1-9]\d{0,2}(?:[ .]\d{3}){2,}")
+# A trunk zero in front, then two to five groups.
+NATIONAL = re.compile(r"0\d{1,4}(?:[ /.-]\d{2,8}){1,4}")
+SINGLE = re.compile(r"[0-9](?: [0-9]){8,11}")
 UNIT = re.compile(r"\s?(?:gold|gp|coins?|gems?|xp|hp|views?|subs?|followers|users|people|members|dmg|damage|"
                   r"points?|pts|usd|eur|dollars?|euros?|bucks|"
                   r"bytes|kb|mb|gb|ms|seconds|years?|credits|subscribers|downloads|likes|km|m\b|won\b|yen\b|"
@@ -91,6 +95,10 @@ def _phone(written: str, text: str, found: re.Match[str], context: bool) -> bool
         return False
     if context:
         return 7 <= len(digits) <= 15 and (not GROUPS.fullmatch(plain) or SHAPES.fullmatch(plain) is not None)
+    if 9 <= len(digits) <= 12 and NATIONAL.fullmatch(plain) and not digits.startswith("00"):
+        return True
+    if SINGLE.fullmatch(plain) and not digits.startswith("123"):
+        return True
     return SHAPES.fullmatch(written) is not None and "19" + digits != digits
 
 

@@ -32,15 +32,17 @@ EN_TYPE = (
 SURE = r"(?:street|avenue|ave|road|rd|lane|ln|boulevard|blvd|parkway|pkwy|crescent|terrace|drive|court|st)"
 ENGLISH = re.compile(
     rf"(?:(?<=\s)|(?<=^)|(?<=[(:,*|\"'`]))(?:(?i:flat|apt|apartment|unit|house|suite|"
-    rf"no\.?)\s?#?\w{{1,4}},?\s+|(?i:unit|no\.?|house)\s+)?{NO}\s+(?:[NSEW]{{1,2}}\.?\s+|North\s+|South\s+|East\s+|West\s+|Old\s+|"
+    rf"no\.?)\s?#?\w{{1,4}},?\s+|(?i:unit|no\.?|house|blk)\s+)?(?:{CAP}\s(?:House|Court|Building|Tower|Towers|"
+    rf"Lodge|Heights|Mansions),\s+)?{NO}\s+(?:[NSEW]{{1,2}}\.?\s+|North\s+|South\s+|East\s+|West\s+|Old\s+|"
     rf"Upper\s+|Lower\s+)?"
-    rf"(?:(?:{CAP}|\d{{1,3}}(?:st|nd|rd|th)|of|the)\s+){{1,4}}?(?i:{EN_TYPE})\b\.?(?!\s(?i:{EN_TYPE})\b)(?:\s+[NSEW]{{1,2}}\b)?{REST}"
+    rf"(?:(?:{CAP}|\d{{1,3}}(?:st|nd|rd|th)|of|"
+    rf"the)\s+){{1,4}}?(?i:{EN_TYPE})\b\.?(?!\s(?i:{EN_TYPE})\b)(?:\s+[NSEW]{{1,2}}\b)?{REST}"
     rf"|(?:(?<=\s)|(?<=^)|(?<=[(:,*|\"'`]))\d{{1,5}}\s+(?:Broadway|Kingsway|Strand|Piccadilly|{CAP}gate|"
     rf"{CAP}way)\b\s?(?:{EN_TYPE.title()}\b)?{REST}",
     re.MULTILINE,
 )
 QUIET = re.compile(
-    rf"(?:liv(?:e|es|ing)\s+(?:at|on|in)|address|addr|come\s+(?:over\s+)?to|moved\s+to|send\s+(?:it\s+)?to|"
+    rf"(?:(?:i'?m|we'?re)\s+(?:on|at)|liv(?:e|es|ing)\s+(?:at|on|in)|address|addr|come\s+(?:over\s+)?to|moved\s+to|send\s+(?:it\s+)?to|"
     rf"ship\s+(?:it\s+)?to|deliver\w*\s+to|my (?:house|place|home)\s*(?:is)?(?:\s+at)?|pick\s+\w+\s+up\s+(?:at|from)|"
     rf"located\s+at|meet\s+(?:me\s+)?at|stay(?:ing)?\s+at|@|party\s+at|home\s+(?:is|at)|parcel\s+to|pizza\s+to|"
     rf"over\s+at)\s*(?:is|:)?\s*(?P<value>\d{{1,5}}[a-d]?\s+(?:[a-z'.]+\s+|\d+(?:st|nd|rd|"
@@ -72,14 +74,16 @@ GERMANIC = re.compile(
     rf"vom)\s+[\w.]+(?:\s+{CAP})?)?)"
     rf"|(?:Am|An der|An den|Im|In der|Auf der|Auf dem|Zum|Zur|Unter den|Unter der|Hinter der|Vor dem|Bei der|"
     rf"Beim|Op de|Aan de)\s+{CAP}(?:\s{CAP})?)"
-    rf"\s+(?:Nr\.?\s?)?\d{{1,4}}\s?[a-zA-Z]?(?!\w)(?:\s?[-/]\s?\d{{1,3}})?{REST}",
+    rf"\s+(?:Nr\.?\s?)?\d{{1,4}}\s?(?:bis|[a-zA-Z])?(?!\w)(?:\s?[-/]\s?\d{{1,3}}|\s\d{{1,3}}(?!\w))?{REST}",
     re.I,
 )
 ROMANCE = re.compile(
     rf"(?<!\w)(?:\d{{1,4}}\s?(?:bis|ter|quater)?,?\s+(?:bis\s+)?(?:rue|avenue|av\.|boulevard|bd\.?|place|"
     rf"chemin|allée|impasse|quai|cours|passage|route|square|faubourg|sentier)\s+"
-    rf"(?:(?:de\s+la|de\s+l'|du|des|de|d'|la|le|les|l')\s*)?[\w'’-]+(?:[ -](?:(?:de|du|des|la|le|et)\s+)*{CAP}){{0,3}}"
-    rf"|(?:calle|c/|gran\s+vía|vía|avenida|avda?\.?|av\.|plaza|paseo|p(?:º|o)\.?|carrer|carrera|cra\.?|calzada|ronda|camino|"
+    rf"(?:(?:de\s+la|de\s+l'|du|des|de|d'|la|le|les|l')\s*)?[\w'’-]+(?:[ -](?:(?:de|du|des|la|le|"
+    rf"et)\s+)*{CAP}){{0,3}}"
+    rf"|(?:calle|c/|gran\s+vía|vía|avenida|avda?\.?|av\.|plaza|paseo|p(?:º|o)\.?|carrer|carrera|cra\.?|calzada|"
+    rf"ronda|camino|"
     rf"rambla|rua|r\.|travessa|praça|alameda|estrada|largo|"
     rf"via|viale|v\.le|piazza|p\.za|corso|vicolo|strada|strada?\.?|bulevardul|bd\.|șoseaua|str\.|calea|"
     rf"aleea)\s+(?:(?:de\s+las|de\s+los|de\s+la|del|della|delle|dei|degli|de|da|do|dos|das|di|d'|la|el|los|las)\s+)*"
@@ -91,7 +95,7 @@ SLAVIC = re.compile(
     rf"(?<!\w)(?:(?:ul|al|os|pl|ulica|aleja|osiedle|ulice|náměstí|nám|tř|třída|utca|ulitsa|"
     rf"bul)\.?\s+(?:{CAP}\s?){{1,3}}\d{{1,4}}[a-z]?(?:\s?/\s?\d+|\s*(?:m|lok)\.?\s?\d+)?|"
     rf"(?:{CAP}\s){{1,2}}(?:utca|út|tér|körút)\s+\d{{1,4}}\.?"
-    rf"|(?:ул\.?|улица|вул\.?|вулиця|просп\.?|проспект|пр-т|пр\.|пер\.|переулок|шоссе|бульвар|бул\.?|наб\.?|"
+    rf"|(?:г\.?\s?[А-ЯЁ][\w-]+,\s*|[А-ЯЁ][\w-]+,\s+)?(?:ул\.?|улица|вул\.?|вулиця|просп\.?|проспект|пр-т|пр\.|пер\.|переулок|шоссе|бульвар|бул\.?|наб\.?|"
     rf"набережная|площадь|пл\.)\s*[А-ЯЁІЇЄ][\w.-]*(?:\s[А-ЯЁІЇЄ][\w.-]*){{0,2}},?\s*(?:д\.?|дом|буд\.?|"
     rf"№)?\s*\d{{1,4}}\w?(?:\s?(?:к|корп|стр)\.?\s?\d+)?(?:,?\s*(?:кв|квартира|оф)\.?\s*\d+)?"
     rf"|[А-ЯЁ][\w-]+(?:ая|ий|ый)?\s+(?:ул\.?|улица|проспект|переулок|шоссе|бульвар|набережная),?\s*(?:д\.?|"
@@ -113,19 +117,20 @@ CHINESE = re.compile(
 # Where a Chinese address begins: behind the last of these.
 LEAD = re.compile("住在|寄到|送到|地址|在|是|到|家")
 INDIAN = re.compile(
-    rf"(?<!\w)(?:(?:Flat|Apt\.?|Apartment|Unit|Office|Floor|Tower|Building|House|H\.?\s?No|Plot|Door|D\.?\s?No|Shop|Block|Villa|"
+    rf"(?<!\w)(?:(?:Flat|Apt\.?|Apartment|Unit|Office|Floor|Tower|Building|House|H\.?\s?No|Plot|Door|D\.?\s?No|"
+    rf"Shop|Block|Villa|"
     rf"Room)\.?\s*(?:No\.?)?\s*[:#]?\s*[\w/-]{{1,8}},\s*){{1,3}}(?:{CAP}(?:\s(?:{CAP}|\d{{1,3}}|of|"
     rf"the))*,?\s*){{1,6}}(?:[-–]?\s?\d{{3}}\s?\d{{3}})?(?!\d)"
     rf"|(?<!\w)(?:{NO},?\s+)?(?:{CAP}\s){{1,3}}(?:Road|Rd|Marg|Nagar|Colony|Layout|"
     rf"Sector\s\d+),\s*(?:{CAP}[\s,]+){{1,4}}[-–]?\s?\d{{3}}\s?\d{{3}}(?!\d)"
 )
 BOX = re.compile(
-    rf"(?<!\w)(?:p\.?\s?o\.?\s?box|postfach|bo[iî]te postale|bp|apartado(?: de correos)?|caixa postal|"
+    rf"(?<!\w)(?:p\.?\s?o\.?\s?box|r\.?r\.?\s?\d+,?\s+box|postfach|bo[iî]te postale|bp|apartado(?: de correos)?|caixa postal|"
     rf"casella postale|postbus|а/я|skrytka pocztowa)\s+#?\d{{1,6}}(?!\d)(?-i:{REST})",
     re.I,
 )
 CODE_CITY = re.compile(
-    rf"(?<![\w.,-])(?:\d{{5}}|\d{{2}}-\d{{3}})\s+{CAP}(?:[ -]{CAP})?(?!\w)|(?<![\w.,-])\d{{5}}-\d{{3}}(?![\w-])"
+    rf"(?<![\w.,-])(?:\d{{5}}|\d{{2}}-\d{{3}})\s+{CAP}(?:[ -]{CAP})?(?!\w)|(?<![\w.,-])\d{{5}}-\d{{3,4}}(?![\w-])"
 )
 HOME = re.compile(
     r"liv(?:e|ing) (?:at|in)|address|adresse?|direcci[oó]n|indirizzo|endereço|adres|wohn\w*|j'habite|habite|"
@@ -138,9 +143,13 @@ def find_addresses(text: str) -> Found:
     """Streets with a number, and the town behind them; postcodes that name a few houses; post boxes."""
     if not any(sign.isdigit() for sign in text) and not re.search("[一-龥]", text):
         return
-    for pattern in (INDIAN, ENGLISH, ROMANCE, GERMANIC, SLAVIC, BOX, CITY, LOWER_FULL):
-        for found in pattern.finditer(text):
-            yield Span(found.start(), found.start() + len(found[0].rstrip(" ,.\n")), "ADDRESS")
+    latin = [
+        Span(found.start(), found.start() + len(found[0].rstrip(" ,.\n")), "ADDRESS")
+        for pattern in (INDIAN, ENGLISH, ROMANCE, GERMANIC, SLAVIC, BOX, CITY, LOWER_FULL)
+        for found in pattern.finditer(text)
+    ]
+    # Of readings that overlap, the longest is the whole address.
+    yield from sorted(latin, key=lambda span: span.start - span.end)
     if not text.isascii():
         yield from (Span(*found.span(), "ADDRESS") for found in ASIAN.finditer(text))
         for found in CHINESE.finditer(text):
