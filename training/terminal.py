@@ -118,7 +118,10 @@ def print_inspection(title: str, found: Inspection, as_json: bool) -> None:
         "conversations": f"{found.conversations:,} with {found.turns:,} turns",
         "languages": ", ".join(f"{lang} {count:,}" for lang, count in found.languages.items()) or "–",
     }
+    if found.splits:
+        rows["splits"] = ", ".join(split if read else f"{split} (not read)" for split, read in found.splits.items())
     rows |= {f"dropped: {reason}": f"{count:,}" for reason, count in found.dropped.items()}
+    rows |= {f"left out of rows: {reason}": f"{count:,}" for reason, count in found.lost.items()}
     rows |= {f"row {problem.row}": problem.why for problem in found.problems}
     print_rows(title, rows)
 
@@ -191,7 +194,7 @@ def print_rows(title: str, rows: dict[str, str]) -> None:
 
 def visible(text: str) -> str:
     """The text with its control characters written out, so that none of them reaches the terminal as such."""
-    return _CONTROLS.sub(lambda found: f"\\x{ord(found[0]):02x}", text)
+    return _CONTROLS.sub(lambda found: ascii(found[0])[1:-1], text)
 
 
 def _duration(seconds: float) -> str:

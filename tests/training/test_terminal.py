@@ -14,7 +14,7 @@ from training.terminal import print_rows
 def test_markup_and_control_characters_are_shown_and_not_obeyed(capsys: pytest.CaptureFixture[str]) -> None:
     print_rows("q[/x] \x1b[2J", {"[/x] Bob": "[bold]a\x1b]0;t\x07\x9b31m \u202egnp", "tab\t": "two\nlines 灯塔🐟"})
     shown = capsys.readouterr().out
-    for text in ("q[/x] \\x1b[2J", "[/x] Bob", "[bold]a\\x1b]0;t\\x07\\x9b31m \\x202egnp", "lines 灯塔🐟"):
+    for text in ("q[/x] \\x1b[2J", "[/x] Bob", "[bold]a\\x1b]0;t\\x07\\x9b31m \\u202egnp", "lines 灯塔🐟"):
         assert text in shown
     assert "\x1b" not in shown
 

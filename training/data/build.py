@@ -8,14 +8,17 @@ from itertools import islice
 from pathlib import Path
 
 from training.data.catalog import offers, open_dataset
+from training.data.derive import Parents, parents_of
 from training.data.folder import REJECTED, write_folder
+from training.data.lineage import remember
 from training.data.mix import mix
-from training.data.schema import DatasetCard, DataSpec
+from training.data.schema import DatasetCard, DataSpec, Step
 from training.errors import LanguageModelMissing, LicenceNotAccepted, UnknownDataset
 from training.persona.dialogues import composed_dialogues, with_card
 from training.persona.llm import Asker
 from training.persona.sheet import find_persona, load_cast
 from training.persona.writer import Writer, WritingProgress, Written
+from training.places import guild_folder
 from training.schema import Conversation, LanguageModel, Persona, Workspace
 
 MOST_GENERAL = 50_000
@@ -110,17 +113,25 @@ def write_dialogues(
     name: str,
     *,
     persona: str | None,
-    rows: Sequence[Conversation] | None = None,
+    rows: Iterable[Conversation] | None = None,
+    steps: Sequence[Step] = (),
     notes: Sequence[str] = (),
+    parents: Parents | None = None,
 ) -> DatasetCard:
-    """Write the dataset folder, of what was made or of a mix with it. Raises FolderTaken."""
+    """Write the dataset folder, of what was made or of a mix with it; `parents`: where the rest is from.
+
+    Raises FolderTaken.
+    """
+    rejected = {REJECTED: made.rejected} if made.rejected else {}
     return write_folder(
         folder,
         name,
         made.rows if rows is None else rows,
+        steps=steps,
         persona=persona,
         notes=[*made.notes, *notes],
-        extra_files={REJECTED: made.rejected} if made.rejected else None,
+        permission=parents.permission if parents else None,
+        extra_files=lambda: {**(parents.files() if parents else {}), **rejected},
     )
 
 
@@ -134,8 +145,8 @@ class Build:
     look: Look
     should_stop: Callable[[], bool]
 
-    def write(self, folder: Path) -> DatasetCard:
-        """Write the dataset folder.
+    def write(self, folder: Path, known_as: Path) -> DatasetCard:
+        """Write the dataset folder, which will be moved to `known_as`.
 
         Raises UnknownPersona, UnknownDataset, EmptyDataset, LicenceNotAccepted, LanguageModelMissing,
         LanguageModelFailed, or RunStopped, after which the same build goes on.
@@ -151,7 +162,26 @@ class Build:
         if general and len(mixed) == len(made.rows) + len(general):
             share = f"{len(general) / len(mixed):.0%}"
             notes.append(f"All {len(general)} conversations of {spec.general} were taken: {share} of the whole.")
-        return write_dialogues(made, folder, spec.name, persona=spec.persona, rows=mixed, notes=notes)
+        parents, _ = parents_of([self._folder()], self.workspace)
+        card = write_dialogues(
+            made,
+            folder,
+            spec.name,
+            persona=spec.persona,
+            rows=parents.watch(mixed),
+            steps=_steps(len(made.rows), len(general), len(mixed)),
+            notes=notes,
+            parents=parents,
+        )
+        # Before it has its name: a crash in between leaves too much noted rather than too little.
+        if (lineage := parents.lineage()).links:
+            remember(self.workspace, known_as, card, lineage)
+        return card
+
+    def _folder(self) -> Path | None:
+        """Where the conversations to mix in lie, if they are the guild's own."""
+        home = guild_folder(self.workspace, self.spec.guild_id) / "datasets"
+        return home / self.spec.general if self.spec.general else None
 
     def _made(self, chosen: Sequence[Persona]) -> Made:
         """The dialogues; with a language model it is its answers that are told of, since they take the time."""
@@ -177,3 +207,11 @@ class Build:
         if known[spec.general].restricted and not spec.accept_licence:
             raise LicenceNotAccepted(sources=spec.general, how="accept_licence:True")
         return list(islice(open_dataset(spec.general, self.workspace, spec.guild_id), MOST_GENERAL))
+
+
+def _steps(own: int, general: int, mixed: int) -> tuple[Step, ...]:
+    """The mix as a step of the making, if there was one."""
+    if not general:
+        return ()
+    before = own + general
+    return (Step(name="mix", before=before, after=mixed, removed={"more than its share": before - mixed}),)

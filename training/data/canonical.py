@@ -89,6 +89,9 @@ class Tally:
     splits: dict[str, bool] = field(default_factory=dict)
     problems: list[RowProblem] = field(default_factory=list)
 
+    def see(self, row: int) -> None:
+        """Hear that a row was read; what becomes of it is told later, of some formats once all are read."""
+
     def use(self, rows: int = 1) -> None:
         """Note rows that went into a conversation."""
         self.rows += rows

@@ -17,7 +17,7 @@ from training.data.rows import Dataset, datasets
 from training.data.schema import DATASET_PATTERN, DatasetCard, DatasetOffer
 from training.data.shards import is_data_file
 from training.data.warehouse import find_in
-from training.errors import DatasetUnavailable, EmptyDataset, PathNotAllowed, UnknownDataset
+from training.errors import DatasetUnavailable, EmptyDataset, PathNotAllowed, UnknownDataset, UnreadableData
 from training.places import guild_folder
 from training.schema import Conversation, Workspace
 
@@ -37,6 +37,8 @@ __all__ = [
 
 MOST_LEARNT = 50_000
 """Conversations that one run takes from a dataset: all are held in memory, and more would take weeks to learn."""
+MOST_LABEL = 200
+"""Characters of the licences that an offer shows: offers of all servers travel again and again."""
 SAMPLE_SEED = 3
 HUB_SECONDS = 10
 _log = logging.getLogger(__name__)
@@ -151,27 +153,35 @@ def _offer(row: Dataset, workspace: Workspace) -> DatasetOffer | None:
 
 
 def _own_offer(card: DatasetCard) -> DatasetOffer:
+    from training.data.folder import LINEAGE
     from training.data.licences import is_restricted
 
     return DatasetOffer(
         name=card.name,
         where="guild",
-        license=", ".join(card.licenses),
+        license=_shortened(", ".join(card.licenses)),
         lang=max(card.languages, key=lambda lang: card.languages[lang], default="und"),
         restricted=any(is_restricted(license) for license in card.licenses),
         conversations=card.conversations,
         persona=card.persona,
+        from_chat=LINEAGE in card.files or card.permission is not None,
     )
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= MOST_LABEL else text[: MOST_LABEL - 1] + "…"
 
 
 def _own_cards(workspace: Workspace, guild_id: str) -> Iterator[DatasetCard]:
     """The cards of the guild's datasets; one that cannot be read is left out, and logged."""
+    from training.data.folder import read_card
+
     for path in sorted((guild_folder(workspace, guild_id) / "datasets").glob("*/dataset.json")):
         if not re.match(DATASET_PATTERN, path.parent.name):
             continue
         try:
-            card = DatasetCard.model_validate_json(path.read_bytes())
-        except (OSError, ValueError):
+            card = read_card(path.parent)
+        except UnreadableData:
             _log.warning("the card of dataset %s of guild %s cannot be read", path.parent.name, guild_id)
             continue
         yield card.model_copy(update={"name": path.parent.name})

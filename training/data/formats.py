@@ -57,8 +57,31 @@ def read_any(path: Path, reading: Reading, tally: Tally, name: str = "") -> Iter
     tally.format = family.id
     if not reading.source:
         reading = replace(reading, source=_stem(name))
-    made = family.convert(_of_one_family(chain(first, rows), family, name), reading, tally)
+    seen = _seen(_of_one_family(chain(first, rows), family, name), tally)
+    made = family.convert(seen, reading, tally)
+    if family.id == "canonical":
+        made = _with_sure_permissions(made, path if path.is_dir() else path.parent)
     yield from _in_found_languages(made, tally) if reading.detect_language else made
+
+
+def _seen(rows: Iterator[Row], tally: Tally) -> Iterator[Row]:
+    for row in rows:
+        tally.see(row.number)
+        yield row
+
+
+def _with_sure_permissions(conversations: Iterator[Conversation], home: Path) -> Iterator[Conversation]:
+    """Without the permissions that rows claim for themselves, unless they lie in `home`, made of a chat log by us."""
+    from training.data.folder import CARD, LINEAGE, PERMISSION, read_card
+
+    ours = (home / CARD).is_file() and (home / LINEAGE).is_file()
+    given = (read_card(home).permission or "") if ours else ""
+    for row in conversations:
+        if row.meta.get(PERMISSION, "") in given:
+            yield row
+        else:
+            meta = {key: value for key, value in row.meta.items() if key != PERMISSION}
+            yield row.model_copy(update={"meta": meta})
 
 
 def family_of(first: list[dict[str, Any]], name: str) -> Family:

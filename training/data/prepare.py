@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -11,10 +13,13 @@ from pathlib import Path
 from training.data.canonical import Tally
 from training.data.catalog import dataset_row, offers, open_dataset
 from training.data.filters import Sieve, exact_duplicates
-from training.data.folder import is_folder, open_folder, write_folder
+from training.data.folder import PERMISSION, is_folder, open_folder, write_folder
 from training.data.formats import Reading, read_any
+from training.data.licences import is_restricted
+from training.data.lineage import SESSION
+from training.data.reading import UNKNOWN_LANGUAGE
 from training.data.room import JOURNALS, Room
-from training.data.schema import DataAction, DataReport, DataSpec, Upload
+from training.data.schema import DataAction, DataReport, DataSpec, Inspection, Upload
 from training.errors import (
     DatasetNotYours,
     DatasetTaken,
@@ -25,7 +30,10 @@ from training.errors import (
     TooManyDatasets,
     UnderstudyError,
     UnknownDataset,
+    UnknownFormat,
+    UnknownUpload,
     UploadRefused,
+    disk_refused,
 )
 from training.schema import Conversation, Message, Phase, Progress, Workspace
 
@@ -35,7 +43,16 @@ PREVIEWED = 3
 PREVIEWED_TURNS = 6
 PREVIEWED_CHARACTERS = 300
 LOOK_ROWS = 200
-CHARACTER_CARD = "character_card"
+WORK_SECONDS = 1800.0
+"""How long an upload may be read: nobody waits longer, and the queue's other work should not."""
+MOST_TOLD = 50
+"""Different languages, licences or reasons that are told of one upload; the rest are one more."""
+MOST_LABEL = 200
+OTHER = "other"
+OTHER_LICENCES = "other, non-commercial or for research"
+CANONICAL, CHARACTER_CARD = "canonical", "character_card"
+CLAIMS = {PERMISSION, SESSION, "group"}
+"""What our own converters put into a conversation's meta, and no row of a file may."""
 Fetch = Callable[[Upload, Path], None]
 
 
@@ -78,8 +95,17 @@ class Desk:
 class Watched(Tally):
     """A tally of an upload: it ends the reading where there are too many rows, or where the job is to stop."""
 
-    desk: Desk | None = field(default=None, kw_only=True)
-    name: str = field(default="", kw_only=True)
+    desk: Desk = field(kw_only=True)
+    name: str = field(kw_only=True)
+    _began: float = field(default_factory=time.monotonic, kw_only=True)
+    _read: int = field(default=0, kw_only=True)
+
+    def see(self, row: int) -> None:
+        """Note a row that was read: some formats are held in memory whole before any row is used."""
+        self._read += 1
+        self._limit(self._read)
+        if self._read % LOOK_ROWS == 0 and self.desk.should_stop():
+            raise RunStopped(step=self.rows)
 
     def use(self, rows: int = 1) -> None:
         """Note rows that went into a conversation."""
@@ -91,14 +117,32 @@ class Watched(Tally):
         super().drop(row, reason)
         self._watch()
 
+    def told(self) -> Inspection:
+        """The account, no longer than people want to read."""
+        found = self.inspection()
+        lists = {name: _most(getattr(found, name)) for name in ("languages", "kinds", "dropped")}
+        return found.model_copy(update=lists)
+
     def _watch(self) -> None:
-        assert self.desk is not None
         if self.format == CHARACTER_CARD:
             raise PersonaUploaded(name=self.name)
-        if self.rows > self.desk.most_rows:
-            raise UploadRefused(name=self.name, reason=f"it has more than {self.desk.most_rows:,} rows")
+        self._limit(self.rows)
         if self.rows % LOOK_ROWS == 1:
             self.desk.look(self.rows)
+
+    def _limit(self, rows: int) -> None:
+        if rows > self.desk.most_rows:
+            raise UploadRefused(name=self.name, reason=f"it has more than {self.desk.most_rows:,} rows")
+        if time.monotonic() - self._began > WORK_SECONDS:
+            raise UploadRefused(name=self.name, reason=f"reading it took over {WORK_SECONDS / 60:.0f} minutes")
+
+
+def _most(counts: Mapping[str, int]) -> dict[str, int]:
+    """The largest counts, under short names, and the rest as one."""
+    most = Counter(counts).most_common()
+    told = Counter({name[:MOST_LABEL]: number for name, number in most[:MOST_TOLD]})
+    told[OTHER] += sum(number for _, number in most[MOST_TOLD:])
+    return dict((+told).most_common())
 
 
 def prepare(
@@ -113,19 +157,26 @@ def prepare(
 ) -> DataReport:
     """Do the work, whole or not at all; the same `job_id` again goes on from where a crash cut it off.
 
-    Raises an UnderstudyError for what is wrong with the request or the file, and RunStopped when asked to stop.
+    Raises an UnderstudyError for what is wrong with the request, the file or the disk, and RunStopped when asked to
+    stop.
     """
     room = Room(workspace, spec.guild_id, job_id)
     desk = Desk(spec, workspace, room, most_rows, fetch, on_progress, should_stop)
-    done = room.open()
     try:
+        done = room.open()
         report = room.publish(done, desk.target) if done else _DEEDS[spec.action](desk)
+        room.leave()
     except RunStopped:
         raise  # what was made so far is kept: the job may be given to another worker
     except UnderstudyError:
         room.leave()
         raise
-    room.leave()
+    except OSError as error:
+        log.exception("The disk refused the work of job %s.", job_id)
+        room.leave()
+        if refused := disk_refused(error, f"What is kept of {spec.name or 'the upload'}"):
+            raise refused from error
+        raise
     return report
 
 
@@ -136,25 +187,26 @@ def _validate(desk: Desk) -> DataReport:
     tally, conversations = _uploaded(desk)
     for _ in conversations:
         continue
-    return DataReport(action=DataAction.VALIDATE, name=tally.name, inspection=tally.inspection())
+    return DataReport(action=DataAction.VALIDATE, name=tally.name, inspection=tally.told())
 
 
 def _upload(desk: Desk) -> DataReport:
     _require_free(desk)
     tally, conversations = _uploaded(desk)
     kept = Sieve([("exact duplicates", exact_duplicates())])
-    card = write_folder(
-        desk.room.made,
-        desk.name,
-        kept(conversations),
-        steps=kept.steps,
-    )
-    report = DataReport(action=DataAction.UPLOAD, name=desk.name, card=card, inspection=tally.inspection())
+    try:
+        card = write_folder(
+            desk.room.made, desk.name, _unclaimed(kept(conversations), desk.name, tally), steps=kept.steps
+        )
+    except UnknownFormat as error:
+        # It shows the file's first row, and this is told in a channel.
+        raise UnknownUpload(name=tally.name) from error
+    report = DataReport(action=DataAction.UPLOAD, name=desk.name, card=card, inspection=tally.told())
     return desk.room.keep(report, desk.target)
 
 
 def _uploaded(desk: Desk) -> tuple[Watched, Iterator[Conversation]]:
-    """The conversations of the attached file; whose they are is not known, so neither is their licence."""
+    """The conversations of the attached file."""
     upload = desk.spec.upload
     assert upload is not None
     file = desk.room.folder / "upload"
@@ -164,6 +216,32 @@ def _uploaded(desk: Desk) -> tuple[Watched, Iterator[Conversation]]:
         part.rename(file)
     tally = Watched(desk=desk, name=upload.filename)
     return tally, read_any(file, Reading(source=desk.spec.name or "upload"), tally, upload.filename)
+
+
+def _unclaimed(conversations: Iterable[Conversation], name: str, tally: Tally) -> Iterator[Conversation]:
+    """The conversations of an upload without what they say of their origin, which nobody has looked into.
+
+    A licence that bars uses is believed all the same, since nobody gains by claiming one.
+    """
+    licenses: set[str] = set()
+    languages: set[str] = set()
+    for row in conversations:
+        claims = CLAIMS if tally.format == CANONICAL else ()
+        license = row.license[:MOST_LABEL] if is_restricted(row.license) else ""
+        made = {
+            "source": name,
+            "license": _few(license, licenses, OTHER_LICENCES),
+            "lang": _few(row.lang, languages, UNKNOWN_LANGUAGE),
+            "meta": {key: value for key, value in row.meta.items() if key not in claims},
+        }
+        yield row.model_copy(update=made)
+
+
+def _few(label: str, known: set[str], other: str) -> str:
+    """The label, or where there are too many different ones, another."""
+    if len(known) < MOST_TOLD and len(label) <= MOST_LABEL:
+        known.add(label)
+    return label if label in known else other
 
 
 # --- looking at datasets -------------------------------------------------------------------------------------------
@@ -191,7 +269,8 @@ def _shortened(row: Conversation) -> Conversation:
     """The row as far as a message can show it; whole rounds, so that it stays a conversation."""
     head = [message for message in row.messages if message.role == "system"]
     spoken = [message for message in row.messages if message.role != "system"][:PREVIEWED_TURNS]
-    return row.model_copy(update={"messages": tuple(_cut(message) for message in head + spoken), "meta": {}})
+    labels = {name: getattr(row, name)[:MOST_LABEL] for name in ("id", "source", "license", "lang")}
+    return row.model_copy(update={**labels, "messages": tuple(map(_cut, head + spoken)), "meta": {}})
 
 
 def _cut(message: Message) -> Message:
@@ -208,7 +287,8 @@ def _build(desk: Desk) -> DataReport:
 
     _require_free(desk)
     journals = desk.room.folder.parent / JOURNALS
-    card = Build(desk.spec, desk.workspace, journals, desk.look, desk.should_stop).write(desk.room.made)
+    build = Build(desk.spec, desk.workspace, journals, desk.look, desk.should_stop)
+    card = build.write(desk.room.made, known_as=desk.target)
     return desk.room.keep(DataReport(action=DataAction.BUILD, name=desk.name, card=card), desk.target)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import shutil
 import time
+from contextlib import suppress
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -72,11 +73,14 @@ class Room:
 
     def leave(self) -> None:
         """Clear out all but the report, once the work is done, and the folder too where it left none."""
+        if not self.folder.is_dir():
+            return
         for path in self.folder.iterdir():
             if path.is_dir():
                 shutil.rmtree(path, ignore_errors=True)
             elif path.name != "report.json":
-                path.unlink(missing_ok=True)
+                with suppress(OSError):  # what a broken disk keeps is swept out by a later job
+                    path.unlink(missing_ok=True)
         if not any(self.folder.iterdir()):
             self.folder.rmdir()
 

@@ -98,6 +98,7 @@ class DatasetOffer(Noun):
     rows: int | None = Field(None, description="As published, where its conversations were not counted.")
     good_for: str = ""
     persona: Slug | None = None
+    from_chat: bool = Field(False, description="Holds messages of a server's channels, which not everyone may see.")
 
 
 # --- what is asked for -----------------------------------------------------------------------------------------------

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -11,12 +13,16 @@ import pytest
 
 from tests.training.persona.toy_server import toy_server
 from training.data import prepare as prepare_module
+from training.data.catalog import load_dataset, offers
+from training.data.folder import LINEAGE, write_folder
+from training.data.lineage import kept_links, permissions_of, read_links
 from training.data.prepare import prepare
 from training.data.room import Room
 from training.data.schema import DataAction, DataReport, DataSpec, Upload
 from training.errors import (
     DatasetNotYours,
     DatasetTaken,
+    DiskRefused,
     LanguageModelMissing,
     LicenceNotAccepted,
     PermissionMissing,
@@ -25,10 +31,12 @@ from training.errors import (
     TooManyDatasets,
     UnderstudyError,
     UnknownDataset,
+    UnknownFormat,
+    UnknownUpload,
     UploadRefused,
 )
 from training.places import guild_folder
-from training.schema import LanguageModel, Progress, Workspace
+from training.schema import Conversation, LanguageModel, Progress, Workspace
 
 GUILD = "77"
 JOB = "a1b2c3d4e5f6"
@@ -193,6 +201,102 @@ def test_a_dataset_says_what_it_is(do: Doing) -> None:
     with pytest.raises(UnknownDataset):
         do(DataAction.INFO, job_id="b" * 12, name="nothing")
     assert sorted(path.name for path in do.room.folder.parent.iterdir()) == [JOB]
+
+
+def canonical(number: int, **fields: Any) -> dict[str, Any]:
+    turns = [{"role": "user", "content": f"{number}?"}, {"role": "assistant", "content": "A number."}]
+    return {"id": str(number), "source": "s", "license": "", "lang": "en", "messages": turns, "meta": {}, **fields}
+
+
+def lines(*rows: dict[str, Any]) -> bytes:
+    return "".join(json.dumps(row) + "\n" for row in rows).encode()
+
+
+def test_what_an_upload_says_of_its_origin_is_not_believed(do: Doing, workspace: Workspace) -> None:
+    claims = {"session": "s", "permission": "forged", "group": "g", "weights": "1", "kind": "k"}
+    row = canonical(1, source="oasst2", license="apache-2.0", meta=claims)
+    do.data = lines(row)
+    card = do(DataAction.UPLOAD, name="rows").card
+    assert card
+    assert (card.licenses, card.permission, [source.name for source in card.sources]) == (("unknown",), None, ["rows"])
+    learnt = load_dataset("rows", workspace, GUILD)
+    assert [made.meta for made in learnt] == [{"weights": "1", "kind": "k"}]
+    elsewhere = workspace.dataset_warehouse / "forged.jsonl"
+    elsewhere.parent.mkdir()
+    elsewhere.write_bytes(do.data)
+    assert permissions_of(load_dataset("forged.jsonl", workspace, GUILD)) == []
+
+
+def test_what_is_told_of_an_upload_is_bounded(do: Doing, workspace: Workspace) -> None:
+    rows = [canonical(n, source=f"{n}" * 99, license=f"NC {n} " * 99, lang=f"en-x{n}") for n in range(60)]
+    do.data = lines(*rows, canonical(60, license="research " * 10**5, lang="en" + "-a1" * 10**5))
+    report = do(DataAction.UPLOAD, name="rows")
+    assert report.card
+    assert report.inspection
+    assert len(report.card.licenses) == len(report.card.languages) == prepare_module.MOST_TOLD + 1
+    assert len(report.inspection.languages) == prepare_module.MOST_TOLD + 1
+    assert sum(report.inspection.languages.values()) == 61
+    assert len(report.model_dump_json()) < 50_000
+    offer = offers(workspace, GUILD)["rows"]
+    assert offer.restricted
+    assert len(offer.license) <= 300
+    shown = do(DataAction.PREVIEW, job_id="b" * 12, name="rows")
+    assert len(shown.model_dump_json()) < 5_000
+
+
+def test_rows_that_are_held_in_memory_before_any_is_used_are_counted(do: Doing) -> None:
+    message = {"parent_id": None, "message_tree_id": "t", "text": "Hi", "role": "prompter"}
+    do.data = lines(*({"message_id": str(n), **message} for n in range(300)))
+    with pytest.raises(UploadRefused, match="it has more than 100 rows"):
+        do(DataAction.UPLOAD, name="rows", most_rows=100)
+    do.stop_after = 0
+    with pytest.raises(RunStopped):
+        do(DataAction.UPLOAD, name="rows")
+
+
+def test_an_upload_may_not_take_for_ever(do: Doing, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(prepare_module, "WORK_SECONDS", -1)
+    with pytest.raises(UploadRefused, match="reading it took over"):
+        do(DataAction.UPLOAD, name="rows")
+
+
+def test_the_first_row_of_an_unknown_format_is_told_to_one_person_alone(do: Doing) -> None:
+    do.data = lines({"words": "of mine"})
+    with pytest.raises(UnknownFormat, match="of mine"):
+        do(DataAction.VALIDATE)
+    with pytest.raises(UnknownUpload) as told:
+        do(DataAction.UPLOAD, name="rows")
+    assert "mine" not in str(told.value)
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS])
+def test_what_the_disk_refuses_is_told_without_a_path(do: Doing, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    def fetch(upload: Upload, target: Path) -> None:
+        target.write_bytes(b"a")
+        raise OSError(number, os.strerror(number), str(target))
+
+    monkeypatch.setattr(do, "fetch", fetch)
+    with pytest.raises(DiskRefused, match=os.strerror(number)) as told:
+        do(DataAction.UPLOAD, name="rows")
+    assert "/" not in str(told.value)
+    assert not do.room.folder.exists()
+
+
+def test_a_build_with_chat_in_it_stays_within_reach_of_forgetting(do: Doing, workspace: Workspace) -> None:
+    home = guild_folder(workspace, GUILD)
+    meta = {"session": "s1", "permission": "P-1"}
+    chat = [Conversation.model_validate(canonical(n, source="chat", meta=meta)) for n in range(40)]
+    link = {"example": "0", "session": "s1", "messages": ["5"], "authors": ["9"], "guild": GUILD}
+    write_folder(home / "datasets" / "chat", "chat", chat, permission="P-1", extra_files={LINEAGE: [link]})
+    assert offers(workspace, GUILD)["chat"].from_chat
+    card = do(DataAction.BUILD, name="mixed", persona="olga", general="chat", persona_share=0.5).card
+    assert card
+    assert (card.permission, [step.name for step in card.steps]) == ("P-1", ["mix"])
+    assert card.steps[0].after == card.conversations
+    assert [row.session for row in read_links(home / "datasets" / "mixed")] == ["s1"]
+    assert [(kept.dataset, Path(kept.folder).name) for kept in kept_links(home)] == [("mixed", "mixed")]
+    assert permissions_of(load_dataset("mixed", workspace, GUILD)) == ["P-1"]
+    assert offers(workspace, GUILD)["mixed"].from_chat
 
 
 def test_there_is_a_most_of_datasets(do: Doing, monkeypatch: pytest.MonkeyPatch) -> None:
