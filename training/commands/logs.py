@@ -312,7 +312,7 @@ def chatlog_policy(
     UnusableLedger.
     """
     from training.data.chatlog import ChatLogPolicy
-    from training.data.consent import ledger_path, permission_path, read_permission, read_proxies
+    from training.data.consent import ledger_path, permission_path, read_ledger, read_permission, read_proxies
     from training.data.forgetting import forgotten_messages
     from training.persona.sheet import load_cast
 
@@ -328,23 +328,22 @@ def chatlog_policy(
     names = [name for one in cast.values() for name in (one.name, *one.aliases)]
     return ChatLogPolicy(
         permission=read_permission(where, export.name),
-        consent=_consent(consent_file, ledger_path(workspace, home)),
+        consent=read_ledger(consent_file or ledger_path(workspace, home)),
         proxies=read_proxies(proxies or []),
         persona=known.name if known else persona,
         aliases=known.aliases if known else (),
         persona_authors=frozenset(persona_authors or ()),
         anonymiser=None if keep_names else _anonymiser(workspace, home, names),
+        own_ledger=partial(_own_ledger, workspace),
         forgotten=partial(forgotten_messages, workspace),
     )
 
 
-def _consent(given: Path | None, own: Path) -> ConsentLedger:
-    """The ledger to go by; whoever the server's own has as revoked stays so in one that was brought along."""
-    from training.data.consent import read_ledger
+def _own_ledger(workspace: Workspace, guild: str) -> ConsentLedger | None:
+    from training.data.consent import ledger_path, read_ledger
 
-    if given is None or not own.is_file():
-        return read_ledger(given or own)
-    return read_ledger(given).minding(read_ledger(own))
+    path = ledger_path(workspace, guild)
+    return read_ledger(path) if path.is_file() else None
 
 
 def guild_of(export: Path) -> str | None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from training.data.canonical import Dropped, Tally, canonical_turns
 from training.data.chatpolicy import ChatLogPolicy
 from training.data.chatwords import chat_reason, is_refusal, spoken_text, without_mentions
-from training.data.consent import HOW_TO_RECORD, fold
+from training.data.consent import HOW_TO_RECORD, ConsentLedger, fold
 from training.data.lineage import Link
 from training.data.participants import DELETED_USER, SOMEONE, Participants, id_of
 from training.data.scope import Place
@@ -75,7 +75,7 @@ class _Export:
             raise UnreadableData(name=reading.source, reason=f"row {row}, field guild.id: it is not an id")
         place = Place(self.guild, self.channel, _name(value, "guild"), _name(value, "channel"))
         policy.permission.check(policy.today(), place)
-        policy.consent.check(self.guild)
+        self.consent = _consent(policy, self.guild)
         self.forgotten = policy.forgotten(self.guild)
         self.participants = Participants(self.messages, (policy.persona or "", *policy.aliases))
         self.labels = self.participants.labels
@@ -145,7 +145,7 @@ class _Export:
         """The members who speak through a character; none for a bot, whose words are nobody's."""
         if not _is_webhook(author):
             return frozenset()
-        webhook = self.policy.consent.webhooks.get(id_of(author))
+        webhook = self.consent.webhooks.get(id_of(author))
         for character, owner in (webhook.characters if webhook else {}).items():
             if fold(character) == fold(name):
                 return frozenset({owner})
@@ -156,12 +156,12 @@ class _Export:
         if speaker.author_id == DELETED_USER or not speaker.author_id:
             return DELETED
         if not speaker.character:
-            return None if self.policy.consent.allows(speaker.author_id) else NO_CONSENT
+            return None if self.consent.allows(speaker.author_id) else NO_CONSENT
         if not _is_webhook(author):
             return None if self._is_known(speaker) else OTHER_BOT if self._one_is_asked_for else UNASKED_BOT
         if not speaker.owners or "" in speaker.owners:
             return None if speaker.author_id in self.policy.persona_authors else NOBODY_KNOWN
-        return None if all(map(self.policy.consent.allows, speaker.owners)) else NO_CONSENT
+        return None if all(map(self.consent.allows, speaker.owners)) else NO_CONSENT
 
     def _is_known(self, speaker: Speaker) -> bool:
         """Whether a bot is one of the personas: those that are looked for, and those that the lists know."""
@@ -179,7 +179,7 @@ class _Export:
         return name in wanted or name.replace(" ", "-") in wanted or (name.split() or [""])[0] in wanted
 
     def _characters(self) -> frozenset[str]:
-        listed = (name for webhook in self.policy.consent.webhooks.values() for name in webhook.characters)
+        listed = (name for webhook in self.consent.webhooks.values() for name in webhook.characters)
         return self.policy.proxies.names() | {fold(name) for name in listed}
 
     # --- sessions to conversations
@@ -295,6 +295,13 @@ def _answered(message: dict[str, Any]) -> str | None:
         if isinstance(described, str) and (found := _REPLY_LINK.search(described)):
             return found[1]
     return None
+
+
+def _consent(policy: ChatLogPolicy, guild: str) -> ConsentLedger:
+    """The ledger to go by; whoever the server's own has as revoked stays so in one that was brought along."""
+    policy.consent.check(guild)
+    own = policy.own_ledger(guild)
+    return policy.consent.minding(own) if own else policy.consent
 
 
 def _name(value: dict[str, Any], key: str) -> str:

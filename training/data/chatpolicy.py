@@ -20,8 +20,9 @@ class ChatLogPolicy:
 
     `persona` None: each character that the ledger or the proxy lists know. `persona_authors` are names or ids of
     authors that speak for the persona besides those that bear its name. `anonymiser` is made for each export from a
-    roster of the people in it and from its characters' names, which stay; None leaves everything as it is. `forgotten`
-    tells the ids of the messages that a server forgot on request.
+    roster of the people in it and from its characters' names, which stay; None leaves everything as it is. Of the
+    server whose messages they are, `own_ledger` tells who is left out whatever `consent` says, and `forgotten` the ids
+    of messages that it forgot on request.
     """
 
     permission: Permission
@@ -31,6 +32,7 @@ class ChatLogPolicy:
     aliases: tuple[str, ...] = ()
     persona_authors: frozenset[str] = frozenset()
     anonymiser: Callable[[Sequence[str], Sequence[str]], Anonymiser] | None = None
+    own_ledger: Callable[[str], ConsentLedger | None] = lambda guild_id: None
     forgotten: Callable[[str], frozenset[str]] = lambda guild_id: frozenset()
     lineage: Lineage = field(default_factory=Lineage)
     today: Callable[[], date] = lambda: datetime.now(UTC).date()

@@ -15,7 +15,7 @@ from tests.training.data.chat_exports import ANNA, BEN, GUILD, KEEPER, Row, expo
 from training.cli import build
 from training.data.canonical import Tally
 from training.data.chatlog import convert_export
-from training.data.consent import ledger_path, read_ledger, write_ledger
+from training.data.consent import ledger_path, permission_path, read_ledger, write_ledger
 from training.data.convert import Recipe, convert
 from training.data.export import Target
 from training.data.export import export as export_rows
@@ -176,7 +176,9 @@ def understudy(workspace: Workspace, *words: str) -> Any:
     return json.loads(result.stdout)
 
 
-def test_from_a_permission_to_a_forgotten_member(workspace: Workspace, tmp_path: Path) -> None:
+def test_from_a_permission_to_a_forgotten_member(
+    workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     file, out = tmp_path / "export.json", tmp_path / "out"
     file.write_text(json.dumps(export(TALK), indent=1), encoding="utf-8")
     convert = ["data", "convert", str(file), "--persona", "Old Keeper", "--out", str(out), "--json"]
@@ -207,8 +209,15 @@ def test_from_a_permission_to_a_forgotten_member(workspace: Workspace, tmp_path:
         assert [link.authors for link in read_links(folder)] == [(BEN,)]
     again = understudy(workspace, *convert)
     assert again["dropped"]["no consent"] == 2
-    # Nor does a ledger that is brought along from elsewhere bring them back.
+    # Nor does a ledger that is brought along from elsewhere bring them back, wherever the file names its server.
     write_ledger(brought, ledger())
+    file.write_text(json.dumps(dict(reversed(export(TALK).items())), indent=1), encoding="utf-8")
+    given = str(permission_path(workspace, GUILD))
+    monkeypatch.setattr("training.commands.logs.HEAD_BYTES", 8)
+    again = understudy(workspace, *convert, "--consent", str(brought), "--permission", given)
+    assert again["dropped"]["no consent"] == 2
+    monkeypatch.undo()
+    file.write_text(json.dumps(export(TALK), indent=1), encoding="utf-8")
     again = understudy(workspace, *convert, "--consent", str(brought))
     assert again["dropped"]["no consent"] == 2
     # A single message stays away as well.
