@@ -219,9 +219,9 @@ def forget_data(
     ledger: LedgerFile = None,
     as_json: AsJson = False,
 ) -> None:
-    """Remove members' words, or single messages, from datasets, with every answer to them; and revoke their consent.
+    """Remove members' words, or single messages, with every answer to them, and keep them out of what is made later.
 
-    Adapters that learnt from them are marked for training anew.
+    Adapters that learnt from them are marked for training anew; exports that hold them are named.
     """
     from training.data.forgetting import forget
 
