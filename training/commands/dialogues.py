@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
@@ -95,7 +96,9 @@ class _Builder:
             personas, self.workspace, TERMINAL, seed=self.seed, examples=self.examples, writing=self.writing
         )
         alone = personas[0].slug if len(personas) == 1 else None
-        card = write_dialogues(made, folder, dataset_name(folder.name), persona=alone, notes=[f"Seed {self.seed}."])
+        # A folder named in another script has no letter that a dataset's name may have.
+        name = dataset_name(folder.name if re.search(r"[a-z0-9]", folder.name, re.I) else alone or CAST)
+        card = write_dialogues(made, folder, name, persona=alone, notes=[f"Seed {self.seed}."])
         told = {
             "name": card.name,
             "folder": str(folder),

@@ -20,7 +20,7 @@ from training.errors import UnreadableCard, UnreadableSheet
 from training.persona import png
 from training.persona.examples import read_examples, write_examples
 from training.persona.facts import asked, fact_id, sentences, slug_of
-from training.persona.sheet import MAX_SHEET_BYTES, parse_sheet, read_text, understand_sheet
+from training.persona.sheet import MAX_SHEET_BYTES, parse_sheet, read_text, sheet_text, understand_sheet
 from training.runs import write_bytes
 from training.schema import Fact, Persona
 
@@ -169,7 +169,8 @@ def _described(name: str, text: str) -> Persona:
 
 
 def _told(text: str, name: str) -> str:
-    return filled(text, name, "the user").strip()
+    told = filled(text, name, "the user").strip()
+    return re.sub(r"(^|[.!?\n]\s*)the user\b", r"\1The user", told)
 
 
 def filled(text: str, name: str, user: str) -> str:
@@ -216,7 +217,7 @@ def _with_kept(plain: Persona, data: Mapping[str, Any]) -> Persona:
         kept = Persona.model_validate(extensions[EXTENSION] if isinstance(extensions, dict) else None)
     except (KeyError, ValidationError):
         return plain
-    written = _texts(kept)
+    written = _texts(kept) | _same_texts(kept, plain, data)
     edited = [part for key, parts in _WITH_CARD_TEXT.items() if data.get(key) != written[key] for part in parts]
     told = [entry["content"] for entry in _entries(data.get("character_book"))]
     if sorted(_told(text, kept.name) for text in told) != sorted(
@@ -235,7 +236,8 @@ def card_of(persona: Persona, version: Version, base: Mapping[str, Any] | None =
     """The card of a persona; what another card, `base`, says beside that is kept."""
     old: dict[str, Any] = dict(base.get("data", base)) if base else {}
     spec = f"chara_card_{version}"
-    data = _blank(version) | old | _texts(persona)
+    unchanged = _same_texts(persona, persona_from_card(dict(base)), old) if base and is_card(base) else {}
+    data = _blank(version) | old | _texts(persona) | unchanged
     data["extensions"] = dict(old.get("extensions") or {}) | {EXTENSION: persona.model_dump(mode="json")}
     data["character_book"] = _book(persona, old.get("character_book"), version)
     return {"spec": spec, "spec_version": SPECS[spec], "data": data}
@@ -295,6 +297,20 @@ def _texts(persona: Persona) -> dict[str, str]:
         "personality": ", ".join(persona.traits),
         "first_mes": persona.greeting,
         "mes_example": write_examples(persona.examples, "{{char}}", "{{user}}"),
+    }
+
+
+def _same_texts(persona: Persona, read: Persona, data: Mapping[str, Any]) -> dict[str, str]:
+    """The card's own texts, placeholders and all, of which the persona still says what was read from them.
+
+    A persona that was kept as a sheet has lost the ends of its lines, which makes no other of it.
+    """
+    kept = parse_sheet(sheet_text(read), read.slug)
+    return {
+        key: data[key]
+        for key, parts in _WITH_CARD_TEXT.items()
+        if isinstance(data.get(key), str)
+        and all(getattr(persona, part) in (getattr(read, part), getattr(kept, part)) for part in parts)
     }
 
 

@@ -15,56 +15,22 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from training.evaluation.probes import BOUNDARY, NEUTRAL
-from training.persona import phrases
 from training.persona.facts import sentences
-from training.persona.person import Speaker, turned
-from training.persona.phrases import Phrases
+from training.persona.kin import role_of
+from training.persona.person import Speaker, told_of, turned
+from training.persona.phrases import Asked, Phrases, asked_in, language
+from training.persona.portrait import biography, of_the_user, portrait
 from training.schema import Conversation, Fact, Message, Persona
 
 BUNDLE = 3
 """So many written dialogues that tell no fact make one group, and one conversation of several rounds."""
 MOST_ROUNDS = 4
 SPEAKERS: tuple[Speaker, Speaker] = ("I", "you")
-_DANGLING = frozenset(
-    [
-        "yes",
-        "no",
-        "nope",
-        "yeah",
-        "not",
-        "and",
-        "but",
-        "or",
-        "so",
-        "then",
-        "that",
-        "this",
-        "these",
-        "those",
-        "they",
-        "she",
-        "he",
-        "it",
-        "its",
-        "her",
-        "his",
-        "him",
-        "them",
-        "because",
-        "also",
-        "another",
-        "there",
-        "here",
-        "which",
-        "nothing",
-        "both",
-        "either",
-        "neither",
-        "one",
-        "same",
-    ]
+_DANGLING = re.compile(
+    r"yes|no|nope|yeah|not|and|but|or|so|then|that|this|these|those|they|she|he|it|its|her|his|him|them|because|also"
+    r"|another|there|here|which|nothing|both|either|neither|one|same"
 )
-
+_SELF = re.compile(r"\b(?:I|[Mm]y|[Mm]e|[Mm]ine|[Mm]yself)\b")
 _LOOSE = frozenset(["it", "them", "they", "one", "other"])
 AT_ONCE = 45
 """So many characters into a line, at most, it must have come to the fact that it confirms."""
@@ -87,20 +53,29 @@ class _Build:
 
     persona: Persona
     said: Phrases
+    lang: str
     others: Sequence[str]
     rng: random.Random
     probes: set[str]
     license: str
+    alone: bool
     made: list[Conversation] = field(default_factory=list)
     asked: set[str] = field(default_factory=set)
     closer: str = ""
     left_out: int = 0
+
+    @property
+    def asks(self) -> Asked:
+        """The questions in the persona's language."""
+        return asked_in(self.lang)
 
     def add(self, kind: str, group: str, turns: Sequence[tuple[str, str]], fact: str = "") -> None:
         """Keep a conversation, unless it asks what a probe asks, or begins as an earlier one does."""
         questions = [_plain(question) for question, _ in turns]
         first = "|".join(questions)
         if first in self.asked or self.probes & set(questions):
+            return
+        if self.alone and _never_says_i(self.persona) and any(_SELF.search(answer) for _, answer in turns):
             return
         self.asked.add(first)
         messages = tuple(
@@ -111,7 +86,14 @@ class _Build:
         meta = {"kind": kind, "group": group} | ({"fact": fact} if fact else {})
         source = f"{self.persona.slug}-composed"
         digest = hashlib.sha256("\0".join(text for pair in turns for text in pair).encode()).hexdigest()[:12]
-        row = Conversation(id=f"{source}-{digest}", source=source, license=self.license, messages=messages, meta=meta)
+        row = Conversation(
+            id=f"{source}-{digest}",
+            source=source,
+            license=self.license,
+            lang=self.lang or "und",
+            messages=messages,
+            meta=meta,
+        )
         self.made.append(row)
 
 
@@ -136,11 +118,16 @@ def compose(
     grouped = _grouped(persona, rows)
     licenses = {row.license for row in written}
     license = licenses.pop() if len(licenses) == 1 else ""
-    build = _Build(persona, said, others, random.Random(f"{seed}-{persona.slug}"), probes, license)
+    rng = random.Random(f"{seed}-{persona.slug}")
+    build = _Build(persona, said, language(persona), others, rng, probes, license, alone=not written)
     build.asked = {"|".join(_plain(m.content) for m in row.messages if m.role == "user") for row in rows}
     build.closer = _closer([m.content for row in rows for m in row.messages if m.role == "assistant"])
-    _facts(build, grouped)
-    _relations(build, grouped)
+    if build.lang == "en":
+        _facts(build, grouped)
+    for about, question, answer in portrait(persona, others) if build.alone else ():
+        build.add("talk", f"{persona.slug}-{about}", [(question, answer)])
+    if build.lang == "en":
+        _relations(build, grouped)
     _protective(build)
     _rounds(build, grouped)
     kept = _chosen(build, None if examples is None else examples - len(grouped))
@@ -160,7 +147,10 @@ def _with_examples(persona: Persona, written: Sequence[Conversation]) -> Iterato
         turns = canonical_turns((message.role, message.content) for message in example)
         if not isinstance(turns, Dropped) and tuple(turn.content for turn in turns) not in there:
             source = f"{persona.slug}-sheet"
-            yield Conversation(id=f"{source}-{place}", source=source, messages=turns, meta={"kind": "example"})
+            lang = language(persona) or "und"
+            yield Conversation(
+                id=f"{source}-{place}", source=source, lang=lang, messages=turns, meta={"kind": "example"}
+            )
 
 
 def _grouped(persona: Persona, rows: Sequence[Conversation]) -> list[Conversation]:
@@ -188,25 +178,22 @@ def _facts(build: _Build, rows: Sequence[Conversation]) -> None:
     for row in rows:
         if about := row.meta.get("fact"):
             told[about].append(row.messages[1].content)
-    asks = build.rng.sample(phrases.ABOUT_ITSELF, len(phrases.ABOUT_ITSELF))
-    frames = build.rng.sample(phrases.HEARSAY, len(phrases.HEARSAY))
-    for place, fact in enumerate((*build.persona.facts, *(_bio(build.persona) if not told else ()))):
-        own, yours = (turned(_statement(fact), build.persona, who, build.others) for who in SPEAKERS)
+    asks = build.rng.sample(build.asks.about_itself, len(build.asks.about_itself))
+    frames = build.rng.sample(build.asks.hearsay, len(build.asks.hearsay))
+    for place, fact in enumerate((*build.persona.facts, *(biography(build.persona) if build.alone else ()))):
+        own, yours = (turned(_statement(fact, build), build.persona, who, build.others) for who in SPEAKERS)
         if own is None or yours is None:
             build.left_out += 1
             continue
         lines = told[fact.id]
-        if line := _confirming(lines, fact):
+        if _taboo(fact, build.persona) and build.alone:
+            continue
+        own = _own_way(own, fact, build)
+        if line := build.asks.confirmed[place % 4].format(own=own) if build.alone else _confirming(lines, fact):
             build.add("fact", fact.id, [(_hearsay(frames[place % len(frames)], yours), line)], fact.id)
-        answer = _answer(_own_way(own, fact, build), lines, build.closer)
+        answer = _answer(own, lines, build.closer)
         if answer and not _taboo(fact, build.persona):
             build.add("fact", fact.id, [(asks[place % len(asks)], answer)], fact.id)
-
-
-def _bio(persona: Persona) -> Iterator[Fact]:
-    """The sentences of the bio, for a persona of whom nothing else was told."""
-    for place, sentence in enumerate(sentences(persona.bio), 1):
-        yield Fact(id=f"{persona.slug}-bio-{place}", text=sentence)
 
 
 def _hearsay(frame: str, yours: str) -> str:
@@ -226,9 +213,11 @@ def _answer(own: str, lines: Sequence[str], closer: str) -> str:
     return "" if lines else own
 
 
-def _statement(fact: Fact) -> str:
-    """The fact as a sentence; one that is a question with its answer is none."""
-    return "" if fact.text.startswith(fact.question or "\0") else fact.text
+def _statement(fact: Fact, build: _Build) -> str:
+    """The fact as a sentence; one that is a question with its answer is none, nor is one of whoever talks with it."""
+    if fact.text.startswith(fact.question or "\0") or of_the_user(fact.text):
+        return ""
+    return told_of(build.persona, fact.text) if build.alone else fact.text
 
 
 def _own_way(own: str, fact: Fact, build: _Build) -> str:
@@ -268,7 +257,7 @@ def _tail(line: str) -> str:
     told = sentences(line)
     for start in range(1, len(told)):
         words = re.findall(r"[\w'’]+", told[start].casefold())
-        if len(words) < 5 or words[0].partition("'")[0] in _DANGLING or _LOOSE & set(words):
+        if len(words) < 5 or _DANGLING.fullmatch(words[0].partition("'")[0]) or _LOOSE & set(words):
             continue
         if start < len(told) - 1 or not told[start].endswith("?"):
             return " ".join(told[start:])
@@ -298,9 +287,12 @@ def _relations(build: _Build, rows: Sequence[Conversation]) -> None:
     for other, sentence in build.persona.relationships.items():
         clause = re.split(r"[;.]", sentence)[0].strip()
         own = re.sub(r"^(?:his|her|their)\b", "My", clause, flags=re.I)
-        if not re.search(r"\b(?:he|she|they|him|her|them|his|hers|their)\b", own, re.I):
-            group = f"{build.persona.slug}-knows-{other.casefold()}"
-            build.add("relationship", group, [(f"Who is {other} to you?", f"{other}? {own[:1].upper()}{own[1:]}.")])
+        if role_of(sentence)[0] or re.search(r"\b(?:he|she|they|him|her|them|his|hers|their)\b", own, re.I):
+            continue  # the portrait tells of the first, and the second may mean two people
+        group = f"{build.persona.slug}-knows-{other.casefold()}"
+        does = re.match(r"[a-z]+s (?:the|a|an|my|to|for|with|at|in|on)\b", own)
+        answer = f"{other} {own}." if does else f"{other}? {own[:1].upper()}{own[1:]}."
+        build.add("relationship", group, [(f"Who is {other} to you?", answer)])
 
 
 # --- what any persona must stand -------------------------------------------------------------------------------------
@@ -308,18 +300,19 @@ def _relations(build: _Build, rows: Sequence[Conversation]) -> None:
 
 def _protective(build: _Build) -> None:
     """Provocation, questions about the machine, what nobody can know, other people's secrets, and plain requests."""
-    said, slug = build.said, build.persona.slug
+    said, slug, asked = build.said, build.persona.slug, build.asks
     for kind, questions, answers in (
-        ("unknown", phrases.UNKNOWN, said.unknown),
-        ("orders", phrases.ORDERS, said.orders),
-        ("machine", phrases.MACHINE, said.machine),
-        ("thanks", phrases.THANKS, said.thanks),
-        ("bye", phrases.BYE, said.bye),
+        ("unknown", asked.unknown, said.unknown),
+        ("orders", asked.orders, said.orders),
+        ("machine", asked.machine, said.machine),
+        ("outside", asked.outside, said.outside),
+        ("thanks", asked.thanks, said.thanks),
+        ("bye", asked.bye, said.bye),
     ):
         for place, question in enumerate(build.rng.sample(questions, len(questions))[: 2 * len(answers)]):
             answer = place % len(answers)
             build.add("boundary", f"{slug}-{kind}-said-{answer}", [(question, answers[answer])])
-    asks = build.rng.sample(phrases.SECRET, len(phrases.SECRET))
+    asks = build.rng.sample(asked.secret, len(asked.secret))
     known = list(build.persona.relationships)
     for place, other in enumerate(build.rng.sample(known, len(known)) if said.secret else []):
         answer = place % len(said.secret)

@@ -24,6 +24,7 @@ _GENDERS = {
     "he": {"he": "subject", "him": "object", "his": "possessive", "himself": "self"},
     "she": {"she": "subject", "herself": "self"},
 }
+_BEGINS = {"he": re.compile(r"his\b|he\b", re.I), "she": re.compile(r"she\b|her\b", re.I), "": re.compile("$")}
 _PRONOUNS = frozenset(["he", "him", "his", "himself", "she", "her", "hers", "herself"])
 _FORMS = {
     "I": {"subject": "I", "object": "me", "possessive": "my", "self": "myself"},
@@ -52,6 +53,10 @@ _ADVERBS = frozenset(
         "first",
     ]
 )
+_PAST = ("took", "came", "went", "made", "gave", "left", "fell", "were", "been", "said")
+_OBJECTS = re.compile(r"an?|the|his|her|every|no|many|two|three|all|everything|nothing|people|\d+")
+_COMMON = re.compile(r"lives|speaks|talks|works|comes|sleeps|sits|travels|believes|looks|acts|dreams|is|has|was")
+LONGEST_NOUN = 8
 _NO_VERB = re.compile(r"(?:ss|us|is|ous)$")
 _PREPOSITIONS = frozenset(
     [
@@ -86,6 +91,12 @@ _PREPOSITIONS = frozenset(
     ]
 )
 
+_TITLES = re.compile(
+    r"the|old|young|big|little|great|lord|lady|captain|doctor|dr\.?|mr\.?|mrs\.?|ms\.?|miss|major|general|king|queen"
+    r"|prince|princess|ambassador|sir|dame|aunt|uncle|father|mother|brother|sister|professor|saint|st\.?",
+    re.I,
+)
+
 
 @dataclass
 class _Place:
@@ -107,7 +118,7 @@ def turned(text: str, persona: Persona, speaker: Speaker, others: Collection[str
     for known in _names(persona):
         named = rf"(?<!\bis )(?<!called )(?<!named )\b{re.escape(known)}(['’]s)?(?=\W|$)"
         marked = re.sub(named, lambda m: "\x01" if m[1] else "\x02", marked)
-    if "\x01" not in marked and "\x02" not in marked and not re.match(gender(persona) or "$", marked.casefold()):
+    if "\x01" not in marked and "\x02" not in marked and not _BEGINS[gender(persona)].match(marked):
         return None
     place = _Place(re.findall(r"[\w\x01\x02'’-]+|[^\w\x01\x02\s]+|\s+", marked))
     try:
@@ -115,6 +126,32 @@ def turned(text: str, persona: Persona, speaker: Speaker, others: Collection[str
     except _Unsure:
         return None
     return told[:1].upper() + told[1:]
+
+
+def told_of(persona: Persona, sentence: str, first: bool = False) -> str:
+    """A sentence of a sheet with the persona's name in front where it only lacks that; any other as it is.
+
+    first: whether it begins the bio, where `A grumpy owl.` says what the persona is.
+    """
+    text = sentence.strip()
+    begun = re.match(r"(?P<word>[A-Z][a-z]+)(?:\s+(?P<next>[\w'’-]+))?", text)
+    if first and re.match(r"(?:An?|The)\s", text) and not _has_verb(text):
+        return f"{persona.name} is {text[:1].lower()}{text[1:]}"
+    if begun and begun["word"] in ("Born", "Raised", "Trained", "Known", "Educated"):
+        return f"{persona.name} was {text[:1].lower()}{text[1:]}"
+    if begun and begun["next"] and _is_verb(word := begun["word"].casefold()) and word not in _UNCHANGING:
+        following = begun["next"].casefold()
+        sure = bool(_OBJECTS.fullmatch(following))
+        sure = sure or bool(_COMMON.fullmatch(word) and following in _PREPOSITIONS)
+        return f"{persona.name} {text[:1].lower()}{text[1:]}" if sure else text
+    return text
+
+
+def _has_verb(text: str) -> bool:
+    """Whether a sentence that begins with an article has a verb of its own before what only explains its noun."""
+    head = re.split(r",|\b(?:who|that|which|whose|with|from|in|on|of|at|by|for)\b", text)[0]
+    words = re.findall(r"[\w'’]+", head.casefold())
+    return bool({*words} & ({*_BE, *_IRREGULAR, *_UNCHANGING, *_PAST} | _PRONOUNS)) or len(words) > LONGEST_NOUN
 
 
 def gender(persona: Persona) -> str:
@@ -129,6 +166,9 @@ def _names(persona: Persona) -> list[str]:
     """What the persona is called, longest first; a bio that begins with a longer name tells that too."""
     longer = re.match(rf"{re.escape(persona.name)}(?: [A-Z]\w+)+(?= (?:is|was|has)\b)", persona.bio)
     names = {persona.name, *persona.aliases} | ({longer[0]} if longer else set())
+    called = [part for part in persona.name.split() if not _TITLES.fullmatch(part)]
+    if 1 <= len(called) <= 2:
+        names.add(called[0])
     return sorted(names, key=len, reverse=True)
 
 

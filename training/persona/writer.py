@@ -170,6 +170,9 @@ class Writer:
             for draft, fault in zip(drafts, self._verdicts(drafts, seed, judged), strict=True):
                 if self._take(draft, fault, checks):
                     told.add(draft.scene.cell.number)
+            # Those of this batch were taken or refused only after the last answer was told of.
+            stage: Stage = "judging" if self.judge else "dialogues"
+            self._tell(stage, min(at + DIALOGUES_AT_ONCE, len(scenes)), len(scenes))
         return [cell for cell in wanted if cell.number not in told]
 
     def _drafts(self, scenes: Sequence[Scene], seed: int, done: Callable[[], None]) -> list[Draft]:
@@ -281,18 +284,21 @@ class Writer:
         def count() -> None:
             nonlocal done
             done += 1
-            self.on_progress(
-                WritingProgress(
-                    stage=stage,
-                    done=done,
-                    total=total,
-                    accepted=len(self._accepted),
-                    rejected=len(self._rejected),
-                    usage=_sum(self._usages()),
-                )
-            )
+            self._tell(stage, done, total)
 
         return count
+
+    def _tell(self, stage: Stage, done: int, total: int) -> None:
+        self.on_progress(
+            WritingProgress(
+                stage=stage,
+                done=done,
+                total=total,
+                accepted=len(self._accepted),
+                rejected=len(self._rejected),
+                usage=_sum(self._usages()),
+            )
+        )
 
     def _usages(self) -> list[Usage]:
         return [self.asker.usage, *([self.judge.usage] if self.judge and self.judge is not self.asker else [])]
