@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,11 +21,13 @@ from training.terminal import print_rows, workspace_of
 
 if TYPE_CHECKING:
     from training.data.anonymise.anonymiser import Anonymiser
-    from training.schema import Conversation
+    from training.data.anonymise.spans import Span
+    from training.data.exportmask import ExportMask
+    from training.data.files import Row
 
 KEY_FILE = "anonymise.key"
-TEXT_FIELDS = ("text", "content")
-GROUP_FIELDS = ("conversation_id", "conversation", "thread_id", "channel_id")
+EXPORT = "discord_chat_exporter"
+NO_TEXT = "no text"
 MAX_ROSTER_BYTES = 4 * 1024 * 1024
 
 app = typer.Typer()
@@ -32,8 +35,10 @@ app = typer.Typer()
 
 @dataclass
 class Masked:
-    """What was found in a file: messages, those with something to mask, and spans by label."""
+    """What was found in a file: rows, those left out by reason, messages, those with something to mask, and spans."""
 
+    rows: int = 0
+    dropped: Counter[str] = field(default_factory=Counter)
     messages: int = 0
     touched: int = 0
     labels: Counter[str] = field(default_factory=Counter)
@@ -44,11 +49,18 @@ class Masked:
         self.touched += bool(labels)
         self.labels.update(labels)
 
+    def text(self, text: str, anonymiser: Anonymiser, conversation_id: str) -> str:
+        """Mask one message, and note it."""
+        self.count([span.label for span in anonymiser.spans(text)])
+        return anonymiser.text(text, conversation_id)
+
 
 @app.command("anonymise")
 def anonymise(
     ctx: typer.Context,
-    file: Annotated[Path, typer.Argument(exists=True, help="Text (a message a line), or conversations in any format.")],
+    file: Annotated[
+        Path, typer.Argument(exists=True, help="Text (a message a line), data in any format, or a chat export.")
+    ],
     *,
     out: Annotated[Path | None, typer.Option(dir_okay=False, help="Where to write; default: standard output.")] = None,
     spans: Annotated[
@@ -67,9 +79,9 @@ def anonymise(
 ) -> None:
     """Replace names, addresses, numbers and secrets by pseudonyms that stay the same within a conversation."""
     workspace = workspace_of(ctx)
-    anonymiser = _anonymiser(workspace, names, persona or (), key)
+    maker = Maker(workspace, names, persona or (), key)
     masked = Masked()
-    lines = _spans(file, anonymiser, masked) if spans else _masked(file, anonymiser, masked)
+    lines = _spans(file, maker, masked) if spans else _masked(file, maker, masked)
     if out is not None:
         with _whole(out) as target:
             target.writelines(lines)
@@ -80,15 +92,35 @@ def anonymise(
     _report(file, out, masked, as_json=as_json)
 
 
-def _anonymiser(workspace: Workspace, names: Path | None, extra: Sequence[str], key: Path | None) -> Anonymiser:
-    from training.data.anonymise.anonymiser import Anonymiser
-    from training.data.anonymise.pseudonyms import read_key
-    from training.persona.sheet import load_cast
+class Maker:
+    """Makes the anonymisers of one file: one for all of it, and for an export of a chat one that knows its members."""
 
-    cast = load_cast(workspace, TERMINAL).values()
-    stay = [name for persona in cast for name in (persona.name, *persona.aliases)]
-    roster = _roster(names) if names else []
-    return Anonymiser(read_key(key or workspace.artifact_root / KEY_FILE), roster, [*stay, *extra])
+    def __init__(self, workspace: Workspace, names: Path | None, extra: Sequence[str], key: Path | None) -> None:
+        from training.data.anonymise.pseudonyms import read_key
+        from training.persona.sheet import load_cast
+
+        cast = load_cast(workspace, TERMINAL).values()
+        self._stay = [*(name for persona in cast for name in (persona.name, *persona.aliases)), *extra]
+        self._roster = _roster(names) if names else []
+        self._key = read_key(key or workspace.artifact_root / KEY_FILE)
+
+    @functools.cached_property
+    def alone(self) -> Anonymiser:
+        """For everything but exports."""
+        return self._make([], [])
+
+    def export(self, row: dict[str, Any]) -> ExportMask | None:
+        """For a row that is an export of a chat; None for any other."""
+        from training.data.exportmask import ExportMask
+        from training.data.formats import FAMILIES
+
+        family = next((family.id for family in FAMILIES if family.matches(row)), "") if "guild" in row else ""
+        return ExportMask(row, self._make, self._key) if family == EXPORT else None
+
+    def _make(self, roster: Sequence[str], characters: Sequence[str]) -> Anonymiser:
+        from training.data.anonymise.anonymiser import Anonymiser
+
+        return Anonymiser(self._key, [*self._roster, *roster], [*self._stay, *characters])
 
 
 def _roster(path: Path) -> list[str]:
@@ -107,86 +139,97 @@ def _text(path: Path) -> str:
 # --- reading and writing ---------------------------------------------------------------------------------------------
 
 
-def _masked(file: Path, anonymiser: Anonymiser, masked: Masked) -> Iterator[str]:
-    """The file as it was, masked: text as text, rows of text as rows, conversations as canonical rows."""
-
-    def mask(text: str, conversation_id: str) -> str:
-        masked.count([span.label for span in anonymiser.spans(text)])
-        return anonymiser.text(text, conversation_id)
-
+def _masked(file: Path, maker: Maker, masked: Masked) -> Iterator[str]:
+    """The file as it was, masked: text as text, a JSON array as one, all other rows as lines of JSON."""
+    anonymiser = maker.alone
     if _plain(file):
-        yield from (mask(line.removesuffix("\n"), file.name) + "\n" * line.endswith("\n") for line in _lines(file))
-    elif name := _text_field(file):
-        for row in _rows(file):
-            text = row.get(name)
-            yield _json(row | {name: mask(text, _group(row, file))} if isinstance(text, str) else row)
-    else:
-        for conversation in _conversations(file):
-            for message in conversation.messages:
-                masked.count([span.label for span in anonymiser.spans(message.content)])
-            yield _json(anonymiser.conversation(conversation).model_dump(mode="json"))
+        for line, ending in _lines(file):
+            yield masked.text(line, anonymiser, file.name) + ending
+        return
+    array = _is_array(file)
+    before = "[\n" if array else ""
+    for row in _rows(file, masked):
+        yield before + _json(_masked_row(row, file, maker, masked)).rstrip("\n" * array)
+        before = ",\n" if array else ""
+    if array:
+        yield "\n]\n" if masked.rows > masked.dropped.total() else "[]\n"
 
 
-def _spans(file: Path, anonymiser: Anonymiser, masked: Masked) -> Iterator[str]:
-    for text in _messages(file):
-        found = anonymiser.spans(text)
+def _masked_row(row: Row, file: Path, maker: Maker, masked: Masked) -> Any:
+    from training.data.inplace import conversation_of, replaced
+
+    if export := maker.export(row.value):
+        for content in export.contents():
+            masked.count([span.label for span in export.spans(content)])
+        return export.masked()
+    anonymiser = maker.alone
+    conversation = conversation_of(row.value, row.number, file.name)
+    return replaced(row.value, lambda text: masked.text(text, anonymiser, conversation))
+
+
+def _spans(file: Path, maker: Maker, masked: Masked) -> Iterator[str]:
+    for text, found in _messages(file, maker, masked):
         masked.count([span.label for span in found])
         yield _json({"text": text, "spans": [[span.start, span.end, span.label] for span in found]})
 
 
-def _messages(file: Path) -> Iterator[str]:
-    """Every message, one after the other."""
+def _messages(file: Path, maker: Maker, masked: Masked) -> Iterator[tuple[str, list[Span]]]:
+    """Every message of every row, one after the other, with what is personal in it."""
+    from training.data.inplace import texts
+
     if _plain(file):
-        yield from (line.removesuffix("\n") for line in _lines(file))
-    elif name := _text_field(file):
-        yield from (row[name] if isinstance(row.get(name), str) else "" for row in _rows(file))
-    else:
-        yield from (message.content for row in _conversations(file) for message in row.messages)
+        yield from ((line, maker.alone.spans(line)) for line, _ in _lines(file))
+        return
+    for row in _rows(file, masked):
+        export = maker.export(row.value)
+        spans = export.spans if export else maker.alone.spans
+        yield from ((text, spans(text)) for text in (export.contents() if export else texts(row.value)))
 
 
 def _plain(file: Path) -> bool:
     return file.suffix.lower() in {".txt", ".log", ".md"}
 
 
-def _lines(file: Path) -> Iterator[str]:
-    """Lines as they stand, each with its line feed; nothing else ends a line."""
+def _lines(file: Path) -> Iterator[tuple[str, str]]:
+    """Lines as they stand, each with what ends it: a line feed, or a carriage return with one."""
     try:
         with file.open(encoding="utf-8", newline="\n") as source:
-            yield from source
+            for line in source:
+                text = line.removesuffix("\n").removesuffix("\r")
+                yield text, line[len(text) :]
     except UnicodeDecodeError as error:
         raise UnreadableData(name=file.name, reason=f"it holds bytes that are no UTF-8 ({error.reason})") from error
 
 
-def _rows(file: Path) -> Iterator[dict[str, Any]]:
+def _rows(file: Path, masked: Masked) -> Iterator[Row]:
+    """Every row that has texts; one that has none is counted, and raises UnknownFormat where it is the first."""
     from training.data.files import read_rows
+    from training.data.formats import family_of
+    from training.data.inplace import holds_text
 
-    return (row.value for row in read_rows(file, file.name))
-
-
-def _text_field(file: Path) -> str | None:
-    """The field of a row that is one message, where the rows are no conversations."""
-    from training.data.formats import FAMILIES
-
-    first = next(_rows(file), None)
-    if first is None or any(family.matches(first) for family in FAMILIES):
-        return None
-    return next((name for name in TEXT_FIELDS if isinstance(first.get(name), str)), None)
-
-
-def _group(row: dict[str, Any], file: Path) -> str:
-    """The conversation that a message belongs to; without a word on that, the file is one."""
-    return next((str(row[name]) for name in GROUP_FIELDS if isinstance(row.get(name), str | int)), file.name)
+    for row in read_rows(file, file.name):
+        masked.rows += 1
+        if holds_text(row.value):
+            yield row
+            continue
+        if masked.rows == 1:
+            family_of([row.value], file.name)
+        masked.dropped[NO_TEXT] += 1
 
 
-def _conversations(file: Path) -> Iterable[Conversation]:
-    from training.data.canonical import Tally
-    from training.data.formats import Reading, read_any
+def _is_array(file: Path) -> bool:
+    from training.data.packed import open_plain
 
-    return read_any(file, Reading(), Tally(), file.name)
+    if file.is_dir():
+        return False
+    with open_plain(file, file.name) as source:
+        return source.peek(1).removeprefix(b"\xef\xbb\xbf").lstrip().startswith(b"[")
 
 
-def _json(value: dict[str, Any]) -> str:
-    return json.dumps(value, ensure_ascii=False) + "\n"
+def _json(value: Any) -> str:
+    import orjson
+
+    return orjson.dumps(value, default=str, option=orjson.OPT_APPEND_NEWLINE).decode()
 
 
 @contextmanager
@@ -208,10 +251,18 @@ def _whole(path: Path) -> Iterator[IO[str]]:
 
 
 def _report(file: Path, out: Path | None, masked: Masked, *, as_json: bool) -> None:
-    counts = {"messages": masked.messages, "touched": masked.touched, "labels": dict(masked.labels.most_common())}
+    rows = {"rows": masked.rows, "dropped": dict(masked.dropped)} if masked.rows else {}
+    counts = {
+        **rows,
+        "messages": masked.messages,
+        "touched": masked.touched,
+        "labels": dict(masked.labels.most_common()),
+    }
     if as_json:
         typer.echo(json.dumps({"file": str(file), "out": str(out) if out else None, **counts}, ensure_ascii=False))
     elif out is not None:
         found = ", ".join(f"{count:,} {label}" for label, count in masked.labels.most_common()) or "nothing"
-        rows = {"messages": f"{masked.messages:,}", "with something": f"{masked.touched:,}", "found": found}
-        print_rows(f"{file.name} → {out}", rows)
+        shown = {"messages": f"{masked.messages:,}", "with something": f"{masked.touched:,}", "found": found}
+        if masked.dropped:
+            shown["left out"] = ", ".join(f"{count:,} {reason}" for reason, count in masked.dropped.items())
+        print_rows(f"{file.name} → {out}", shown)
