@@ -38,7 +38,8 @@ _CALLED = re.compile(
     r"says|ping|blame|kicked|banned)\s*$",
     re.IGNORECASE,
 )
-_APART = re.compile(r"[,;:–—-]\s*$")
+_APART = re.compile(r"(?:[,;:–—-]|\band|&)\s*$", re.IGNORECASE)
+_AND = re.compile(r"\s+(?:and|&)\s", re.IGNORECASE)
 _CLAUSE_ENDS = re.compile(r"\s*(?:[,.!?;:)*~…\"”\n]|$)")
 _SPEAKS = re.compile(
     r"['’]s\b|\s+(?:here|says?|said|asks|asked|told|is|was|has|had|wants|thinks|knows|likes|loves|left|went|came|"
@@ -191,7 +192,7 @@ def _is_called(found: re.Match[str], text: str) -> bool:
         return True
     if _CALLED.search(before):
         return not _ACTS.match(after)
-    return _START.search(before) is not None and _CLAUSE_ENDS.match(after) is not None
+    return _START.search(before) is not None and (_CLAUSE_ENDS.match(after) or _AND.match(after)) is not None
 
 
 def _is_everyday(word: str) -> bool:
