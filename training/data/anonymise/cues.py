@@ -33,7 +33,7 @@ INTRODUCED = re.compile(
 )
 # Behind these stands somebody, if it is capitalised or a name that is known.
 ADDRESSED = re.compile(
-    rf"{START}(?:ask|tell|asked|told|thanks|thank\s+you|thx|thnx|tysm|ty|thanx|hey|hi|hello|hiya|heya|yo|oi|"
+    rf"{START}(?:ask|tell|asked|told|thanks|thank(?:\s+you)?|thx|thnx|tysm|ty|thanx|hey|hi|hello|hiya|heya|yo|oi|"
     rf"sup|sorry|ok|okay|dear|bye|cya|gn|gm|good\s+(?:morning|night|evening)|morning|welcome(?:\s+back)?|"
     rf"congrats|congratulations|"
     rf"grats|gg|cc|love\s+(?:you|u|ya)|miss\s+(?:you|u)|happy\s+(?:birthday|bday|b-day|anniversary)|hbd|rip|"
@@ -84,7 +84,8 @@ NAMED_SPEAKER = re.compile(
     rf"ha\s+detto|disse|сказала?|говорит|"
     rf"написала?|спросила?|делает|играет|стримит|опоздала?|купила?|сделала?|хочет|забыла?|приехала?|пришла?|"
     rf"уш[её]л|ушла|звонила?|думает|dedi|powiedziała?|"
-    rf"messaged me|is typing|is hosting|is streaming|is driving|is asleep|rage ?quit|got banned|"
+    rf"messaged me|is typing|is hosting|is streaming|is driving|is asleep|rage ?quit|got banned|left\s+the|"
+    rf"joined\s+the|carried\s+(?:us|me)|drew\s+(?:this|that|me)|"
     rf"ghosted|forgot\s+(?:his|her|to|the)|broke\s+(?:his|her|up)|lives\s+in|works\s+(?:at|for|in)|was\s+born|"
     rf"hat\s+gesagt|kommt\s+(?:heute|später|nicht|morgen)|m'a\s+dit|me\s+dijo|mi\s+ha\s+detto|disse\s+que|säger|sier|"
     rf"siger|zei|powiedział)(?![^\W_])"
@@ -206,6 +207,14 @@ STOP = words(
     dota league overwatch apex genshin new york london paris berlin tokyo rome madrid moscow texas florida
     california europe asia africa america uk usa us eu canada france spain italy japan china russia brazil india
     australia mexico mr mrs ms miss mx dr prof sir herr frau mme mlle st street doctor doom monday's friday friday's
+    kratos bowser geralt pikachu link ganon yoshi peach sephiroth tifa cloud aloy kirby nvidia intel amd tesla openai
+    anthropic valve ubisoft ea riot blizzard rockstar walmart costco ikea starbucks nike adidas disney hbo hulu uber
+    lyft tinder ebay paypal visa arsenal liverpool barca juventus bayern vienna chicago boston seattle toronto sydney
+    melbourne dublin lisbon athens cairo delhi mumbai beijing seoul osaka kyiv warsaw prague budapest stockholm oslo
+    helsinki copenhagen amsterdam brussels zurich geneva barcelona munich hamburg frankfurt cologne lyon marseille
+    naples venice istanbul ankara dubai lagos nairobi johannesburg miami houston denver detroit atlanta philly vegas
+    singapore jakarta manila bangkok hanoi saigon goku vegeta naruto sasuke luffy zoro ichigo saitama deku gojo sukuna
+    gandalf frodo aragorn legolas sauron voldemort dumbledore yoda vader spock teammate teammates
     wick teacher manager coach officer police president mayor judge nurse lawyer roommate wife husband girlfriend
     boyfriend parents parent chat management customer driver student students teachers irrelevant unknown hidden
     secret private taken classified confidential mum mommy mama granny sister uncle aunt cousin waiter cashier

@@ -111,7 +111,8 @@ def _whole_name(words: list[re.Match[str]], at: int, text: str) -> int:
     low = _bare(word).lower()
     capital = word[0].isupper()
     alone = low in lists()["with_capital"] and (capital or ACTS.match(text, words[at].end()) is not None)
-    twofold = capital and "-" in low and all(part in known() for part in low.split("-"))
+    parts = set(low.split("-"))
+    twofold = capital and "-" in low and (parts <= known() or parts <= KOREAN)
     if low in lists()["sure"] or alone or twofold:
         return _family(words, at, text)
     if not capital or (low in cues.STOP and low not in lists()["also_words"]):
@@ -141,12 +142,18 @@ def _enumerated(words: list[re.Match[str]], at: int, text: str) -> bool:
     return False
 
 
+KOREAN = words(
+    """min ji hyun woo soo ah jin ho seo jun yeon hee young su mi kyung jae sung eun hye jung won joon chul ki tae dong
+    sang bin ha na ra rin yoon ye kyu suk seok hwan hoon hun gyu il kwang myung nam sun sook ok in chan beom woong ju
+    joo yu ri do yun hyeon jeong cheol gun geon heon hwa seung hyuk jong"""
+)
 ROW = re.compile(r"\s?[,/&+|]\s?")
 ACTS = re.compile(rf"\s{{1,3}}(?:{cues.ACTS})(?![^\W_])")
 # Names that are mostly said to people who have another.
 NOT_ALONE = words(
-    """love honey king queen prince princess guy buddy bud god sir angel baby candy dick ping tiger sky van page chip
-    chance genesis sage storm"""
+    """berlin london paris chelsea brooklyn milan florence dallas austin india asia kenya israel virginia georgia
+    phoenix denver love honey king queen prince princess guy buddy bud god sir angel baby candy dick ping tiger sky van
+    page chip chance genesis sage storm"""
 )
 
 
@@ -274,11 +281,14 @@ def _taken(found: re.Match[str], text: str, *, any_case: bool) -> Found:
     for at, word in enumerate(words):
         low = _bare(word[0]).lower()
         listed = low in known()
+        titled = at == 0 and low in lists()["family"] and TITLE.match(found[0]) is not None
+        if at == 0 and not listed and OBJECT.match(found[0]):
+            break
         capital = word[0][0].isupper() and not _shouted(word[0], text)
         quiet = at == 0 and listed and low not in NOT_ALONE | {"love"} and _ends(text, word.end())
         if not any_case and low in lists()["also_words"] and LOOSE.match(found[0]) and len(words) == 1:
             break
-        fits = capital or (at == 0 and any_case and len(low) > 2) or (quiet and not LOOSE.match(found[0]))
+        fits = capital or titled or (at == 0 and any_case and len(low) > 2) or (quiet and not LOOSE.match(found[0]))
         # A German noun behind a greeting, "New York" behind "meet": an ordinary word ends the name.
         if (
             not fits
@@ -305,6 +315,9 @@ def _title(text: str, start: int) -> int:
     return found.start() if found else start
 
 
+TITLE = re.compile(r"(?:mr|mrs|ms|miss|mx|dr|prof|herr|frau|señora?|madame|monsieur)\b", re.I)
+# What one does to things as much as to people: a name behind these must be a known one.
+OBJECT = re.compile(r"(?:love|best|knows?|help|join|seen|saw|pay|visit|visiting|beat|rip|poor|call)\b(?!\s+me)", re.I)
 # Cues that stand in front of anything: a name behind them must have its capital.
 LOOSE = re.compile(
     r"(?:love|best|call|know|knows|help|join|meet|seen|saw|pay|visit|know|rip|poor|it'?s|i'?m|i am|beat|met|gg)\b", re.I

@@ -9,7 +9,9 @@ from training.data.anonymise.spans import Found, Span
 # --- cards -----------------------------------------------------------------------------------------------------------
 
 CARD = re.compile(
-    r"(?<![\w.,+-])(?<!\d\s)(?:\d{4}(?:([._/])\d{4})(?:\1\d{4}){2}|\d(?:[ -]{0,2}\d){12,18})(?![\w]|[-.,]\d)", re.ASCII
+    r"(?<![\w.,+/-])(?:(?<!\d\s)|(?<=\d/\d\d\s))"
+    r"(?:\d{4}(?:([._/])\d{4})(?:\1\d{4}){2}|\d(?:[ -]{0,2}\d){12,18})(?![\w]|[-.,]\d)",
+    re.ASCII,
 )
 CARD_TALK = re.compile(
     r"card|visa|master|amex|credit|debit|cc\b|karte|carte|tarjeta|cartão|carta|карт|卡|カード|카드", re.I

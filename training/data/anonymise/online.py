@@ -54,7 +54,7 @@ BESIDE = re.compile(
     re.I,
 )
 SPACED = re.compile(r"(?<!\S)(?:[\w.] ){2,40}@ (?:\w ){1,30}(?:\. (?:\w ?){2,10}){1,3}(?!\w)")
-AT_HINT = re.compile(rf"[@&%]|\b{AT_WORD}\b|_{AT_WORD}_", re.I)
+AT_HINT = re.compile(rf"[@&%]|[(\[{{]a[)\]}}]|\b{AT_WORD}\b|_{AT_WORD}_", re.I)
 FILES = words("png jpg jpeg gif svg webp bmp py js ts css html md txt json yml yaml zip exe")
 NOT_LOCAL = words(
     """im i'm i he she we they you git look looking find see me us is are was it here there available

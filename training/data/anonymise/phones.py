@@ -59,7 +59,7 @@ DECIMAL = re.compile(r"\d+\.\d+")
 GROUPS = re.compile(r"[1-9]\d{0,2}(?:[ .]\d{3}){2,}")
 # A trunk zero in front, then two to five groups.
 NATIONAL = re.compile(r"0\d{1,4}(?:[ /.-]\d{2,8}){1,4}")
-SINGLE = re.compile(r"[0-9](?: [0-9]){8,11}")
+SINGLE = re.compile(r"[0-9](?:[ .-]{1,3}[0-9]){8,11}")
 UNIT = re.compile(r"\s?(?:gold|gp|coins?|gems?|xp|hp|views?|subs?|followers|users|people|members|dmg|damage|"
                   r"points?|pts|usd|eur|dollars?|euros?|bucks|"
                   r"bytes|kb|mb|gb|ms|seconds|years?|credits|subscribers|downloads|likes|km|m\b|won\b|yen\b|"

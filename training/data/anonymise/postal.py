@@ -42,7 +42,8 @@ ENGLISH = re.compile(
     re.MULTILINE,
 )
 QUIET = re.compile(
-    rf"(?:(?:i'?m|we'?re)\s+(?:on|at)|liv(?:e|es|ing)\s+(?:at|on|in)|address|addr|come\s+(?:over\s+)?to|moved\s+to|send\s+(?:it\s+)?to|"
+    rf"(?:(?:i'?m|we'?re)\s+(?:on|at)|liv(?:e|es|ing)\s+(?:at|on|in)|address|addr|come\s+(?:over\s+)?to|"
+    rf"moved\s+to|send\s+(?:it\s+)?to|"
     rf"ship\s+(?:it\s+)?to|deliver\w*\s+to|my (?:house|place|home)\s*(?:is)?(?:\s+at)?|pick\s+\w+\s+up\s+(?:at|from)|"
     rf"located\s+at|meet\s+(?:me\s+)?at|stay(?:ing)?\s+at|@|party\s+at|home\s+(?:is|at)|parcel\s+to|pizza\s+to|"
     rf"over\s+at)\s*(?:is|:)?\s*(?P<value>\d{{1,5}}[a-d]?\s+(?:[a-z'.]+\s+|\d+(?:st|nd|rd|"
@@ -65,8 +66,11 @@ CITY = re.compile(
     rf"(?<!\w){CAP}(?:\s{CAP}){{0,2}},\s+(?:A[LKZR]|C[AOT]|DE|FL|GA|HI|I[DLNA]|K[SY]|LA|M[EDAINSOT]|"
     rf"N[EVHJMYCD]|O[HKR]|PA|RI|S[CD]|T[NX]|UT|V[TA]|W[AVIY])\s+\d{{5}}(?:-\d{{4}})?(?!\d)"
 )
+# Everyday words with the ending of a road.
+NO_ROAD = r"(?:bring|spring|string|wring|\w*[aeiou]ring|brigade|renegade|decade|arcade|cascade|cutie|sweetie|bestie)\b"
 GERMANIC = re.compile(
-    rf"(?<!\w)(?:(?:{CAP}[ -]){{0,3}}(?:[^\W\d_]+(?:stra(?:ß|ss)e|str\.?|weg|platz|allee|gasse|ring|damm|ufer|"
+    rf"(?<!\w)(?:(?:{CAP}[ -]){{0,3}}(?:(?!{NO_ROAD})[^\W\d_]+(?:stra(?:ß|ss)e|str\.?|weg|platz|allee|gasse|"
+    rf"ring|damm|ufer|"
     rf"chaussee|steig|markt|brücke|"
     rf"straat|laan|plein|gracht|kade|dijk|singel|dreef|steeg|gatan|vägen|gränd|gata|veien|vegen|gaten|gade|vej|"
     rf"allé|katu|tie|kuja|polku|stræde)"
@@ -95,7 +99,8 @@ SLAVIC = re.compile(
     rf"(?<!\w)(?:(?:ul|al|os|pl|ulica|aleja|osiedle|ulice|náměstí|nám|tř|třída|utca|ulitsa|"
     rf"bul)\.?\s+(?:{CAP}\s?){{1,3}}\d{{1,4}}[a-z]?(?:\s?/\s?\d+|\s*(?:m|lok)\.?\s?\d+)?|"
     rf"(?:{CAP}\s){{1,2}}(?:utca|út|tér|körút)\s+\d{{1,4}}\.?"
-    rf"|(?:г\.?\s?[А-ЯЁ][\w-]+,\s*|[А-ЯЁ][\w-]+,\s+)?(?:ул\.?|улица|вул\.?|вулиця|просп\.?|проспект|пр-т|пр\.|пер\.|переулок|шоссе|бульвар|бул\.?|наб\.?|"
+    rf"|(?:г\.?\s?[А-ЯЁ][\w-]+,\s*|[А-ЯЁ][\w-]+,\s+)?(?:ул\.?|улица|вул\.?|вулиця|просп\.?|проспект|пр-т|пр\.|"
+    rf"пер\.|переулок|шоссе|бульвар|бул\.?|наб\.?|"
     rf"набережная|площадь|пл\.)\s*[А-ЯЁІЇЄ][\w.-]*(?:\s[А-ЯЁІЇЄ][\w.-]*){{0,2}},?\s*(?:д\.?|дом|буд\.?|"
     rf"№)?\s*\d{{1,4}}\w?(?:\s?(?:к|корп|стр)\.?\s?\d+)?(?:,?\s*(?:кв|квартира|оф)\.?\s*\d+)?"
     rf"|[А-ЯЁ][\w-]+(?:ая|ий|ый)?\s+(?:ул\.?|улица|проспект|переулок|шоссе|бульвар|набережная),?\s*(?:д\.?|"
@@ -125,7 +130,8 @@ INDIAN = re.compile(
     rf"Sector\s\d+),\s*(?:{CAP}[\s,]+){{1,4}}[-–]?\s?\d{{3}}\s?\d{{3}}(?!\d)"
 )
 BOX = re.compile(
-    rf"(?<!\w)(?:p\.?\s?o\.?\s?box|r\.?r\.?\s?\d+,?\s+box|postfach|bo[iî]te postale|bp|apartado(?: de correos)?|caixa postal|"
+    rf"(?<!\w)(?:p\.?\s?o\.?\s?box|r\.?r\.?\s?\d+,?\s+box|postfach|bo[iî]te postale|bp|apartado(?: de correos)?|"
+    rf"caixa postal|"
     rf"casella postale|postbus|а/я|skrytka pocztowa)\s+#?\d{{1,6}}(?!\d)(?-i:{REST})",
     re.I,
 )
