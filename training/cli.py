@@ -22,7 +22,7 @@ import typer
 from annotated_types import Ge, Le
 from pydantic import ValidationError
 
-from training.commands import anonymise, datasets, dialogues, logs, persona, refining
+from training.commands import anonymise, datasets, dialogues, logs, mixing, persona, refining
 from training.errors import RunStopped, UnderstudyError
 from training.persona.facts import slug_of
 from training.places import TERMINAL
@@ -52,7 +52,7 @@ def build(make_workspace: Callable[[], Workspace]) -> typer.Typer:
     for command in (train, resume, plan, chat):
         app.command()(command)
     app.add_typer(_group("persona", "The cast.", persona.app))
-    data = (datasets.app, refining.app, dialogues.app, logs.app, anonymise.app)
+    data = (datasets.app, refining.app, mixing.app, dialogues.app, logs.app, anonymise.app)
     app.add_typer(_group("data", "From files, sheets and logs to conversations to learn from.", *data))
     return app
 

@@ -119,7 +119,7 @@ def print_inspection(title: str, found: Inspection, as_json: bool) -> None:
         "languages": ", ".join(f"{lang} {count:,}" for lang, count in found.languages.items()) or "–",
     }
     if found.splits:
-        rows["splits"] = ", ".join(split if read else f"{split} (not read)" for split, read in found.splits.items())
+        rows["splits"] = _splits(found.splits)
     rows |= {f"dropped: {reason}": f"{count:,}" for reason, count in found.dropped.items()}
     rows |= {f"left out of rows: {reason}": f"{count:,}" for reason, count in found.lost.items()}
     rows |= {f"row {problem.row}": problem.why for problem in found.problems}
@@ -152,11 +152,17 @@ def print_counts(title: str, found: Mapping[str, Any]) -> None:
         elif name == "tokens" and value:
             rows[name] = f"{value['total']:,} of {value['tokenizer']}, at most {value['longest']:,} in one"
             rows |= {f"{bucket} tokens": f"{count:,}" for bucket, count in value["buckets"].items()}
+        elif name == "splits" and value:
+            rows[name] = _splits(value)
         elif isinstance(value, dict):
             rows[name] = ", ".join(f"{key} {count:,}" for key, count in value.items())
         elif value:
             rows[name] = str(value)
     print_rows(title, rows)
+
+
+def _splits(splits: Mapping[str, bool]) -> str:
+    return ", ".join(split if read else f"{split} (not read)" for split, read in splits.items())
 
 
 @contextmanager

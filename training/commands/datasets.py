@@ -14,6 +14,7 @@ from training.commands.given import (
     AsJson,
     BaseModel,
     Consent,
+    DetectLanguage,
     Given,
     KeepNames,
     KeepPruned,
@@ -21,6 +22,7 @@ from training.commands.given import (
     Permission,
     PersonaAuthor,
     Proxies,
+    Split,
 )
 from training.data.canonical import Tally
 from training.data.schema import Inspection
@@ -95,6 +97,8 @@ def inspect(
     *,
     oasst: Oasst = "best",
     keep_pruned: KeepPruned = False,
+    detect_language: DetectLanguage = False,
+    split: Split = None,
     permission: Permission = None,
     consent: Consent = None,
     proxies: Proxies = None,
@@ -108,7 +112,7 @@ def inspect(
 
     workspace = workspace_of(ctx)
     reading = with_chat(
-        reading_of(oasst, keep_pruned),
+        reading_of(oasst, keep_pruned, detect_language=detect_language, splits=tuple(split or ())),
         file,
         workspace,
         persona=persona,
@@ -229,28 +233,35 @@ def _inspection(rows: list[Conversation]) -> Inspection:
 def stats(
     ctx: typer.Context,
     dataset: Given,
+    *,
     tokens: Annotated[bool, typer.Option("--tokens", help="Also count the base model's tokens.")] = False,
     base_model: BaseModel = None,
+    split: Split = None,
     as_json: AsJson = False,
 ) -> None:
     """Counts, languages, sources, licences and lengths of a dataset."""
     import json
 
-    from training.commands.given import counter_of, opened
+    from training.commands.given import counter_of, origin_of
     from training.data.folder import Account
 
     workspace = workspace_of(ctx)
     account = Account(counter_of(base_model, workspace) if tokens or base_model else None)
     characters: Counter[str] = Counter()
+    origin, rows = origin_of(dataset, workspace, split)
     with counting("reading") as show:
-        for number, row in enumerate(opened(dataset, workspace), start=1):
+        for number, row in enumerate(rows, start=1):
             account.add(row)
             characters.update({message.role: len(message.content) for message in row.messages})
             show(number)
     if not account.conversations:
         raise EmptyDataset(name=dataset, count=0, needed=1)
     histogram = account.histogram()
+    read = origin.tally.inspection()
     found = {
+        "rows": read.rows,
+        "dropped": read.dropped,
+        "splits": read.splits,
         "conversations": account.conversations,
         "turns": account.turns,
         "languages": dict(account.languages.most_common()),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -15,16 +15,24 @@ from pydantic.fields import FieldInfo
 
 from training.data.canonical import Tally
 from training.data.cleaning import Cleaning
+from training.errors import FolderTaken, UnderstudyError
 from training.places import TERMINAL
 from training.schema import Conversation, Workspace
 from training.terminal import hush
 
 if TYPE_CHECKING:
+    from training.data.derive import Origin
     from training.data.formats import Reading
     from training.data.tokens import TokenCounter
 
 Given = Annotated[str, typer.Argument(help="A file, a folder, or a dataset's name.")]
 Out = Annotated[Path, typer.Option("--out", help="The folder to make.", file_okay=False)]
+Force = Annotated[bool, typer.Option("--force", help="Replace the dataset that is in the folder already.")]
+Split = Annotated[
+    list[str] | None, typer.Option(help="Which split of a folder to read; may be given again. Default: train.")
+]
+DetectLanguage = Annotated[bool, typer.Option("--detect-language", help="Find out languages not stated.")]
+NoCount = Annotated[bool, typer.Option("--no-count", help="Leave tokens uncounted, which takes half of the time.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 BaseModel = Annotated[str | None, typer.Option(help="Whose tokens count. Default: the configured BASE_MODEL.")]
 Oasst = Annotated[str, typer.Option(help="Of an OASST tree: its best path, or all threads.", metavar="best|all")]
@@ -32,7 +40,9 @@ KeepPruned = Annotated[bool, typer.Option("--keep-pruned", help="Also what OASST
 Permission = Annotated[
     Path | None,
     typer.Option(
-        exists=True, dir_okay=False, help="For chat logs: a file with Discord's permission. Default: the server's own."
+        exists=True,
+        dir_okay=False,
+        help='For chat logs: Discord\'s permission, {"reference", "scope", "date"}. Default: the server\'s own.',
     ),
 ]
 Consent = Annotated[
@@ -50,6 +60,25 @@ Proxies = Annotated[
 ]
 
 
+class OutIsSource(UnderstudyError):
+    """The folder {folder} is, or holds, what is to be read. Choose another one with --out."""
+
+
+class DatasetInTheWay(FolderTaken):
+    """The folder {folder} holds a dataset already. Choose another one with --out, or replace that with --force."""
+
+
+def require_out(out: Path, sources: Iterable[Path], force: bool) -> None:
+    """Refuse a folder that may not be made or replaced. Raises FolderTaken or OutIsSource."""
+    from training.data.folder import CARD, require_free
+
+    require_free(out)
+    if any(source.resolve().is_relative_to(out.resolve()) for source in sources):
+        raise OutIsSource(folder=out)
+    if not force and (out / CARD).is_file():
+        raise DatasetInTheWay(folder=out)
+
+
 def on_disk(given: str) -> Path | None:
     """The file or folder of that name, unless it is the name of a dataset of the catalog."""
     from training.data.catalog import datasets
@@ -61,14 +90,33 @@ def on_disk(given: str) -> Path | None:
 def opened(
     given: str, workspace: Workspace, tally: Tally | None = None, reading: Reading | None = None
 ) -> Iterator[Conversation]:
-    """The conversations of what was named, one by one; a person at the terminal may read whatever the machine lets."""
+    """The conversations of what was named, one by one."""
+    from training.data.formats import read_any
+
+    path, reading = located(given, workspace, reading)
+    return read_any(path, reading, Tally() if tally is None else tally, given)
+
+
+def located(given: str, workspace: Workspace, reading: Reading | None = None) -> tuple[Path, Reading]:
+    """Where that lies and how to read it; a person at the terminal may read whatever the machine lets."""
+    from training.data.catalog import locate
+    from training.data.formats import Reading
+
     if path := on_disk(given):
-        from training.data.formats import Reading, read_any
+        return path, reading or Reading()
+    return locate(given, workspace, TERMINAL, reading)
 
-        return read_any(path, reading or Reading(), Tally() if tally is None else tally, given)
-    from training.data.catalog import open_dataset
 
-    return open_dataset(given, workspace, TERMINAL, tally=tally, reading=reading)
+def origin_of(
+    given: str, workspace: Workspace, splits: Iterable[str] | None = None
+) -> tuple[Origin, Iterator[Conversation]]:
+    """What was named as a source of something new, and its conversations, of which it takes note."""
+    from training.data.derive import Origin
+    from training.data.formats import Reading, read_any
+
+    path, reading = located(given, workspace, Reading(splits=tuple(splits or ())))
+    origin = Origin(given, path)
+    return origin, origin.watch(read_any(path, reading, origin.tally, given))
 
 
 def reading_of(oasst: str, keep_pruned: bool, **fields: Any) -> Reading:
@@ -81,22 +129,38 @@ def reading_of(oasst: str, keep_pruned: bool, **fields: Any) -> Reading:
 
 
 def with_chat(reading: Reading, source: str, workspace: Workspace, **asked: Any) -> Reading:
-    """The reading with what allows a chat log to be used: what its server recorded, or what the options name."""
+    """The reading with what allows a chat log to be used: what its server recorded, or what the options name.
+
+    What is no chat log is read as if nothing had been said of one.
+    """
     from training.commands.logs import chatlog_policy
 
     path = on_disk(source)
-    policy = chatlog_policy(path, workspace, **asked) if path else None
+    policy = chatlog_policy(path, workspace, **asked) if path and _is_chat(path) else None
     return replace(reading, chatlog=policy) if policy else reading
 
 
+def _is_chat(path: Path) -> bool:
+    """Whether this is a chat export; what is wrong with a file, whoever reads it will tell."""
+    from training.commands.logs import guild_of
+    from training.data.files import read_rows
+    from training.data.formats import family_of
+
+    if guild_of(path):
+        return True
+    try:
+        first = next(read_rows(path), None)
+        return first is not None and family_of([first.value], path.name).id == "discord_chat_exporter"
+    except UnderstudyError:
+        return False
+
+
 def counter_of(base_model: str | None, workspace: Workspace) -> TokenCounter:
-    """Counts tokens as the base model does."""
-    from training import models
-    from training.data.tokens import counter_for
+    """Counts tokens as the named base model does, or else as the configured one where that can be."""
+    from training.data.counting import counter_of_model
 
     hush()
-    base = models.choose(base_model, workspace)
-    return counter_for(models.load_format(base, workspace), base.id)
+    return counter_of_model(base_model, workspace)
 
 
 # --- options that several commands share -----------------------------------------------------------------------------

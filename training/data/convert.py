@@ -21,22 +21,21 @@ from pathlib import Path
 from typing import Any
 
 from training.data.canonical import Tally
+from training.data.derive import Origin, digests_in
 from training.data.filters import Filter, Sieve
 from training.data.folder import (
     CONVERSATIONS,
-    UNKNOWN_LICENSE,
     Account,
     ExtraFiles,
     Late,
     dataset_name,
-    file_sha256,
     finish_folder,
     now,
     require_free,
     write_rows,
 )
 from training.data.formats import Reading, read_any
-from training.data.schema import DatasetCard, Source, Step
+from training.data.schema import DatasetCard, Step
 from training.data.tokens import TokenCounter, counted_windows
 from training.errors import NothingLeft, UnderstudyError
 from training.runs import write_json
@@ -62,13 +61,12 @@ class ConversionStopped(UnderstudyError):
 class Recipe:
     """How a source becomes a dataset.
 
-    `prepare` is done to each conversation first. It and the filters are functions, which cannot tell what they were
-    made from; `options` tell it in their place, so that a killed conversion goes on only if asked in the same words.
+    The filters are functions, which cannot tell what they were made from; `options` tell it in their place, so that a
+    killed conversion goes on only if asked in the same words.
     `notice` hears of each conversation that passes; `extra_files` may be asked for once all have.
     """
 
     reading: Reading = field(default_factory=Reading)
-    prepare: Callable[[Conversation], Conversation] | None = None
     filters: Sequence[tuple[str, Filter]] = ()
     counter: TokenCounter | None = None
     max_tokens: int | None = None
@@ -119,7 +117,6 @@ class _Work:
     """One conversion: the unfinished folder, its record, and everything counted on the way."""
 
     def __init__(self, paths: Sequence[Path], out: Path, recipe: Recipe, tally: Tally) -> None:
-        self.paths = paths
         self.out = out
         self.recipe = recipe
         self.tally = tally
@@ -129,8 +126,7 @@ class _Work:
         self.record = out.with_name(f".{out.name}.part.json")
         self.kept = 0
         self.over_budget = 0
-        self.files_of: dict[tuple[str, str], set[int]] = {}
-        self.digests = [""] * len(paths)
+        self.origins = [Origin(path.name, path, self.tally) for path in paths]
 
     @contextmanager
     def alone(self) -> Iterator[None]:
@@ -175,7 +171,7 @@ class _Work:
             self.out,
             name,
             self.account,
-            sources=self._sources(),
+            sources=self.account.by_source(digests_in(self.origins)),
             steps=self._steps(),
             persona=self.recipe.persona,
             notes=self._notes(),
@@ -191,12 +187,10 @@ class _Work:
 
     def _passing(self) -> Iterator[Conversation]:
         """The conversations that no filter objects to, in the order of the sources."""
-        for number, path in enumerate(self.paths):
-            rows = read_any(path, self.recipe.reading, self.tally)
-            for conversation in map(self.recipe.prepare, rows) if self.recipe.prepare else rows:
+        for origin in self.origins:
+            for conversation in read_any(origin.path, self.recipe.reading, self.tally):
                 if self.sieve.passes(conversation):
-                    origin = (conversation.source, conversation.license or UNKNOWN_LICENSE)
-                    self.files_of.setdefault(origin, set()).add(number)
+                    origin.notice(conversation)
                     self.recipe.notice(conversation)
                     yield conversation
 
@@ -212,12 +206,11 @@ class _Work:
 
     def _key(self) -> str:
         """A digest of what is asked for and of the sources as they lie there."""
-        self.digests = [_digest(path) for path in self.paths]
         recipe = self.recipe
         asked = {
             "version": VERSION,
-            "sources": self.digests,
-            "names": [path.name for path in self.paths],
+            "sources": [origin.digest for origin in self.origins],
+            "names": [origin.name for origin in self.origins],
             "reading": repr(replace(recipe.reading, chatlog=None)),
             "filters": [name for name, _ in recipe.filters],
             "counter": recipe.counter.name if recipe.counter else None,
@@ -285,25 +278,15 @@ class _Work:
 
     # --- what the card tells ---------------------------------------------------------------------------------------
 
-    def _sources(self) -> tuple[Source, ...]:
-        """The sources that the conversations name, with the digest of the file where all came from one."""
-        found = []
-        for source in self.account.by_source():
-            files = self.files_of.get((source.name, source.license or UNKNOWN_LICENSE), set())
-            digest = self.digests[next(iter(files))] if len(files) == 1 else ""
-            found.append(source.model_copy(update={"sha256": digest}))
-        return tuple(found)
-
     def _steps(self) -> tuple[Step, ...]:
-        tally = self.tally
-        read = Step(
-            name="read", before=tally.rows, after=tally.conversations, removed=dict(tally.dropped.most_common())
-        )
+        cards = [origin.card for origin in self.origins if origin.card]
+        before = [step for card in cards for step in card.steps]
         cut = Step(name="windows", before=self.kept, after=self.account.conversations)
-        return (read, *self.sieve.steps(), *([cut] if self.recipe.max_tokens else []))
+        return (*before, self.tally.step(), *self.sieve.steps(), *([cut] if self.recipe.max_tokens else []))
 
     def _notes(self) -> list[str]:
-        notes = list(self.recipe.notes)
+        cards = [origin.card for origin in self.origins if origin.card]
+        notes = [*(note for card in cards for note in card.notes), *self.tally.notes(), *self.recipe.notes]
         if self.over_budget:
             notes.append(OVER_BUDGET.format(count=self.over_budget, budget=self.recipe.max_tokens))
         if self.recipe.counter is not None and self.recipe.counter.note:
@@ -312,14 +295,5 @@ class _Work:
 
     def _where_all_went(self) -> dict[str, str]:
         steps = self._steps()
-        step = next((step for step in steps if not step.after), steps[0])
+        step = next((step for step in steps if not step.after), steps[-1])
         return {"step": step.name, "dropped": ", ".join(f"{count} × {why}" for why, count in step.removed.items())}
-
-
-def _digest(path: Path) -> str:
-    """SHA-256 of a file, or of the names and digests of a folder's files; empty where there is none to read."""
-    if path.is_file():
-        return file_sha256(path)
-    files = sorted(file for file in path.rglob("*") if file.is_file())
-    lines = (f"{file.relative_to(path).as_posix()} {file_sha256(file)}" for file in files)
-    return hashlib.sha256("\n".join(lines).encode()).hexdigest() if files else ""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -13,9 +13,9 @@ from typing import Any
 
 import orjson
 
-from training.data.folder import Account, finish_folder, require_free, room_for
+from training.data.folder import Account, Counts, Late, finish_folder, now, require_free, room_for
 from training.data.lineage import SESSION
-from training.data.schema import DatasetCard
+from training.data.schema import DatasetCard, Source, Step
 from training.errors import UnderstudyError
 from training.runs import write_bytes
 from training.schema import Conversation
@@ -60,16 +60,23 @@ def export(
     conversations: Iterable[Conversation],
     target: Target,
     held_out: Iterable[Conversation] = (),
+    *,
+    digest_of: Callable[[Source], str] = lambda source: "",
+    steps: Late[Sequence[Step]] = (),
+    notes: Late[Sequence[str]] = (),
+    persona: str | None = None,
+    counter: Counts | None = None,
 ) -> DatasetCard:
     """Write a folder for `target`, whole or not at all, with a card that counts what is lost on the way.
 
-    `held_out` goes to a second file in the same schema, which the card names but does not count.
+    `held_out` goes to a second file in the same schema, which the card names but does not count. The others are as in
+    `write_folder`.
     Raises FolderTaken, EmptyDataset, and NotForOpenAI.
     """
     require_free(folder)
     made = room_for(folder)
     file_name, row, usage = _TARGETS[target]
-    account, lost = Account(), _Lost()
+    account, lost = Account(counter), _Lost()
     try:
         path = made / file_name.format(name=name)
         rows = (row(conversation, lost) for conversation in _counted(conversations, account, lost))
@@ -86,10 +93,13 @@ def export(
             folder,
             name,
             account,
-            sources=account.by_source(),
+            sources=account.by_source(digest_of),
+            steps=now(steps),
+            persona=persona,
             notes=(
                 f"Exported for {target.value}: ids, sources and languages are left out.",
                 *lost.notes(),
+                *now(notes),
                 *([f"{len(aside):,} held-out conversations are in held_out{path.suffix}."] if aside else []),
             ),
             usage=usage.format(name=name, file=path.name),

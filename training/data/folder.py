@@ -31,6 +31,7 @@ REJECTED = "rejected.jsonl"
 PERMISSION = "permission"
 """What a conversation from chat has in its `meta`: the permission of Discord's that it is used under."""
 UNKNOWN_LICENSE = "unknown"
+UNLICENSED = "Conversations that state no licence"
 
 MAX_CARD_BYTES = 4 * 1024 * 1024
 SMALLEST_BUCKET = 128
@@ -105,12 +106,13 @@ class Account:
             buckets={_bucket_name(floor): self.buckets[floor] for floor in sorted(self.buckets)},
         )
 
-    def by_source(self) -> tuple[Source, ...]:
-        """The sources as the conversations themselves name them."""
-        return tuple(
+    def by_source(self, digest_of: Callable[[Source], str] = lambda source: "") -> tuple[Source, ...]:
+        """The sources as the conversations themselves name them, with the digests of the files they are from."""
+        found = (
             Source(name=name, license="" if license == UNKNOWN_LICENSE else license, conversations=count)
             for (name, license), count in sorted(self.sources.items())
         )
+        return tuple(source.model_copy(update={"sha256": digest_of(source)}) for source in found)
 
     def _count_tokens(self, tokens: int) -> None:
         self.tokens += tokens
@@ -131,7 +133,7 @@ def write_folder(
     name: str,
     conversations: Iterable[Conversation],
     *,
-    sources: Late[Sequence[Source]] | None = None,
+    digest_of: Callable[[Source], str] = lambda source: "",
     steps: Late[Sequence[Step]] = (),
     persona: str | None = None,
     counter: Counts | None = None,
@@ -141,9 +143,9 @@ def write_folder(
 ) -> DatasetCard:
     """Write a dataset folder, whole or not at all, in place of an older dataset of that place.
 
-    `sources`, `steps`, `notes`, `permission` and `extra_files` may be functions, which are called once the last
-    conversation is written; without `sources` or `permission` those that the conversations name are taken. Raises
-    FolderTaken, and EmptyDataset where there is nothing to write.
+    `digest_of` tells the SHA-256 of a source's file. It is called once the last conversation is written, and so are
+    `steps`, `notes`, `permission` and `extra_files` where they are functions; without `permission` those that the
+    conversations name are taken. Raises FolderTaken, and EmptyDataset where there is nothing to write.
     """
     require_free(folder)
     made = room_for(folder)
@@ -158,7 +160,7 @@ def write_folder(
             folder,
             name,
             account,
-            sources=account.by_source() if sources is None else now(sources),
+            sources=account.by_source(digest_of),
             steps=now(steps),
             persona=persona,
             notes=now(notes),
@@ -202,7 +204,7 @@ def finish_folder(
         languages=dict(account.languages.most_common()),
         tokens=account.histogram(),
         permission=permission or "; ".join(sorted(account.permissions)) or None,
-        notes=tuple(notes),
+        notes=_with_unlicensed(notes, account.licenses[UNKNOWN_LICENSE]),
     )
     write_bytes(made / README, readme(card, usage).encode())
     files = {file.name: file_sha256(file) for file in sorted(made.iterdir())}
@@ -210,6 +212,12 @@ def finish_folder(
     write_bytes(made / CARD, (card.model_dump_json(indent=2) + "\n").encode())
     publish(made, folder)
     return card
+
+
+def _with_unlicensed(notes: Sequence[str], count: int) -> tuple[str, ...]:
+    """The notes, each once, and how many conversations state no licence now, whatever a parent's card says."""
+    kept = dict.fromkeys(note for note in notes if not note.startswith(UNLICENSED))
+    return (*kept, f"{UNLICENSED}: {count:,}.") if count else tuple(kept)
 
 
 def require_free(folder: Path) -> None:

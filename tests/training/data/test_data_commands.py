@@ -1,5 +1,6 @@
 """`understudy data …`, driven as a person would."""
 
+import hashlib
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -9,7 +10,8 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from training.cli import build
-from training.data.folder import LINEAGE, check_folder, write_folder
+from training.commands.given import DatasetInTheWay, OutIsSource
+from training.data.folder import LINEAGE, check_folder, open_folder, write_folder
 from training.data.read import read_conversations
 from training.errors import FolderTaken, LicenceNotAccepted, NothingLeft, UnderstudyError
 from training.schema import Conversation, Workspace
@@ -179,8 +181,63 @@ def test_a_conversion_cuts_windows_of_the_base_models_tokens(run: Run) -> None:
 
 
 def test_a_named_dataset_is_converted_too(run: Run) -> None:
-    assert run("convert", "general", "--out", "out", "--min-chars", "50").exit_code == 0
+    assert run("convert", "general", "--out", "out", "--min-chars", "50", "--max-tokens", "32").exit_code == 0
     assert made("out")[0].source
+    card = open_folder(Path("out"))
+    assert [step.name for step in card.steps] == ["read", "length", "windows"]
+    assert all(len(source.sha256) == 64 for source in card.sources)
+    assert any("longer than 32 tokens" in note for note in card.notes)
+
+
+@pytest.mark.parametrize("command", ["convert", "filter", "mix", "export"])
+def test_what_is_made_of_a_file_or_folder_tells_its_history(run: Run, command: str) -> None:
+    write("a.jsonl", [{**chat(1), "license": "MIT"}, chat(2), {"messages": []}])
+    told = json.loads(run(*arguments(command, "a.jsonl"), "--json").stdout)["card"]
+    steps = {step["name"].removeprefix("a.jsonl: "): step for step in told["steps"]}
+    assert (steps["read"]["before"], steps["read"]["after"], steps["read"]["removed"]) == (3, 2, {"no turns": 1})
+    digest = hashlib.sha256(Path("a.jsonl").read_bytes()).hexdigest()
+    assert {source["sha256"] for source in told["sources"]} == {digest}
+    assert (told["tokens"]["tokenizer"], sum(told["tokens"]["buckets"].values())) == ("standin", 2)
+    assert "Conversations that state no licence: 1." in told["notes"]
+    run("convert", "a.jsonl", "--out", "first", "--dedup", "--no-count")
+    told = json.loads(run(*arguments(command, "first"), "--force", "--json").stdout)["card"]
+    assert [step["name"].removeprefix("first: ") for step in told["steps"]][:2] == ["read", "exact duplicates"]
+    assert {source["sha256"] for source in told["sources"]} == {digest}
+    assert open_folder(Path("first")).tokens is None
+
+
+@pytest.mark.parametrize("command", ["convert", "filter", "mix", "export"])
+def test_neither_a_source_nor_another_dataset_is_replaced_unasked(run: Run, command: str) -> None:
+    Path("out").mkdir()
+    write("a.jsonl", [chat(1)])
+    run("convert", "a.jsonl", "--out", "out", "--no-count")
+    before = Path("out/dataset.json").read_bytes()
+    assert isinstance(run(*arguments(command, "a.jsonl")).exception, DatasetInTheWay)
+    assert isinstance(run(*arguments(command, "out"), "--force").exception, OutIsSource)
+    assert Path("out/dataset.json").read_bytes() == before
+    assert not list(Path().glob(".out*"))
+
+
+def test_stats_and_inspect_account_for_rows_languages_and_splits(run: Run) -> None:
+    Path("both").mkdir()
+    german = "Wir haben heute leider keine frischen Brötchen mehr im Laden."
+    write("both/train.jsonl", [chat(1, german), {"messages": []}])
+    write("both/test.jsonl", [chat(2, german), chat(3, german)])
+    found = json.loads(run("stats", "both", "--json").stdout)
+    assert (found["rows"], found["dropped"], found["conversations"]) == (2, {"no turns": 1}, 1)
+    assert found["splits"] == {"test": False, "train": True}
+    assert "test (not read), train" in run("stats", "both").stdout
+    asked = ["--split", "test", "--split", "train", "--detect-language", "--json"]
+    found = json.loads(run("inspect", "both", *asked).stdout)
+    assert (found["rows"], found["languages"]) == (4, {"de": 3})
+    told = json.loads(run("convert", "both", "--out", "out", "--no-count", "--json").stdout)
+    assert "Splits held: test, train; read: train." in told["card"]["notes"]
+
+
+def test_what_is_said_of_chats_does_not_matter_for_other_files(run: Run) -> None:
+    write("a.jsonl", [chat(1)])
+    Path("permission.json").write_text("{}")
+    assert run("inspect", "a.jsonl", "--permission", "permission.json").exit_code == 0
 
 
 def test_filtering_runs_the_standard_steps_or_those_chosen(run: Run) -> None:
@@ -188,11 +245,12 @@ def test_filtering_runs_the_standard_steps_or_those_chosen(run: Run) -> None:
     write("a.jsonl", rows)
     told = json.loads(run("filter", "a.jsonl", "--out", "out", "--json").stdout)
     removed = {step["name"]: step["before"] - step["after"] for step in told["card"]["steps"]}
-    assert removed == {"exact duplicates": 1, "boilerplate": 1, "repetition": 1, "near duplicates, Jaccard 0.7": 0}
+    standard = {"exact duplicates": 1, "boilerplate": 1, "repetition": 1, "near duplicates, Jaccard 0.7": 0}
+    assert removed == {"read": 0, **standard}
     assert run("filter", "a.jsonl", "--out", "some", "--dedup").exit_code == 0
     assert len(made("some")) == 4
     again = json.loads(run("filter", "some", "--out", "again", "--refusals", "--json").stdout)
-    assert [step["name"] for step in again["card"]["steps"]] == ["exact duplicates", "boilerplate"]
+    assert [step["name"] for step in again["card"]["steps"]] == ["read", "exact duplicates", "boilerplate"]
     gone = run("filter", "a.jsonl", "--out", "none", "--leaks", "a.jsonl").exception
     assert isinstance(gone, NothingLeft)
     assert "in the held-out set 5" in str(gone)
@@ -207,7 +265,8 @@ def test_a_mix_by_weight_with_what_is_held_out(run: Run) -> None:
     assert told["card"]["conversations"] == 90 + 23
     assert len(Path("out/held_out.jsonl").read_text().splitlines()) == 40
     before = Path("out/conversations.jsonl").read_bytes()
-    assert run("mix", *parts).exit_code == 0
+    assert "replace that with --force" in str(run("mix", *parts).exception)
+    assert run("mix", *parts, "--force").exit_code == 0
     assert Path("out/conversations.jsonl").read_bytes() == before
     assert run("export", "out", "--format", "trl", "--out", "trl").exit_code == 0
     assert len(Path("trl/held_out.jsonl").read_text().splitlines()) == 40
@@ -234,6 +293,7 @@ def test_restricted_licences_are_accepted_in_so_many_words(run: Run) -> None:
         (["mix", "--part", "a.jsonl", "--out", "o"], "has no weight"),
         (["mix", "--part", "a.jsonl=0", "--out", "o"], "is no weight above 0"),
         (["mix", "--part", "a.jsonl", "--ratio", "80:20", "--out", "o"], "2 numbers for 1 parts"),
+        (["mix", "--part", "a.jsonl=1", "--part", "./a.jsonl=1", "--out", "o"], "is there already, as a.jsonl"),
         (["mix", "--part", "a.jsonl=1", "--by", "letters", "--out", "o"], "--by is examples or tokens"),
         (["export", "a.jsonl", "--format", "word", "--out", "o"], "openai, sharegpt"),
         (["inspect", "a.jsonl", "--oasst", "worst"], "best or all"),

@@ -207,18 +207,18 @@ def test_from_a_permission_to_a_forgotten_member(
         assert "asks" in all_text(folder)
         assert "too?" not in all_text(folder)
         assert [link.authors for link in read_links(folder)] == [(BEN,)]
-    again = understudy(workspace, *convert)
+    again = understudy(workspace, *convert, "--force")
     assert again["dropped"]["no consent"] == 2
     # Nor does a ledger that is brought along from elsewhere bring them back, wherever the file names its server.
     write_ledger(brought, ledger())
     file.write_text(json.dumps(dict(reversed(export(TALK).items())), indent=1), encoding="utf-8")
     given = str(permission_path(workspace, GUILD))
     monkeypatch.setattr("training.commands.logs.HEAD_BYTES", 8)
-    again = understudy(workspace, *convert, "--consent", str(brought), "--permission", given)
+    again = understudy(workspace, *convert, "--force", "--consent", str(brought), "--permission", given)
     assert again["dropped"]["no consent"] == 2
     monkeypatch.undo()
     file.write_text(json.dumps(export(TALK), indent=1), encoding="utf-8")
-    again = understudy(workspace, *convert, "--consent", str(brought))
+    again = understudy(workspace, *convert, "--force", "--consent", str(brought))
     assert again["dropped"]["no consent"] == 2
     # A single message stays away as well.
     assert understudy(workspace, "data", "forget", "--message", "3", *on)["examples"] == 3

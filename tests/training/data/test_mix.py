@@ -1,5 +1,7 @@
 """Mixing by weight, holding out by group, and licences that must be accepted."""
 
+from pathlib import Path
+
 import pytest
 
 from training.data.blend import Part, blend
@@ -7,6 +9,7 @@ from training.data.holdout import hold_out
 from training.data.licences import is_restricted, require_accepted
 from training.data.mix import split
 from training.data.schema import Source
+from training.data.spill import Spill
 from training.errors import EmptyDataset, LicenceNotAccepted
 from training.lessons import Lessons, warnings
 from training.schema import Conversation, Message, TrainSpec, Warned
@@ -90,6 +93,17 @@ def test_a_mix_is_fixed_by_its_seed() -> None:
     turned = [Part(part.name, part.weight, part.conversations[::-1]) for part in parts]
     assert blend(parts, seed=1) == blend(turned, seed=1)
     assert blend(parts, seed=1).train != blend(parts, seed=2).train
+
+
+def test_a_mix_of_what_waits_on_disk_is_the_same(tmp_path: Path) -> None:
+    given = {"own": rows("own", 40, group_of=4), "general": rows("general", 90)}
+    with Spill(tmp_path / "spilled") as spill:
+        parts = [Part(name, 1, [spill.add(row, 1) for row in some]) for name, some in given.items()]
+        made = blend(parts, oversample=1.5, held_out=0.1)
+        there = [list(spill.rows(side)) for side in (made.train, made.held_out)]
+    whole = blend([Part(name, 1, some) for name, some in given.items()], oversample=1.5, held_out=0.1)
+    assert there == [list(whole.train), list(whole.held_out)]
+    assert any("~2" in row.id for row in there[0])
 
 
 @pytest.mark.parametrize(

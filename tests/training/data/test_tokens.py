@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -11,10 +13,11 @@ from transformers import PreTrainedTokenizerFast
 from tests.training.conftest import TINY
 from training.chat import ChatFormat
 from training.data import tokens
+from training.data.counting import counter_of_model
 from training.data.encoding import LLAMA3, QWEN
 from training.data.layout import find_layout
 from training.data.tokens import ExactCounter, FastCounter, TokenCounter, counter_for, windows
-from training.schema import Conversation, Message
+from training.schema import Conversation, Message, Workspace
 from training.standin import corpus, standin_tokenizer
 
 SPECIAL = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
@@ -234,3 +237,15 @@ def test_windows_keep_the_weights_of_their_own_answers() -> None:
     assert len(made) > 1
     assert ",".join(window.meta["weights"] for window in made) == "0,1,1,0"
     assert all(len(w.meta["weights"].split(",")) == len(w.messages) // 2 for w in made)
+
+
+def test_a_model_that_is_not_at_hand_is_counted_in_the_stand_ins_tokens_and_the_name_says_so(tmp_path: Path) -> None:
+    def counter(base_model: str) -> TokenCounter:
+        places = dict.fromkeys(("artifact_root", "dataset_warehouse", "cache_dir"), tmp_path)
+        return counter_of_model(None, Workspace(**places, base_model=base_model))
+
+    assert counter("standin").name == "standin"
+    away = counter("nobody-has/this-model")
+    assert away.name == "standin, for want of this-model"
+    away.note = "slow"
+    assert counter("standin").note == ""
