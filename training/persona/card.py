@@ -305,7 +305,10 @@ def _same_texts(persona: Persona, read: Persona, data: Mapping[str, Any]) -> dic
 
     A persona that was kept as a sheet has lost the ends of its lines, which makes no other of it.
     """
-    kept = parse_sheet(sheet_text(read), read.slug)
+    try:
+        kept = parse_sheet(sheet_text(read), read.slug)
+    except UnreadableSheet:
+        kept = read
     return {
         key: data[key]
         for key, parts in _WITH_CARD_TEXT.items()

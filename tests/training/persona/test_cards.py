@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from training.errors import UnreadableCard
 from training.persona import png
 from training.persona.card import card_bytes, card_json, card_of, is_card, persona_from_card, read_persona, write_card
+from training.persona.sheet import parse_sheet, sheet_text
 from training.schema import Fact, Message, Persona
 
 MIKA = {
@@ -95,6 +96,22 @@ def test_what_another_program_put_into_a_card_is_kept() -> None:
     assert written["extensions"]["vendor/depth"] == {"a": [1, 2]}
     assert (written["scenario"], written["tags"]) == ("A small island.", ["sea"])
     assert written["character_book"]["entries"] == MIKA["data"]["character_book"]["entries"]  # type: ignore[index]
+
+
+def test_placeholders_stay_in_a_card_that_went_through_a_sheet() -> None:
+    told = MIKA["data"] | {"description": "{{char}} keeps the lighthouse.\n{{user}} is new here.", "nickname": "Mi"}  # type: ignore[operator]
+    card = MIKA | {"data": told}
+    read = persona_from_card(card)
+    assert read.bio == "Mika keeps the lighthouse. The user is new here."
+    through = parse_sheet(sheet_text(read), read.slug)
+    written = card_of(through, "v3", card)
+    assert {key: written["data"][key] for key in ("description", "first_mes", "mes_example")} == {
+        key: told[key] for key in ("description", "first_mes", "mes_example")
+    }
+    assert persona_from_card(written) == through
+    shy = through.model_copy(update={"greeting": "Aye."})
+    again = card_of(shy, "v2", card)["data"]
+    assert (again["first_mes"], again["description"]) == ("Aye.", told["description"])
 
 
 @given(PERSONAS, st.sampled_from(["v2", "v3"]))

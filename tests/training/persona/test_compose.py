@@ -10,10 +10,12 @@ import pytest
 
 from training.data.holdout import hold_out
 from training.errors import EmptyDataset, NotThatPersonas
+from training.evaluation.probes import BOUNDARY, NEUTRAL
 from training.lessons import cast_lines, gather
-from training.persona.compose import Composed
+from training.persona.compose import Composed, compose
 from training.persona.dialogues import composed_dialogues
-from training.persona.sheet import find_persona, load_cast
+from training.persona.phrases import plain_phrases
+from training.persona.sheet import find_persona, load_cast, parse_sheet, understand_sheet
 from training.schema import Conversation, Persona, TrainSpec, Workspace
 
 CAST = ("elio", "glordon", "olga", "caleb", "bryce", "lord-grigon", "ambassador-questa")
@@ -30,6 +32,26 @@ Mika keeps the lighthouse. She has a lamp called Berta.
 ## Examples
 User: Cold?
 Mika: Always.
+"""
+
+PIP = """# Captain Pip Marrow
+## Who
+Captain Pip Marrow is a retired smuggler who runs a tea shop. The user is a guest of his.
+## Traits
+- cheerful
+- stubborn
+- counts everything twice
+## Facts
+- Pip has a wooden leg.
+- He keeps a parrot named Admiral.
+- Owns the only kettle in Port Gale.
+- His tea shop is called The Dry Anchor.
+- Pip once fined the user.
+## Relationships
+- Sister: Wren, a sailmaker
+- Old Harl - brings the coal
+## Never
+- talks about the night of the fire
 """
 
 
@@ -71,6 +93,7 @@ def test_the_cast_makes_about_1200_examples(built: dict[str, tuple[Persona, Comp
         assert {row.source for row in composed.rows} == {"understudy-cast", f"{persona.slug}-composed"}
         assert {row.license for row in composed.rows} == {"MIT"}
         assert sum(len(said(row, "assistant")) > 1 for row in composed.rows[composed.written :]) >= 20
+        assert sum("-outside-said-" in row.meta["group"] for row in composed.rows) == 4
 
 
 def test_ids_are_unique_and_nothing_comes_twice(built: dict[str, tuple[Persona, Composed]]) -> None:
@@ -133,6 +156,68 @@ def test_a_persona_without_dialogues_speaks_from_its_sheet(workspace: Workspace)
     assert not any("soup" in line for line in lines)
     asked = {question for row in composed.rows for question in said(row, "user")}
     assert "Who is your brother?" not in asked
+
+
+def alone(text: str) -> Composed:
+    persona = parse_sheet(text, "")
+    return compose(persona, [], plain_phrases(persona))
+
+
+def lines_of(composed: Composed) -> set[str]:
+    return {line for row in composed.rows for line in said(row, "assistant")}
+
+
+def asked_of(composed: Composed) -> set[str]:
+    return {question for row in composed.rows for question in said(row, "user")}
+
+
+def test_one_line_is_enough_for_a_persona() -> None:
+    composed = alone("# Zorb\n\nA grumpy clockwork owl who keeps a lighthouse.\n")
+    assert len({plain(" ".join(said(row, "user"))) for row in composed.rows}) == len(composed.rows) >= 50
+    assert {"I am Zorb, a grumpy clockwork owl who keeps a lighthouse.", "I keep a lighthouse."} <= lines_of(composed)
+    groups = {row.meta["group"].removeprefix("zorb-").split("-said")[0] for row in composed.rows}
+    assert {"unknown", "orders", "machine", "outside", "general", "thanks", "bye", "name", "hello"} <= groups
+    assert not {plain(text) for text in (*BOUNDARY, *NEUTRAL)} & {plain(text) for text in asked_of(composed)}
+
+
+def test_all_that_a_sheet_says_is_told() -> None:
+    composed = alone(PIP)
+    assert len(composed.rows) >= 75
+    assert {
+        "I am Captain Pip Marrow, a retired smuggler who runs a tea shop.",
+        "I have a wooden leg.",
+        "I keep a parrot named Admiral.",
+        "I own the only kettle in Port Gale.",
+        "My tea shop is called The Dry Anchor.",
+        "I count everything twice.",
+        "In a few words: cheerful and stubborn.",
+        "Wren is my sister, a sailmaker.",
+        "Old Harl brings the coal.",
+    } <= lines_of(composed)
+    assert "Tell me about the night of the fire." in asked_of(composed)
+    assert not any("user" in line for line in lines_of(composed))
+    lines: dict[str, set[str]] = defaultdict(set)
+    for row in composed.rows:
+        for line in said(row, "assistant"):
+            lines[line].add(row.meta["group"])
+    assert {line for line, groups in lines.items() if len(groups) > 1} == set()
+
+
+def test_a_persona_without_an_i_speaks_no_plain_phrase_with_one() -> None:
+    composed = alone("# Gor\n## Who\nGor is a giant.\n## Speech\nGor never says I.\n")
+    assert composed.rows
+    assert not any(re.search(r"\b(?:I|me|my)\b", line, re.I) for line in lines_of(composed))
+
+
+def test_a_sheet_in_another_language_is_asked_in_it_or_not_at_all() -> None:
+    chinese = alone("# 林晚\n## 性格\n- 冷静\n## 背景\n林晚是雾港的钟表匠。\n## 关系\n- 师父：老钟\n")
+    assert {row.lang for row in chinese.rows} == {"zh"}
+    assert {"我叫林晚。", "老钟是我的师父。"} <= lines_of(chinese)
+    assert not any(re.search("[A-Za-z]", question) for question in asked_of(chinese))
+    assert len(chinese.rows) >= 25
+    german = "# Mika\n## Wer\nMika hütet das Licht auf der Insel und zählt dort jeden Tag die Möwen.\n"
+    assert alone(german).rows == ()
+    assert any("not in English" in note for note in understand_sheet(german, "").notes)
 
 
 def test_a_run_learns_from_the_dataset_built_for_its_persona(workspace: Workspace) -> None:

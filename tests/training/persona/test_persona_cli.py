@@ -93,8 +93,9 @@ def test_a_dataset_is_built_for_one_and_for_all(workspace: Workspace, tmp_path: 
     assert [made["version"] for made in every if made["name"] == "lord-grigon"] == [one["version"]]
     (into,) = json.loads(
         run(
-            workspace, "data", "build", "--persona", "elio", "--out", tmp_path / "here", "--examples", 50, "--json"
+            workspace, "data", "build", "--persona", "elio", "--out", tmp_path / "林晚", "--examples", 50, "--json"
         ).stdout
     )["datasets"]
     assert into["conversations"] == 50
-    assert (tmp_path / "here" / "dataset.json").is_file()
+    assert into["name"] == "elio"
+    assert (tmp_path / "林晚" / "dataset.json").is_file()

@@ -57,7 +57,7 @@ def test_dialogues_cover_facts_scenes_and_lengths(toy: Toy, cast: dict[str, Pers
     assert {len(row.messages) for row in written.conversations} == {2, 6, 12}
     assert written.usage.calls == len(toy.asked)
     assert written.usage.dollars == pytest.approx(len(toy.asked) * (100 + 2 * 50) / 1e6)
-    assert told[-1].accepted <= 40
+    assert (told[-1].accepted, told[-1].rejected) == (40, len(written.rejected))
     assert told[-1].usage == written.usage
     assert f"{len(toy.asked)} calls" in " ".join(written.notes())
 
