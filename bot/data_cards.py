@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import discord
 
@@ -10,7 +10,7 @@ from bot.cards import STATES, card_marker, card_of, persona_name, problem_text, 
 from bot.limits import CHOICE_NAME, EMBED_DESCRIPTION, trim, width
 from bot.phrases import count, harmless
 from tasks.jobs import Catalog, Event, Job, JobState, JobView
-from training.data.schema import DataAction, DatasetCard, DatasetOffer, DataSpec, Inspection
+from training.data.schema import DataAction, DatasetCard, DatasetOffer, DataSpec, Inspection, job_name
 from training.schema import Conversation, Problem
 
 DELETE, KEEP = "Delete", "Keep"
@@ -237,7 +237,8 @@ def _asked(spec: DataSpec, catalog: Catalog | None) -> str:
 
 
 def _figures(card: DatasetCard) -> list[str]:
-    lines = [f"{count(card.conversations, 'conversation')} · {count(card.turns, 'turn')} · {_counts(card.languages)}"]
+    size = f"{count(card.conversations, 'conversation')} · {count(card.turns, 'turn')}"
+    lines = [f"{size} · {_counts(card.languages, _language)}"]
     if card.tokens:
         lines.append(f"{count(card.tokens.total, 'token')} · longest {card.tokens.longest:,}")
     if len(card.sources) > 1:
@@ -255,7 +256,7 @@ def _read(found: Inspection) -> list[str]:
     lines = [_rows_read(found)]
     if found.conversations:
         size = f"{count(found.conversations, 'conversation')} · {count(found.turns, 'turn')}"
-        lines.append(f"{size} · {_counts(found.languages)}")
+        lines.append(f"{size} · {_counts(found.languages, _language)}")
     return lines
 
 
@@ -286,7 +287,7 @@ def _reasons(counts: Mapping[str, int]) -> str:
 
 def _next(name: str, persona: str | None) -> str:
     what = f"task_type:persona persona:{persona}" if persona else "task_type:dialogue"
-    return f"Train on it: `/finetune start job_name:{name.replace('.', '_')[:37]}_v1 {what} dataset:{name}`"
+    return f"Train on it: `/finetune start job_name:{job_name(name)} {what} dataset:{name}`"
 
 
 def _listed(offer: DatasetOffer, catalog: Catalog) -> str:
@@ -322,9 +323,13 @@ def _mind(offer: DatasetOffer) -> list[str]:
     return ["⚠ restricted licence"] if offer.restricted else []
 
 
-def _counts(counts: Mapping[str, int]) -> str:
+def _called(name: str) -> str:
+    return harmless(name, 40)
+
+
+def _counts(counts: Mapping[str, int], called: Callable[[str], str] = _called) -> str:
     most = sorted(counts.items(), key=lambda item: -item[1])
-    told = [f"{_language(name)} {number:,}" for name, number in most[:6]]
+    told = [f"{called(name)} {number:,}" for name, number in most[:6]]
     return ", ".join([*told, "…"] if len(most) > 6 else told)
 
 

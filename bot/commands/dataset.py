@@ -18,7 +18,7 @@ from tasks.jobs import Catalog, Origin, new_job
 from training.data.schema import DATASET_PATTERN, DataAction, DataSpec, Upload
 from training.errors import DatasetNotYours, DatasetTaken, LicenceNotAccepted
 
-# Everyone may look; who changes anything must be a trainer, which each command checks.
+# Everyone may look, but into chats; who changes anything must be a trainer, which each command checks.
 dataset = app_commands.Group(name="dataset", description="The conversations that personas learn from.", guild_only=True)
 
 VALIDATE_SECONDS = 180.0
@@ -50,9 +50,11 @@ async def info(interaction: Ask, name: str) -> None:
 @app_commands.describe(name="Its name.")
 @app_commands.autocomplete(name=choices.datasets)
 async def preview(interaction: Ask, name: str) -> None:
-    """Show them, shortened, to the member alone."""
+    """Show them, shortened, to the member alone; what was said in a channel, to trainers only."""
     origin, catalog = await _asked(interaction)
     offer = choices.known_offer(catalog, name)
+    if offer.from_chat:
+        require_trainer(interaction)
     spec = DataSpec(action=DataAction.PREVIEW, guild_id=origin.guild_id, name=offer.name)
     report = await interaction.client.queue.data(spec, origin)
     await interaction.edit_original_response(embeds=data_cards.preview_embeds(offer.name, report.preview))

@@ -92,8 +92,10 @@ def test_a_build_tells_what_it_is_made_of() -> None:
     embed = data_cards.data_card(event(asked, progress=Progress(phase="data", step=0, total_steps=7)), CATALOG)
     lines = (embed.description or "").splitlines()
     assert lines == ["Dialogues of Mika · mixed 75:25 with general", "Writing persona 1 of 7."]
-    report = DataReport(action=DataAction.BUILD, name="mika", card=card(name="mika", persona="mika"))
+    sources = (Source(name="mika", conversations=3), Source(name="mul", conversations=1))
+    report = DataReport(action=DataAction.BUILD, name="mika", card=card(name="mika", persona="mika", sources=sources))
     text = text_of(*data_cards.result_embeds(event(asked, JobState.SUCCEEDED, data=report), CATALOG))
+    assert "From mika 3, mul 1" in text
     assert "`/finetune start job_name:mika_v1 task_type:persona persona:mika dataset:mika`" in text
 
 

@@ -25,7 +25,9 @@ from tests.bot.house import BotProcess, environment, is_private, job_of, labels,
 from tests.conftest import settings_in
 from tests.house import WorkerProcess, door
 from tests.sandbox.openapi import violations
+from training.data.folder import write_folder
 from training.places import guild_folder
+from training.schema import Conversation, Message
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 MOST_ROWS = 2000
@@ -50,6 +52,11 @@ class House:
         self.worker = WorkerProcess(self.settings, "prepare", "p")
 
 
+def write_chat(folder: Path) -> None:
+    said = (Message(role="user", content="Who goes there?"), Message(role="assistant", content="Only me."))
+    write_folder(folder, folder.name, [Conversation(id="1", source="chat", messages=said)], permission="P-1")
+
+
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def house(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[House]:
     folder = tmp_path_factory.mktemp("house")
@@ -63,6 +70,7 @@ async def house(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[House
                     "upload_max_rows": MOST_ROWS,
                 }
             )
+            write_chat(guild_folder(settings.workspace(), GUILD_ID) / "datasets" / "chat")
             env = environment(
                 settings,
                 DISCORD_TOKEN=sandbox.token,
@@ -234,6 +242,7 @@ async def test_only_trainers_change_anything(house: House) -> None:
             ("validate", {"file": File("a.jsonl", b"{}")}),
             ("build", {"name": "n", "persona": "olga"}),
             ("delete", {"name": "lore"}),
+            ("preview", {"name": "chat"}),
         ):
             assert "Only members with the role Trainer" in (await asked(nell, sub, **options))["content"]
 

@@ -82,7 +82,7 @@ def test_cursor_and_rows_move_together_or_not_at_all(path: Path) -> None:
     before = ledger.cursor()
     lost = train_job().origin.model_copy(update={"channel_id": None})
     broken = event(train_job().model_copy(update={"origin": lost}))
-    with pytest.raises(Exception, match="NOT NULL"):
+    with pytest.raises(sqlite3.IntegrityError, match="NOT NULL"):
         ledger.ingest(at(1), broken, [(Kind.CARD, 0)])
     assert ledger.cursor() == before
     assert Ledger(path).channels() == []

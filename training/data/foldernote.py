@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
-from training.data.schema import DatasetCard, Step
+from training.data.schema import DatasetCard, Step, job_name
+
+_MARKS = re.compile(r"[|\[]")
 
 
 def readme(card: DatasetCard, usage: str = "") -> str:
@@ -74,7 +77,7 @@ def _train(card: DatasetCard) -> str:
     return (
         "`conversations.jsonl` has one conversation a line.\n\n"
         f"    understudy train {job} --dataset PATH/OF/THIS/FOLDER\n\nor, where a server knows it by name, in Discord:"
-        f"\n\n    /finetune start job_name:{card.name} {option} dataset:{card.name}"
+        f"\n\n    /finetune start job_name:{job_name(card.name)} {option} dataset:{card.name}"
     )
 
 
@@ -84,5 +87,5 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def _plain(text: str) -> str:
-    """One line that a Markdown table holds."""
-    return " ".join(text.split()).replace("|", "\\|")
+    """One line that a Markdown table holds, and which stays text: other people's names and licences are in here."""
+    return _MARKS.sub(r"\\\g<0>", " ".join(text.split())).replace("<", "&lt;")

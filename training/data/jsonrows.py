@@ -7,6 +7,7 @@ import io
 import json
 import re
 from collections.abc import Iterator
+from itertools import chain
 from typing import Any, NoReturn
 
 import orjson
@@ -17,6 +18,8 @@ MAX_LINE_BYTES = 16 * 2**20
 MAX_VALUE_CHARS = 64 * 2**20
 """Of one object in a JSON file that is not written line by line, such as a whole chat export."""
 MAX_DEPTH = 128
+MOST_BLANK_LINES = 100_000
+"""One after the other: a small packed file may hold hundreds of millions, which would be read for hours."""
 _CHUNK = 2**20
 _BOM = b"\xef\xbb\xbf"
 _BLANK = re.compile(r"[ \t\r\n]*")
@@ -38,11 +41,13 @@ def json_rows(file: io.BufferedReader, name: str) -> Iterator[Numbered]:
     if file.peek(1).removeprefix(_BOM).lstrip().startswith(b"["):
         yield from _array_rows(_Text(file, name, b""), name)
         return
-    number, first = _first_line(file, name)
-    if _goes_on(first):
-        yield from _document_rows(_Text(file, name, first), name)
-    else:
-        yield from _line_rows(file, name, number, first)
+    lines = _lines(file, name)
+    first = next(lines, (0, b""))
+    if _goes_on(first[1]):
+        yield from _document_rows(_Text(file, name, first[1]), name)
+    elif first[1]:
+        for number, line in chain([first], lines):
+            yield number, parse_object(line, f"line {number}", name)
 
 
 def parse_object(data: bytes, where: str, name: str) -> dict[str, Any]:
@@ -61,36 +66,25 @@ def parse_object(data: bytes, where: str, name: str) -> dict[str, Any]:
 # --- line by line --------------------------------------------------------------------------------------------------
 
 
-def _first_line(file: io.BufferedReader, name: str) -> tuple[int, bytes]:
-    """The first line that is not blank, and its number."""
-    number = 0
-    while line := _line(file, name, number + 1):
+def _lines(file: io.BufferedReader, name: str) -> Iterator[tuple[int, bytes]]:
+    """The lines that are not blank, numbered from 1 with those that are."""
+    number = blank = 0
+    while line := file.readline(MAX_LINE_BYTES + 1):
         number += 1
+        if len(line) > MAX_LINE_BYTES:
+            _refuse(name, f"line {number} is longer than {MAX_LINE_BYTES >> 20} MiB")
         if number == 1:
             line = line.removeprefix(_BOM)
-        if line.strip():
-            return number, line
-    return number, b""
+        if line and not line.isspace():
+            blank = 0
+            yield number, line
+        elif (blank := blank + 1) > MOST_BLANK_LINES:
+            _refuse(name, f"more than {MOST_BLANK_LINES:,} lines before line {number} are blank")
 
 
 def _goes_on(first: bytes) -> bool:
     """Whether an object's first line is only its beginning, as in a file that was written for people to read."""
     return first.rstrip().endswith((b"{", b"[", b",", b":"))
-
-
-def _line_rows(file: io.BufferedReader, name: str, number: int, line: bytes) -> Iterator[Numbered]:
-    while line:
-        if not line.isspace():
-            yield number, parse_object(line, f"line {number}", name)
-        number += 1
-        line = _line(file, name, number)
-
-
-def _line(file: io.BufferedReader, name: str, number: int) -> bytes:
-    line = file.readline(MAX_LINE_BYTES + 1)
-    if len(line) > MAX_LINE_BYTES:
-        _refuse(name, f"line {number} is longer than {MAX_LINE_BYTES >> 20} MiB")
-    return line
 
 
 # --- piece by piece ------------------------------------------------------------------------------------------------
@@ -191,7 +185,8 @@ class _Text:
 
     def _fail_at(self, why: str, at: int) -> NoReturn:
         if not self._ended:
-            long = f"longer than {MAX_VALUE_CHARS >> 20} MiB, which one object a line would not be"
+            long = f"longer than {MAX_VALUE_CHARS >> 20} MiB: write one object a line, or export a chat in parts"
+            long += " (DiscordChatExporter's --partition 20mb) into a folder"
             _refuse(self._name, f"row {self._row} is not valid JSON, or {long}")
         if why.startswith("Unterminated") or at >= len(self._text.rstrip()):
             _refuse(self._name, f"it is cut off in the middle of row {self._row}")

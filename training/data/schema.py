@@ -101,6 +101,11 @@ class DatasetOffer(Noun):
     from_chat: bool = Field(False, description="Holds messages of a server's channels, which not everyone may see.")
 
 
+def job_name(dataset: str) -> str:
+    """A name for a job that learns from a dataset; a job's may hold no dot."""
+    return f"{dataset.replace('.', '_')[:37]}_v1"
+
+
 # --- what is asked for -----------------------------------------------------------------------------------------------
 
 

@@ -175,6 +175,11 @@ def test_sizes_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(jsonrows, "MAX_LINE_BYTES", 2**20)
     path.write_bytes(GOOD.encode() + b'{"a":"' + b"x" * 2**20 + b'"}')
     assert "line 2 is longer than 1 MiB" in refusal(path)
+    monkeypatch.setattr(jsonrows, "MOST_BLANK_LINES", 100)
+    path.write_bytes((b"\n" * 100 + GOOD.encode()) * 2)
+    assert [row.number for row in read_rows(path)] == [101, 202]
+    path.write_bytes(GOOD.encode() + b" \n" * 101)
+    assert "more than 100 lines before line 102 are blank" in refusal(path)
     monkeypatch.setattr(jsonrows, "MAX_VALUE_CHARS", 2**21)
     path.write_bytes(b'[{"a":"' + b"x" * 2**23)
     assert "longer than 2 MiB" in refusal(path)
@@ -186,7 +191,7 @@ def test_a_small_file_may_not_unpack_to_a_large_one(
 ) -> None:
     monkeypatch.setattr(packed, "ALWAYS_UNPACKED", 2**20)
     path = tmp_path / "bomb.jsonl.gz"
-    path.write_bytes(pack(GOOD.encode() + b" \n" * 2**22))
+    path.write_bytes(pack(GOOD.encode() * 2**18))
     assert "it unpacks to more than 1 MiB" in refusal(path)
 
 

@@ -66,6 +66,15 @@ def test_a_folder_tells_what_is_in_it(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["made"]
 
 
+def test_what_others_named_stays_text_in_the_readme(tmp_path: Path) -> None:
+    strange = row(1).model_copy(update={"license": "<script>alert(1)</script>", "source": "a | b\n![x](y)"})
+    write_folder(tmp_path / "made", "made.v1", [strange])
+    shown = (tmp_path / "made" / "README.md").read_text()
+    assert "Licences: &lt;script>alert(1)&lt;/script>." in shown
+    assert "| a \\| b !\\[x](y) |" in shown
+    assert "/finetune start job_name:made_v1_v1 " in shown
+
+
 def test_nothing_half_written_stays(tmp_path: Path) -> None:
     def failing() -> Iterator[Conversation]:
         yield row(1)
