@@ -215,6 +215,10 @@ STOP = words(
     naples venice istanbul ankara dubai lagos nairobi johannesburg miami houston denver detroit atlanta philly vegas
     singapore jakarta manila bangkok hanoi saigon goku vegeta naruto sasuke luffy zoro ichigo saitama deku gojo sukuna
     gandalf frodo aragorn legolas sauron voldemort dumbledore yoda vader spock teammate teammates
+    mage paladin warlock healer tank rogue druid shaman priest monk knight barbarian bard ranger sorcerer wizard cleric
+    fighter necromancer warrior assassin archer thief villager guard goblin dragon zombie dps jungler goalie
+    aries taurus
+    gemini cancer virgo libra scorpio sagittarius capricorn aquarius pisces boomer zoomer goodness heavens doktor
     wick teacher manager coach officer police president mayor judge nurse lawyer roommate wife husband girlfriend
     boyfriend parents parent chat management customer driver student students teachers irrelevant unknown hidden
     secret private taken classified confidential mum mommy mama granny sister uncle aunt cousin waiter cashier

@@ -93,7 +93,7 @@ def find_eastern(text: str) -> Found:
     if re.search("[぀-ヿ一-龥가-힣]", text):
         for pattern in _patterns():
             for found in pattern.finditer(text):
-                if found["name"] not in NOT_NAMES:
+                if found["name"] not in NOT_NAMES and found["name"][-1] not in NO_NAME_ENDS:
                     yield Span(*found.span("name"), "PERSON")
     if re.search("[Ͱ-Ͽ֐-ۿऀ-ॿ]", text):
         for found in re.finditer(r"[^\W\d_][\w\u0900-\u097f]+", text):
@@ -101,6 +101,7 @@ def find_eastern(text: str) -> Found:
                 yield Span(*found.span(), "PERSON")
 
 
+NO_NAME_ENDS = "的里了们吧呢吗着过色是上下"
 NOT_NAMES = words(
     """我们 你们 他们 我是 今天 今年 高兴 明天 时候 时间 皆 お 方便 方法 王者 石头
     钱包 金币 白天 雷电 马上 万一 江湖 陈年 黄金 周末 周日 周一 周二 周三 周四 周五

@@ -206,7 +206,8 @@ def _by_family(words: list[re.Match[str]], at: int, text: str) -> int:
 
 # Endings of family names that no other words have.
 SURE_ENDING = re.compile(
-    r"[a-zà-ž]{3}(?:sson|dóttir|dottir|ová|enko|wicz|czyk|ović|ević|escu|opoulos|opoulou|shvili|adze|oğlu|owski|"
+    r"[a-zà-ž]{3}(?:sson|dóttir|dottir|ová|enko|wicz|czyk|ović|ević|escu|opoulos|opoulou|shvili|adze|oğlu|doğan|"
+    r"owski|"
     r"owska|"
     r"ewski|ewska|iński|ińska|quist|qvist|ström|swamy|murthy)$|^(?:Mc|Mac|O')[A-Z][a-z]{2,}$"
 )
@@ -282,7 +283,7 @@ def _taken(found: re.Match[str], text: str, *, any_case: bool) -> Found:
         low = _bare(word[0]).lower()
         listed = low in known()
         titled = at == 0 and low in lists()["family"] and TITLE.match(found[0]) is not None
-        if at == 0 and not listed and OBJECT.match(found[0]):
+        if at == 0 and not listed and (OBJECT.match(found[0]) or ARTICLE.search(text, 0, word.start())):
             break
         capital = word[0][0].isupper() and not _shouted(word[0], text)
         quiet = at == 0 and listed and low not in NOT_ALONE | {"love"} and _ends(text, word.end())
@@ -316,8 +317,13 @@ def _title(text: str, start: int) -> int:
 
 
 TITLE = re.compile(r"(?:mr|mrs|ms|miss|mx|dr|prof|herr|frau|señora?|madame|monsieur)\b", re.I)
+ARTICLE = re.compile(
+    r"(?<![^\W_])(?:the|a|an|der|die|das|den|dem|ein|eine|mein|dein|el|la|los|las|le|les|il|lo|un|una|os)\s$", re.I
+)
 # What one does to things as much as to people: a name behind these must be a known one.
-OBJECT = re.compile(r"(?:love|best|knows?|help|join|seen|saw|pay|visit|visiting|beat|rip|poor|call)\b(?!\s+me)", re.I)
+OBJECT = re.compile(
+    r"(?:love|best|knows?|help|join|seen|saw|pay|visit|visiting|beat|rip|poor|call|sorry|ok|okay)\b(?!\s+me)", re.I
+)
 # Cues that stand in front of anything: a name behind them must have its capital.
 LOOSE = re.compile(
     r"(?:love|best|call|know|knows|help|join|meet|seen|saw|pay|visit|know|rip|poor|it'?s|i'?m|i am|beat|met|gg)\b", re.I

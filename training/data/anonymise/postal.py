@@ -76,7 +76,8 @@ GERMANIC = re.compile(
     rf"allé|katu|tie|kuja|polku|stræde)"
     rf"|(?:Stra(?:ß|ss)e|Str\.|Weg|Platz|Allee|Gasse|Straat|Laan|Gata|Vej|stra(?:ß|ss)e|str\.)(?:\s+(?:des|der|"
     rf"vom)\s+[\w.]+(?:\s+{CAP})?)?)"
-    rf"|(?:Am|An der|An den|Im|In der|Auf der|Auf dem|Zum|Zur|Unter den|Unter der|Hinter der|Vor dem|Bei der|"
+    rf"|(?:Am|An der|An den|Im(?!\s(?:level|lvl|lv|rank|room|top|tier|season|day)\b)|In der|Auf der|Auf dem|Zum|"
+    rf"Zur|Unter den|Unter der|Hinter der|Vor dem|Bei der|"
     rf"Beim|Op de|Aan de)\s+{CAP}(?:\s{CAP})?)"
     rf"\s+(?:Nr\.?\s?)?\d{{1,4}}\s?(?:bis|[a-zA-Z])?(?!\w)(?:\s?[-/]\s?\d{{1,3}}|\s\d{{1,3}}(?!\w))?{REST}",
     re.I,
