@@ -84,7 +84,7 @@ def rounds(posts: Sequence[Post], is_persona: IsPersona) -> tuple[list[Round], d
     """The rounds of one session, and for each post that is in none the reason, by its number."""
     spoken = {post.speaker.name.casefold() for post in posts if is_persona(post.speaker)}
     names = frozenset(word for name in spoken for word in name.split() if len(word) >= NAME_LETTERS)
-    listener = _Listener(is_persona, {post.id: post for post in posts}, names)
+    listener = _Listener(is_persona, names)
     for post in posts:
         listener.hear(post)
     made = [one for one in listener.rounds if one.answered]
@@ -106,8 +106,8 @@ class _Listener:
     """Goes through a session as the persona heard it."""
 
     is_persona: IsPersona
-    by_id: dict[str, Post]
     names: frozenset[str]
+    by_id: dict[str, Post] = field(default_factory=dict)
     rounds: list[Round] = field(default_factory=list)
     pending: list[_Block] = field(default_factory=list)
     fate: dict[int, str] = field(default_factory=dict)
@@ -120,7 +120,9 @@ class _Listener:
 
     def hear(self, post: Post) -> None:
         """Take in the next post."""
+        # One that is still to come counts as one that is not there.
         target = self.by_id.get(post.answers) if post.answers else None
+        self.by_id[post.id] = post
         if post.reason is not None:
             self._lose(post, post.reason, private=post.unheard)
         elif post.answers is not None and target is None:

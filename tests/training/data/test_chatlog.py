@@ -267,6 +267,12 @@ def test_a_reply_to_a_message_that_is_not_there_goes() -> None:
     assert tally.dropped["answers a message outside its session"] == 1
 
 
+def test_a_reply_to_a_message_that_comes_later_goes() -> None:
+    made, tally = read([said(ANNA, "Hm?", 0, to="z"), said(ZOE, "My secret.", 5, id="z"), said(KEEPER, "Aye.", 9)])
+    assert not made
+    assert tally.dropped["answers a message outside its session"] == 1
+
+
 @pytest.mark.parametrize(
     "entry",
     [

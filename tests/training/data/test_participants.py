@@ -55,7 +55,8 @@ def test_every_name_of_one_person_has_that_persons_pseudonym() -> None:
 @pytest.mark.parametrize(
     "text",
     ["will, sit", "hey will", "@will", "come here, will", "thanks will!", "will: hi", "will's ship", "will says hi",
-     "i went with will", "so, will?", "*looks at will*", "WILL, sit", "will"],
+     "i went with will", "so, will?", "*looks at will*", "WILL, sit", "will",
+     "will and the rest sat", "come, rose and will!"],
 )  # fmt: skip
 def test_a_person_called_by_an_everyday_word_is_hidden(text: str) -> None:
     assert not re.search(r"\bwill\b", masked(people(first="will"), text), re.IGNORECASE)
