@@ -1,6 +1,8 @@
 """Whatever comes in, what comes out is canonical, made of the input's own text, and every row is accounted for."""
 
+import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -8,12 +10,17 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from training.data.canonical import Tally, to_line
-from training.data.files import Row
+from training.data.files import Row, read_rows
 from training.data.formats import FAMILIES, Reading
+from training.errors import UnreadableData
 from training.schema import Conversation
 
 QUICK = settings(
-    max_examples=50, deadline=None, derandomize=True, database=None, suppress_health_check=[HealthCheck.too_slow]
+    max_examples=50,
+    deadline=None,
+    derandomize=True,
+    database=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )
 ALONE = {"discord_chat_exporter", "character_card"}
 CONVERTERS = {family.id: family.convert for family in FAMILIES if family.id not in ALONE}
@@ -34,7 +41,12 @@ text = st.text(st.characters(codec="utf-8"), max_size=12) | st.sampled_from(
     ]
 )
 junk = st.recursive(
-    st.none() | st.booleans() | st.integers(-3, 3) | st.floats(allow_nan=False) | text,
+    st.none()
+    | st.booleans()
+    | st.integers(-3, 3)
+    | st.integers(-(2**63), 2**64 - 1)
+    | st.floats(allow_nan=False)
+    | text,
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(text, inner, max_size=3),
     max_leaves=4,
 )
@@ -163,6 +175,22 @@ def test_rows_convert_to_canonical_ones_or_are_dropped_with_a_reason(family: str
         for turn in conversation.messages:
             assert turn.content.strip()
             assert all(letters(line) in given_text for line in turn.content.split("\n"))
+
+
+@pytest.mark.parametrize("before", [b"", b"[", b"\n"])
+@given(data=st.data())
+@QUICK
+def test_any_json_is_read_or_refused_with_its_place(before: bytes, data: st.DataObject, tmp_path: Path) -> None:
+    value = data.draw(st.dictionaries(text, text | st.integers(), max_size=3))
+    digits = data.draw(st.sampled_from([1, 19, 25, 308, 310, 4300, 4301, 9000]))
+    written = json.dumps(value, ensure_ascii=False)[:-1] + (", " if value else "") + f'"a number": {"9" * digits}}}'
+    path = tmp_path / "rows.json"
+    path.write_bytes(before + written.encode() + (b"]" if before == b"[" else b"\n"))
+    if digits < 309:
+        assert [row.value.keys() for row in read_rows(path)] == [value.keys() | {"a number"}]
+    else:
+        with pytest.raises(UnreadableData, match=r"(row|line) \d, field a number"):
+            list(read_rows(path))
 
 
 LONG = "长🎲x " * 25_000
