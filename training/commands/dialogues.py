@@ -88,6 +88,7 @@ class _Builder:
 
     def one(self, personas: Sequence[Persona], folder: Path) -> dict[str, Any]:
         """Make one dataset; what is to be told of it."""
+        from training.commands.given import counter_of
         from training.data.build import make_dialogues, write_dialogues
         from training.data.folder import dataset_name, require_free
 
@@ -98,7 +99,9 @@ class _Builder:
         alone = personas[0].slug if len(personas) == 1 else None
         # A folder named in another script has no letter that a dataset's name may have.
         name = dataset_name(folder.name if re.search(r"[a-z0-9]", folder.name, re.I) else alone or CAST)
-        card = write_dialogues(made, folder, name, persona=alone, notes=[f"Seed {self.seed}."])
+        counter = counter_of(None, self.workspace)
+        notes = [f"Seed {self.seed}."]
+        card = write_dialogues(made, folder, name, persona=alone, counter=counter, notes=notes)
         told = {
             "name": card.name,
             "folder": str(folder),

@@ -76,16 +76,16 @@ def mix_data(
         with counting("reading") as show:
             parts = [
                 Part(
-                    given,
+                    origin.name,
                     weight,
                     [
                         spill.add(row, counter.count(row.messages) if counter and by == "tokens" else 1)
                         for row in shown(rows, show)
                     ],
                 )
-                for (given, weight), (_, rows) in zip(weights, sources, strict=True)
+                for (_, weight), (origin, rows) in zip(weights, sources, strict=True)
             ]
-        _require_licences(origins, accept_licence, workspace)
+        _require_licences([given for given, _ in weights], origins, accept_licence, workspace)
         made = blend(parts, size=lambda row: row.size, unit=by, oversample=oversample, held_out=held_out, seed=seed)
         parents, cards = parents_of((origin.path for origin in origins), workspace)
         personas = {card.persona for card in cards}
@@ -166,17 +166,20 @@ def _number(text: str, where: str) -> float:
     return weight
 
 
-def _require_licences(origins: Sequence[Origin], accepted: bool, workspace: Workspace) -> None:
-    """What the rows say of their licence counts, and what the catalog says of a dataset by name."""
+def _require_licences(given: Sequence[str], origins: Sequence[Origin], accepted: bool, workspace: Workspace) -> None:
+    """What the rows say of their licence counts, and what the catalog says of a dataset by name.
+
+    Rows that say nothing pass, whatever their format: a schema does not tell who wrote them. The card counts them.
+    """
     from training.data.catalog import offers
     from training.data.licences import require_accepted
     from training.data.schema import Source
 
     known = offers(workspace, TERMINAL)
     sources = []
+    for name in given:
+        if name in known and known[name].restricted:
+            sources.append(Source(name=name, license=known[name].license or "none stated", conversations=0))
     for origin in origins:
-        if origin.name in known and known[origin.name].restricted:
-            license = known[origin.name].license or "none stated"
-            sources.append(Source(name=origin.name, license=license, conversations=0))
         sources += [Source(name=source, license=license, conversations=0) for source, license in origin.held]
     require_accepted(sources, accepted=accepted, how="--accept-licence")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from training.data.catalog import offers, open_dataset
 from training.data.derive import Parents, parents_of
-from training.data.folder import REJECTED, write_folder
+from training.data.folder import REJECTED, Counts, write_folder
 from training.data.lineage import remember
 from training.data.mix import mix
 from training.data.schema import DatasetCard, DataSpec, Step
@@ -117,6 +117,7 @@ def write_dialogues(
     steps: Sequence[Step] = (),
     notes: Sequence[str] = (),
     parents: Parents | None = None,
+    counter: Counts | None = None,
 ) -> DatasetCard:
     """Write the dataset folder, of what was made or of a mix with it; `parents`: where the rest is from.
 
@@ -129,6 +130,7 @@ def write_dialogues(
         made.rows if rows is None else rows,
         steps=steps,
         persona=persona,
+        counter=counter,
         notes=[*made.notes, *notes],
         permission=parents.permission if parents else None,
         extra_files=lambda: {**(parents.files() if parents else {}), **rejected},
@@ -151,6 +153,8 @@ class Build:
         Raises UnknownPersona, UnknownDataset, EmptyDataset, LicenceNotAccepted, LanguageModelMissing,
         LanguageModelFailed, or RunStopped, after which the same build goes on.
         """
+        from training.data.counting import counter_of_model
+
         spec = self.spec
         assert spec.name is not None
         general = self._general()
@@ -172,6 +176,7 @@ class Build:
             steps=_steps(len(made.rows), len(general), len(mixed)),
             notes=notes,
             parents=parents,
+            counter=counter_of_model(None, self.workspace),
         )
         # Before it has its name: a crash in between leaves too much noted rather than too little.
         if (lineage := parents.lineage()).links:

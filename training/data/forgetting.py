@@ -19,6 +19,7 @@ from typing import Any
 
 from pydantic import Field, ValidationError
 
+from training.data.derive import Origin
 from training.data.folder import (
     CARD,
     CONVERSATIONS,
@@ -192,6 +193,7 @@ def _without(folder: Path, sessions: Collection[str], links: Sequence[Link]) -> 
         folder,
         card.name,
         (row for row in _rows(folder) if row.meta.get(SESSION) not in sessions),
+        digest_of=Origin(card.name, folder).digest_of,
         steps=_steps(card, removed),
         persona=card.persona,
         notes=_notes(card, removed),

@@ -13,7 +13,7 @@ from pathlib import Path
 from training.data.canonical import Tally
 from training.data.catalog import dataset_row, offers, open_dataset
 from training.data.filters import Sieve, exact_duplicates
-from training.data.folder import PERMISSION, is_folder, open_folder, write_folder
+from training.data.folder import PERMISSION, file_sha256, is_folder, open_folder, write_folder
 from training.data.formats import Reading, read_any
 from training.data.licences import is_restricted
 from training.data.lineage import SESSION
@@ -191,12 +191,20 @@ def _validate(desk: Desk) -> DataReport:
 
 
 def _upload(desk: Desk) -> DataReport:
+    from training.data.counting import counter_of_model
+
     _require_free(desk)
     tally, conversations = _uploaded(desk)
     kept = Sieve([("exact duplicates", exact_duplicates())])
     try:
         card = write_folder(
-            desk.room.made, desk.name, _unclaimed(kept(conversations), desk.name, tally), steps=kept.steps
+            desk.room.made,
+            desk.name,
+            _unclaimed(kept(conversations), desk.name, tally),
+            digest_of=lambda source: file_sha256(desk.room.folder / "upload"),
+            steps=lambda: (tally.step(), *kept.steps()),
+            counter=counter_of_model(None, desk.workspace),
+            notes=tally.notes,
         )
     except UnknownFormat as error:
         # It shows the file's first row, and this is told in a channel.
