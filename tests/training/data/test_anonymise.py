@@ -71,6 +71,29 @@ def test_offsets_are_those_of_the_original() -> None:
     assert [text[span.start : span.end] for span in find_spans(text)] == ["ｔｈｅｏ＠ex\u200bample．org"]
 
 
+@pytest.mark.parametrize(
+    ("text", "part"),
+    [
+        ("Nguyen Van Hung is hosting tonight", "Nguyen Van Hung"),
+        ("mrs patel brought samosas", "mrs patel"),
+        ("Hyun-woo carried us", "Hyun-woo"),
+        ("tina (a) harbour (.) io", "tina (a) harbour (.) io"),
+        ("1[.]2[.]3[.]4 is his", "1[.]2[.]3[.]4"),
+        ("server: 51.81.12.200:28015", "51.81.12.200"),
+        ("2 1 2 - 5 5 5 - 0 1 3 9 try it", "2 1 2 - 5 5 5 - 0 1 3 9"),
+        ("login admin / Zx9!plmQ", "Zx9!plmQ"),
+        ("2200 Pine St Unit 14, Philadelphia, PA 19103", "2200 Pine St Unit 14, Philadelphia, PA 19103"),
+    ],
+)
+def test_whole_parts_are_found(text: str, part: str) -> None:
+    assert part in [text[span.start : span.end] for span in find_spans(text)]
+
+
+@pytest.mark.parametrize("text", ["Der Zug kommt heute", "Mage left the party", "bring 4-6 friends", "Taco Bell run"])
+def test_what_only_sounds_like_somebody_stays(text: str) -> None:
+    assert not find_spans(text)
+
+
 def test_emoji_and_timestamps_stay() -> None:
     text = "<:maria:123456789012345678> <a:tom:123456789012345678> <t:1718900000:R>"
     assert not find_spans(text, ["maria", "tom"])

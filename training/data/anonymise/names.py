@@ -121,11 +121,9 @@ def _whole_name(words: list[re.Match[str]], at: int, text: str) -> int:
     if _enumerated(words, at, text):
         return last
     acts = low in lists()["also_words"] and ACTS.match(text, words[last].end())
-    if last == at:
-        if acts and low not in NOT_ALONE and word[1:].islower():
-            return at
-        return -1 if low in lists()["also_words"] else _by_family(words, at, text)
-    if acts or _surname(words[last][0]):
+    if acts and (last > at or (low not in NOT_ALONE and word[1:].islower())):
+        return last
+    if last > at and _surname(words[last][0]):
         return last
     return -1 if low in lists()["also_words"] else _by_family(words, at, text)
 
@@ -280,26 +278,36 @@ def _taken(found: re.Match[str], text: str, *, any_case: bool) -> Found:
     words = list(WORD.finditer(text, *found.span(group)))
     last = -1
     for at, word in enumerate(words):
-        low = _bare(word[0]).lower()
-        listed = low in known()
-        titled = at == 0 and low in lists()["family"] and TITLE.match(found[0]) is not None
-        if at == 0 and not listed and (OBJECT.match(found[0]) or ARTICLE.search(text, 0, word.start())):
+        if at == 0 and not _begins(found, word, text, alone=len(words) == 1, any_case=any_case):
             break
-        capital = word[0][0].isupper() and not _shouted(word[0], text)
-        quiet = at == 0 and listed and low not in NOT_ALONE | {"love"} and _ends(text, word.end())
-        if not any_case and low in lists()["also_words"] and LOOSE.match(found[0]) and len(words) == 1:
-            break
-        fits = capital or titled or (at == 0 and any_case and len(low) > 2) or (quiet and not LOOSE.match(found[0]))
-        # A German noun behind a greeting, "New York" behind "meet": an ordinary word ends the name.
-        if (
-            not fits
-            or (low in cues.STOP and not (listed and at == 0 and low not in NOT_ALONE))
-            or (at and low in VERBS)
-        ):
+        if not _belongs(found, word, text, first=at == 0, any_case=any_case):
             break
         last = at
     if last >= 0:
         yield _span(words, 0, last)
+
+
+def _begins(found: re.Match[str], word: re.Match[str], text: str, *, alone: bool, any_case: bool) -> bool:
+    """Whether a name may begin with this word, as far as what stands before it tells."""
+    low = _bare(word[0]).lower()
+    if low not in known() and (OBJECT.match(found[0]) or ARTICLE.search(text, 0, word.start())):
+        return False
+    return any_case or not alone or low not in lists()["also_words"] or not LOOSE.match(found[0])
+
+
+def _belongs(found: re.Match[str], word: re.Match[str], text: str, *, first: bool, any_case: bool) -> bool:
+    """Whether a word behind a cue is part of a name: by its capital, as a known name, or by a title."""
+    low = _bare(word[0]).lower()
+    capital = word[0][0].isupper() and not _shouted(word[0], text)
+    known_one = first and low in known() and low not in NOT_ALONE
+    # A German noun behind a greeting, "New York" behind "meet": an ordinary word ends the name.
+    if (low in cues.STOP and not known_one) or (not first and low in VERBS):
+        return False
+    if capital or not first:
+        return capital
+    titled = low in lists()["family"] and TITLE.match(found[0]) is not None
+    quiet = known_one and low != "love" and _ends(text, word.end()) and not LOOSE.match(found[0])
+    return titled or quiet or (any_case and len(low) > 2)
 
 
 HONORIFIC = re.compile(

@@ -89,17 +89,20 @@ def _phone(written: str, text: str, found: re.Match[str], context: bool) -> bool
         return False
     if PREFIX.match(written.lstrip("(")) and len(digits) >= 8:
         return context or _possible("+" + digits.removeprefix("00"))
-    if UNIT.match(text, found.end()):
-        return False
-    if DECIMAL.fullmatch(plain):
+    if UNIT.match(text, found.end()) or DECIMAL.fullmatch(plain):
         return False
     if context:
         return 7 <= len(digits) <= 15 and (not GROUPS.fullmatch(plain) or SHAPES.fullmatch(plain) is not None)
+    return _by_shape(written, plain, digits)
+
+
+def _by_shape(written: str, plain: str, digits: str) -> bool:
+    """Whether the way it is written alone makes this a number to call."""
     if 9 <= len(digits) <= 12 and NATIONAL.fullmatch(plain) and not digits.startswith("00"):
         return True
     if SINGLE.fullmatch(plain) and not digits.startswith("123"):
         return True
-    return SHAPES.fullmatch(written) is not None and "19" + digits != digits
+    return SHAPES.fullmatch(written) is not None
 
 
 @lru_cache(maxsize=4096)
