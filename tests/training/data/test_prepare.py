@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
 import os
 import shutil
@@ -103,6 +104,9 @@ def test_a_job_that_is_done_again_reports_the_same(do: Doing) -> None:
     first = do(DataAction.UPLOAD, name="rows")
     assert first.card
     assert (first.card.conversations, do.datasets()) == (20, ["rows"])
+    assert [step.name for step in first.card.steps] == ["read", "exact duplicates"]
+    assert first.card.sources[0].sha256 == hashlib.sha256(do.data).hexdigest()
+    assert first.card.tokens is not None
     assert do(DataAction.UPLOAD, name="rows") == first
     assert do.fetched == 1
     assert sorted(path.name for path in do.room.folder.iterdir()) == ["report.json"]

@@ -9,6 +9,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from training.cli import build
+from training.data.folder import read_card
 from training.errors import UnderstudyError, UnreadableCard, UnreadableSheet
 from training.persona.card import card_json, read_persona, write_card
 from training.persona.sheet import load_cast
@@ -98,4 +99,4 @@ def test_a_dataset_is_built_for_one_and_for_all(workspace: Workspace, tmp_path: 
     )["datasets"]
     assert into["conversations"] == 50
     assert into["name"] == "elio"
-    assert (tmp_path / "林晚" / "dataset.json").is_file()
+    assert read_card(tmp_path / "林晚").tokens is not None
