@@ -84,11 +84,19 @@ def labelled(name: str, label: str, text: str) -> str:
     if not plain or len(plain.split()) > SHORT_VALUE or re.search(r"[.!?:。！？：]", plain):
         return f"{label}: {text}"
     if low in _DOES:
+        first, comma, last = plain.rpartition(", ")
+        plain = f"{first} and {last}" if comma and " and " not in plain else plain
         return f"{name} {low} {plain}."
     if low in _IS_ONE and re.match(r"[a-z]", plain):
         article = "" if re.match(r"(?:an?|the|in|at)\s", plain) else "an " if plain[0] in "aeiou" else "a "
         return f"{name} is {article}{plain}."
     return f"{name}'s {low} is {plain}." if _HAS.fullmatch(low) else f"{label}: {text}"
+
+
+def tells_surely(label: str) -> bool:
+    """Whether a label and a short text make a sentence."""
+    low = label.casefold()
+    return low in _DOES or low in _IS_ONE or bool(_HAS.fullmatch(low))
 
 
 def asked(text: str, fact_id: str) -> Fact:

@@ -7,7 +7,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from training.persona.facts import tells_surely
 from training.persona.frontmatter import front_matter
+from training.persona.kin import named_by_role
 from training.persona.tables import with_bullets
 
 # Canonical heading, and what else people call it; what stands here is matched whole, without case.
@@ -25,14 +27,15 @@ PARTS = {
     r"|事实|设定|知识",
     "Relationships": r"relationships?|relations?|bonds?|friends(?: and family)?|family|people|connections|beziehungen"
     r"|freunde|familie|关系|人际关系",
-    "Never says": r"never(?: says?| does)?|.+ never says|taboos?|boundaries|limits|does not say|would never(?: say)?"
-    r"|what .+ (?:never|would never) says?|don'?ts?|avoids?|(?:do|must|will|may) not(?: say| do)?"
+    "Never says": r"never(?: says?| does)?|.+ never (?:says?|does)|taboos?|boundaries|limits|does not say"
+    r"|would never(?: say)?|what .+ (?:never|would never) says?|don'?ts?|avoids?|(?:do|must|will|may) not(?: say| do)?"
     r"|never (?:mention|discusse?|talk)s?(?: about)?|refuses?(?: to)?|won'?t(?: say| do)?"
     r"|niemals|sagt nie|tabus?|grenzen|禁忌|从不说|底线",
     "Greeting": r"greetings?|first (?:message|line|words)|opening(?: line)?|hello|intro(?:duction)?|begrüßung|gruß"
     r"|erste nachricht|问候语?|开场白|第一句话",
     "Examples": r"(?:example|sample) (?:dialogues?|dialogs?|conversations?|messages?|chats?|lines?|exchanges?)"
-    r"|examples?|dialogues?|quotes?|lines|beispiel(?:e|dialoge?|gespräche?)|示例(?:对话)?|对话示例|例句",
+    r"|(?:dialog(?:ue)?|chat|conversation) (?:samples?|examples?)|examples?|dialogues?|quotes?|lines"
+    r"|beispiel(?:e|dialoge?|gespräche?)|示例(?:对话)?|对话示例|例句",
 }
 NAME = r"(?:full |character )?name|character|persona|名字|姓名|角色(?:名)?"
 _GENERIC = r"(?:character|persona)?\s*(?:sheet|card|profile|file)|character|persona|profil|角色卡"
@@ -95,6 +98,7 @@ def outline(text: str) -> Outline:
         # Runs of blanks make the patterns below slow, and mean nothing to them.
         line = " ".join(whole.split())
         heading = _marked(line) or _bold(line, marked, part, target) or (None if marked else _loose(line, before, part))
+        heading = heading or (None if part else _entry(line, target is made.preface))
         before = line
         known = part_of(heading.label) if heading else None
         if heading is None:
@@ -103,9 +107,12 @@ def outline(text: str) -> Outline:
             target.append(whole)
         elif name := _name_in(heading, known, made):
             made.name, target, part = name, made.preface, ""
+        elif not heading.rest and re.fullmatch(_GENERIC, _plain(heading.label), re.I):
+            target, part = made.preface, ""
         elif known:
             target, part, level = made.parts.setdefault(known, []), known, heading.level
-            target += [heading.rest] if heading.rest else []
+            role = known == "Relationships" and named_by_role(heading.label, heading.rest)
+            target += [f"- {heading.label}: {heading.rest}" if role else heading.rest] if heading.rest else []
         elif part == "Examples":
             target.append(whole)
         elif heading.level <= level or not part:
@@ -127,7 +134,8 @@ def _given(values: dict[str, list[str]]) -> Outline:
         elif known := part_of(key):
             made.parts[known] = list(lines)
         elif key.casefold() == "title":
-            made.name = made.name or _cleaned(" ".join(lines))
+            titles = [line for line in lines if not re.fullmatch(_GENERIC, line, re.I)]
+            made.name = made.name or _cleaned(" ".join(titles))
         elif not _BESIDE.fullmatch(key):
             made.others[key.capitalize()] = list(lines)
     return made
@@ -209,6 +217,14 @@ def _loose(line: str, before: str, part: str) -> Heading | None:
     return None
 
 
+def _entry(line: str, first: bool) -> Heading | None:
+    """A bullet `Label: value` of a profile, which stands in no part: any before all parts, else a sure one."""
+    found = re.fullmatch(r"[-*+•]\s+(?P<label>[A-ZÀ-Þ\u3400-\u9fff][^:：.!?]{0,30}?)\s*[:：]\s+(?P<rest>\S.*)", line)
+    if not found or not (first or _is_name(found["label"]) or tells_surely(found["label"])):
+        return None
+    return Heading(found["label"], found["rest"], ENDING_LEVEL)
+
+
 def _is_known(label: str) -> bool:
     return bool(part_of(label) or _is_name(label))
 
@@ -281,5 +297,5 @@ def items(lines: list[str]) -> Iterator[Item]:
 
 def paragraph(lines: list[str]) -> str:
     """All of it as one line, without bullets."""
-    bare = (re.sub(r"^\s*[-*+•]\s+", "", line) for line in lines)
+    bare = (re.sub(r"^\s*[-*+•]\s+", "", line) for line in lines if not re.fullmatch(r"\s*[-*_]{3,}\s*", line))
     return " ".join(" ".join(bare).replace("**", "").split())

@@ -24,7 +24,7 @@ _GENDERS = {
     "he": {"he": "subject", "him": "object", "his": "possessive", "himself": "self"},
     "she": {"she": "subject", "herself": "self"},
 }
-_BEGINS = {"he": re.compile(r"his\b|he\b", re.I), "she": re.compile(r"she\b|her\b", re.I), "": re.compile("$")}
+_BEGINS = {"he": re.compile(r"his\b|he\b", re.I), "she": re.compile(r"she\b|her\b", re.I), "": re.compile("(?!)")}
 _PRONOUNS = frozenset(["he", "him", "his", "himself", "she", "her", "hers", "herself"])
 _FORMS = {
     "I": {"subject": "I", "object": "me", "possessive": "my", "self": "myself"},
@@ -57,6 +57,10 @@ _PAST = ("took", "came", "went", "made", "gave", "left", "fell", "were", "been",
 _OBJECTS = re.compile(r"an?|the|his|her|every|no|many|two|three|all|everything|nothing|people|\d+")
 _COMMON = re.compile(r"lives|speaks|talks|works|comes|sleeps|sits|travels|believes|looks|acts|dreams|is|has|was")
 LONGEST_NOUN = 8
+_NO_NOUN = re.compile(
+    r"(?:every|some|any|no)(?:thing|one|body|where)|how|what|when|where|why|who|which|whether|or|but|if|while|because|than"
+    r"|until|again|alone|away|back|home|down|up|out|off|well|too|twice|all|more|most|there|here"
+)
 _NO_VERB = re.compile(r"(?:ss|us|is|ous)$")
 _PREPOSITIONS = frozenset(
     [
@@ -221,7 +225,9 @@ def _named(place: _Place, speaker: Speaker, inside: bool) -> list[str]:
 def _her(place: _Place) -> str:
     """Whether a "her" just met is a possessive or an object; in front of a plain word it is the first."""
     following = re.match(r"\s+([a-z][\w'’-]*)", "".join(place.words[place.at :]))
-    return "possessive" if following and following[1] not in _PREPOSITIONS | _ADVERBS else "object"
+    if not following or following[1] in _PREPOSITIONS | _ADVERBS or _NO_NOUN.fullmatch(following[1]):
+        return "object"
+    return "possessive"
 
 
 def _is_verb(word: str) -> bool:

@@ -14,31 +14,10 @@ from training.errors import UnreadableData
 from training.schema import Noun, Persona
 
 MAX_BYTES = 256 * 1024
-ENOUGH_WORDS = 8
-ENGLISH_SHARE = 0.05
-_ENGLISH = frozenset(
-    [
-        "the",
-        "is",
-        "of",
-        "and",
-        "to",
-        "her",
-        "his",
-        "who",
-        "with",
-        "she",
-        "they",
-        "that",
-        "for",
-        "has",
-        "are",
-        "you",
-        "my",
-        "it",
-        "by",
-        "from",
-    ]
+_ENGLISH = re.compile(r"\b(?:the|is|of|and|to|her|his|who|with|she|they|that|for|has|are|you|my|it|from|a|an|in|at)\b")
+_FOREIGN = re.compile(
+    r"\b(?:der|das|und|ist|ein|eine[nrms]?|nicht|mit|auf|sie|ihre?|le|les|des|est|une?|et|dans|qui|elle|los|una|que|con|su"
+    r"|en|es|een|het|zijn|di|che|il|della|um|uma|com|não)\b"
 )
 
 
@@ -224,22 +203,19 @@ _PLAIN_CHINESE = Phrases(
 
 
 def language(persona: Persona) -> str:
-    """What a sheet is written in: "en", "zh", or "" for any other; a few words of Latin letters count as English."""
+    """What a sheet is written in: "en", "zh", or "" for any other; what is not surely another is English."""
     told = " ".join([persona.bio, persona.style, *persona.traits, *(fact.text for fact in persona.facts)])
     letters = [letter for letter in told if letter.isalpha()]
     chinese = sum("\u3400" <= letter <= "\u9fff" for letter in letters)
     if chinese * 3 > len(letters):
         return "" if re.search(r"[\u3040-\u30ff]", told) else "zh"
-    words = re.findall(r"[a-z]+", told.casefold())
     latin = sum(letter < "\u0250" for letter in letters)
-    foreign = latin * 2 < len(letters) or (
-        len(words) >= ENOUGH_WORDS and sum(word in _ENGLISH for word in words) < ENGLISH_SHARE * len(words)
-    )
-    return "" if foreign else "en"
+    foreign, english = (len(words.findall(told.casefold())) for words in (_FOREIGN, _ENGLISH))
+    return "" if latin * 2 < len(letters) or foreign > max(1, english) else "en"
 
 
 def asked_in(language: str) -> Asked:
-    """The questions in a language of `language`."""
+    """The questions for a persona of that language."""
     return CHINESE if language == "zh" else ENGLISH
 
 

@@ -204,10 +204,12 @@ def _bio(made: Outline) -> str:
         if not told and len(paragraph(made.others[label])) >= SHORTEST_BIO:
             told = paragraph(made.others.pop(label))
     if not told and (traits := _listed(made, "Traits")):
-        told = f"{made.name} is {', '.join(traits)}."
+        whole = any(trait.endswith(".") for trait in traits)
+        listed = ", ".join(trait[:1].lower() + trait[1:] for trait in traits)
+        told = " ".join(traits) if whole else f"{made.name} is {listed}."
     for label in [] if told else list(made.others):
         told = told or paragraph(made.others.pop(label))
-    return told
+    return re.sub(r"^[*_]([^*_]+)[*_](?=\s|$)", r"\1", told)
 
 
 def _greeting(made: Outline) -> str:
@@ -297,7 +299,8 @@ def _relationships(lines: list[str]) -> tuple[dict[str, str], list[str]]:
 def _one_a_line(lines: list[str]) -> list[str]:
     """Lines `Name: sentence` without bullets as bullets, unless there are bullets, whose wrapped lines stay whole."""
     bulleted = any(item.bullet for item in items(lines))
-    return lines if bulleted else [f"- {line.strip()}" for line in lines if line.strip()]
+    own = [not bulleted or line.lstrip().startswith(("**", "__")) for line in lines]
+    return [f"- {line.strip()}" if begins and line.strip() else line for begins, line in zip(own, lines, strict=True)]
 
 
 def lacking(persona: Persona) -> Iterator[str]:

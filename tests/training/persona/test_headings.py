@@ -99,6 +99,27 @@ Name | Role
 --- | ---
 Tamas | brother
 """
+PROFILE = """# Character Profile
+| Field | Value |
+|---|---|
+| Name | Tarn Hollow |
+| Age | 41 |
+| Species | river spirit |
+
+## Personality
+**Calm** and patient.
+## Relationships
+**Brother:** Ash
+
+| Name | Relation |
+|------|----------|
+| Bo | friend |
+## Extra
+- Likes: moss, rain
+## Dialogue samples
+**{{user}}:** Hello?
+**Tarn:** Hush.
+"""
 CHINESE = "# 角色卡\n## 姓名\n小明\n## 性格\n安静、好奇\n## 背景\n小明住在山里。\n## 设定\n- 小明有一只猫。\n"
 GERMAN = (
     "# Mika\n## Beschreibung\nHütet das Licht.\n## Eigenschaften\ngeduldig, trocken\n## Begrüßung\nVorsicht, Stufe.\n"
@@ -161,6 +182,18 @@ def test_front_matter_and_tables_are_read() -> None:
         "f3": "She has a cat.",
         "f4": "She sews.",
     }
+
+
+def test_a_profile_in_a_table_and_labels_under_any_heading_are_read() -> None:
+    tarn = parse_sheet(PROFILE, "")
+    assert (tarn.name, tarn.bio) == ("Tarn Hollow", "Tarn Hollow is calm and patient.")
+    assert [fact.text for fact in tarn.facts] == [
+        "Tarn Hollow's age is 41.",
+        "Tarn Hollow is a river spirit.",
+        "Tarn Hollow likes moss and rain.",
+    ]
+    assert tarn.relationships == {"Ash": "Brother.", "Bo": "friend"}
+    assert len(tarn.examples) == 1
 
 
 @pytest.mark.parametrize("line", ["aliases: {a: b}", "no colon here"])

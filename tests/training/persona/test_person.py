@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from training.persona.person import gender, turned
+from training.persona.person import gender, told_of, turned
 from training.schema import Persona
 
 TIM = Persona(
@@ -60,7 +60,32 @@ def test_her_is_two_words() -> None:
     assert turned("Anna bakes because bread calms her.", ANNA, "I") == "I bake because bread calms me."
 
 
+def test_a_name_is_known_by_its_first_part_and_a_pronoun_in_front() -> None:
+    pip = Persona(name="Captain Pip Marrow", slug="pip", bio="Captain Pip Marrow sails. He has a boat.")
+    assert turned("Pip has a parrot.", pip, "I") == "I have a parrot."
+    assert turned("His boat is red.", pip, "you") == "Your boat is red."
+    assert turned("Bread taught her everything.", ANNA, "I") is None
+    assert turned("Her bread taught her everything.", ANNA, "I") == "My bread taught me everything."
+
+
+@pytest.mark.parametrize(
+    ("text", "first", "told"),
+    [
+        ("A grumpy owl who keeps a lighthouse.", True, "Robin is a grumpy owl who keeps a lighthouse."),
+        ("A storm took the house.", True, "A storm took the house."),
+        ("A grumpy owl.", False, "A grumpy owl."),
+        ("Owns a drum.", False, "Robin owns a drum."),
+        ("Born at sea.", False, "Robin was born at sea."),
+        ("Owls sleep.", False, "Owls sleep."),
+        ("Towers in the north fell.", False, "Towers in the north fell."),
+    ],
+)
+def test_a_sentence_that_only_lacks_the_name_gets_it(text: str, first: bool, told: str) -> None:
+    assert told_of(Persona(name="Robin", slug="robin", bio="Robin sings."), text, first) == told
+
+
 def test_without_a_plain_pronoun_none_is_turned() -> None:
     robin = Persona(name="Robin", slug="robin", bio="Robin sings.")
     assert turned("Robin has a drum.", robin, "I") == "I have a drum."
     assert turned("Robin has his drum.", robin, "I") is None
+    assert turned("", robin, "I") is None
