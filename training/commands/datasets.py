@@ -29,7 +29,7 @@ from training.data.schema import Inspection
 from training.errors import EmptyDataset, UnderstudyError, UnreadableData
 from training.places import TERMINAL
 from training.schema import Conversation, Hyperparameters, Workspace
-from training.terminal import counting, hush, print_conversations, print_inspection, print_rows, workspace_of
+from training.terminal import counting, hush, print_conversations, print_inspection, print_rows, visible, workspace_of
 
 if TYPE_CHECKING:
     from training.data.schema import DatasetCard
@@ -87,7 +87,7 @@ def info(ctx: typer.Context, dataset: Given, as_json: AsJson = False) -> None:
 def _print_card(card: DatasetCard, as_json: bool) -> None:
     from training.data.foldernote import readme
 
-    typer.echo(card.model_dump_json(indent=2) if as_json else readme(card))
+    typer.echo(card.model_dump_json(indent=2) if as_json else visible(readme(card)))
 
 
 @app.command("inspect")
@@ -181,7 +181,7 @@ def _print_masked(row: Conversation, base_model: str | None, workspace: Workspac
     base = models.choose(base_model, workspace)
     chat_format = models.load_format(base, workspace)
     for window in chat_format.examples(row, min(Hyperparameters().max_length, base.context)):
-        typer.echo(f"\n{chat_format.show(window)}")
+        typer.echo(visible(f"\n{chat_format.show(window)}"))
 
 
 @app.command("validate")

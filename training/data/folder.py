@@ -20,7 +20,7 @@ from training.data.foldernote import readme
 from training.data.mix import SetDigest
 from training.data.schema import DatasetCard, Source, Step, TokenHistogram
 from training.errors import EmptyDataset, FolderTaken, UnreadableData
-from training.runs import publish, write_bytes
+from training.runs import OWNER_ONLY, publish, write_bytes
 from training.schema import Conversation, Message
 
 CARD = "dataset.json"
@@ -238,9 +238,11 @@ def require_free(folder: Path) -> None:
 
 
 def write_rows(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
-    """Write JSON lines."""
+    """Write JSON lines; a lineage, which names members, for its owner alone."""
     import orjson
 
+    if path.name == LINEAGE:
+        path.touch(OWNER_ONLY)
     with path.open("wb") as file:
         file.writelines(orjson.dumps(dict(row), option=orjson.OPT_APPEND_NEWLINE) for row in rows)
 

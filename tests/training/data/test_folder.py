@@ -60,6 +60,7 @@ def test_a_folder_tells_what_is_in_it(tmp_path: Path) -> None:
     assert card.tokens is not None
     assert card.tokens.buckets == {"0-127": 2, "65536-131071": 1}
     assert set(card.files) == {CONVERSATIONS, "lineage.jsonl", "README.md"}
+    assert (tmp_path / "made" / "lineage.jsonl").stat().st_mode & 0o077 == 0
     shown = (tmp_path / "made" / "README.md").read_text()
     for said in ("3 conversations", "MIT, unknown", "exact duplicate: 1", "Oversampled", "T-1", "understudy train"):
         assert said in shown
