@@ -36,9 +36,9 @@ def write_bytes(path: Path, data: bytes, mode: int = 0o666) -> None:
     sync(path.parent)
 
 
-def write_json(path: Path, value: Mapping[str, Any]) -> None:
-    """Replace a JSON file at once."""
-    write_bytes(path, (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode())
+def write_json(path: Path, value: Mapping[str, Any], mode: int = 0o666) -> None:
+    """Replace a JSON file at once; `mode` as far as the process's mask allows."""
+    write_bytes(path, (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode(), mode)
 
 
 def publish(made: Path, target: Path) -> None:

@@ -17,7 +17,7 @@ from pydantic import AliasChoices, ConfigDict, Field, ValidationError, field_val
 from training.data.scope import Place, covers, ids_in, scope_lines
 from training.errors import PermissionMissing, UnusableLedger, UnusablePermission
 from training.places import guild_folder
-from training.runs import write_json
+from training.runs import OWNER_ONLY, write_json
 from training.schema import Noun, Workspace
 
 PERMISSION_FILE = "discord_permission.json"
@@ -248,7 +248,7 @@ def read_ledger(path: Path) -> ConsentLedger:
 def write_ledger(path: Path, ledger: ConsentLedger) -> None:
     """Replace the ledger's file at once."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_json(path, ledger.model_dump(mode="json", exclude_none=True))
+    write_json(path, ledger.model_dump(mode="json", exclude_none=True), OWNER_ONLY)
 
 
 # --- who speaks through a webhook ------------------------------------------------------------------------------------

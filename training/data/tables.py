@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, BinaryIO, NoReturn
 
 import pyarrow as pa
@@ -18,13 +18,16 @@ from pyarrow import types
 
 from training.data.ipc import unpacked_sizes
 from training.data.jsonrows import MAX_LINE_BYTES
+from training.data.pages import page_sizes
 from training.errors import UnreadableData
 
 BATCH_ROWS = 128
-MOST_BATCH_ROWS = 2048
+MOST_BATCH_ROWS = 16_384
 BATCH_BYTES = 16 * 2**20
-MAX_MESSAGE_BYTES = 512 * 2**20
-"""What one compressed piece of an Arrow file may unpack to; the writers' own are a hundredth of it."""
+GROUP_BYTES = 64 * 2**20
+MAX_GROUP_BYTES = 256 * 2**20
+MAX_PIECE_BYTES = 512 * 2**20
+"""What one page of a Parquet file, or one message of an Arrow file, may unpack to; usual ones are a hundredth of it."""
 VALUE_BYTES = 16
 """What a value takes in memory at least, however little of the file it takes."""
 _END_OF_STREAM = b"\xff\xff\xff\xff\0\0\0\0"
@@ -70,7 +73,7 @@ def _batches(file: BinaryIO, kind: str, name: str, most: int) -> Iterator[pa.Rec
     else:
         _check_end(file, name)
     file.seek(start)
-    _check_messages(file, name, most)
+    _check_sizes(unpacked_sizes(file), name, most)
     file.seek(start)
     stream = pa.ipc.open_stream(file)
     _check_columns(stream.schema, name)
@@ -79,26 +82,43 @@ def _batches(file: BinaryIO, kind: str, name: str, most: int) -> Iterator[pa.Rec
 
 def _parquet_batches(file: BinaryIO, name: str, most: int) -> Iterator[pa.RecordBatch]:
     metadata = pq.ParquetFile(file, pre_buffer=False).metadata
-    _check_size(metadata, name, most)
-    chunks = _chunks(metadata)
+    _check_columns(metadata.schema.to_arrow_schema(), name)
+    _check_values(metadata, name, most)
+    sizes = _group_sizes(file, metadata, name, most)
+    chunks = [chunk for group in range(metadata.num_row_groups) for chunk in _chunks(metadata.row_group(group))]
     made_of_others = {chunk.path_in_schema for chunk in chunks if not _MADE_OF_OTHERS.isdisjoint(chunk.encodings)}
     texts = {chunk.path_in_schema for chunk in chunks if chunk.physical_type == "BYTE_ARRAY"}
-    table = pq.ParquetFile(file, pre_buffer=False, read_dictionary=sorted(texts - made_of_others))
-    _check_columns(table.schema_arrow, name)
-    # Such texts have their full length as soon as they are read.
-    yield from table.iter_batches(1 if made_of_others else _batch_rows(metadata))
+    as_stored = pq.ParquetFile(file, pre_buffer=False, read_dictionary=sorted(texts - made_of_others))
+    in_full = pq.ParquetFile(file, pre_buffer=False)
+    # Texts as they are stored are held until their group ends. A file that is itself large needs no such care.
+    most_stored = GROUP_BYTES if _size(file) > GROUP_BYTES else MAX_GROUP_BYTES
+    for group, size in enumerate(sizes):
+        table, batch_rows = (as_stored, MOST_BATCH_ROWS) if size <= most_stored else (in_full, BATCH_ROWS)
+        if table is in_full and most_stored == MAX_GROUP_BYTES:
+            _refuse(name, f"{size >> 20} MiB of it unpack at once: write it with smaller row groups")
+        rows = BATCH_BYTES // max(1, size // max(1, metadata.row_group(group).num_rows))
+        yield from table.iter_batches(1 if made_of_others else max(1, min(batch_rows, rows)), row_groups=[group])
 
 
-def _chunks(metadata: pq.FileMetaData) -> list[pq.ColumnChunkMetaData]:
-    groups = [metadata.row_group(group) for group in range(metadata.num_row_groups)]
-    return [group.column(column) for group in groups for column in range(group.num_columns)]
+def _chunks(group: pq.RowGroupMetaData) -> list[pq.ColumnChunkMetaData]:
+    return [group.column(column) for column in range(group.num_columns)]
 
 
-def _batch_rows(metadata: pq.FileMetaData) -> int:
-    """How many rows to take at once, by what the file says of their size."""
-    groups = [metadata.row_group(group) for group in range(metadata.num_row_groups)]
-    largest = max((group.total_byte_size // max(1, group.num_rows) for group in groups), default=0)
-    return max(1, min(MOST_BATCH_ROWS, BATCH_BYTES // max(1, largest)))
+def _group_sizes(file: BinaryIO, metadata: pq.FileMetaData, name: str, most: int) -> list[int]:
+    """The bytes that each row group unpacks to, by the headers of its pages."""
+    sizes = []
+    for group in range(metadata.num_row_groups):
+        pages = [size for chunk in _chunks(metadata.row_group(group)) for size in _page_sizes(file, chunk)]
+        _check_sizes(pages, name, most)
+        sizes.append(sum(pages))
+        most -= sizes[-1]
+    return sizes
+
+
+def _page_sizes(file: BinaryIO, chunk: pq.ColumnChunkMetaData) -> Iterator[int]:
+    first, start = chunk.dictionary_page_offset or 0, chunk.data_page_offset
+    start = first if 0 < first < start else start
+    return page_sizes(file, start, start + chunk.total_compressed_size)
 
 
 def _check_columns(schema: pa.Schema, name: str) -> None:
@@ -185,28 +205,29 @@ def _plain_type(kind: pa.DataType) -> pa.DataType:
     return kind
 
 
-def _check_size(metadata: pq.FileMetaData, name: str, most: int) -> None:
-    told = sum(metadata.row_group(group).total_byte_size for group in range(metadata.num_row_groups))
-    if told > most:
-        _refuse(name, f"it unpacks to {told >> 20} MiB, more than a text of its size would")
-    values = sum(chunk.num_values for chunk in _chunks(metadata))
+def _check_values(metadata: pq.FileMetaData, name: str, most: int) -> None:
+    groups = [metadata.row_group(group) for group in range(metadata.num_row_groups)]
+    values = sum(chunk.num_values for group in groups for chunk in _chunks(group))
     if values * VALUE_BYTES > most:
         _refuse(name, f"it says that it holds {values:,} values, more than a table of its size would")
 
 
-def _check_messages(file: BinaryIO, name: str, most: int) -> None:
-    for size in unpacked_sizes(file):
+def _check_sizes(sizes: Iterable[int], name: str, most: int) -> None:
+    for size in sizes:
         most -= size
-        if size < 0 or size > MAX_MESSAGE_BYTES or most < 0:
+        if size < 0 or size > MAX_PIECE_BYTES or most < 0:
             _refuse(name, "it unpacks to more than a table of its size would")
 
 
 def _check_end(file: BinaryIO, name: str) -> None:
     """A stream that is cut off between two batches is read without complaint; only its end mark tells."""
-    file.seek(0, os.SEEK_END)
-    file.seek(max(0, file.tell() - len(_END_OF_STREAM)))
+    file.seek(max(0, _size(file) - len(_END_OF_STREAM)))
     if file.read() != _END_OF_STREAM:
         _refuse(name, "it is cut off: its end mark is missing")
+
+
+def _size(file: BinaryIO) -> int:
+    return file.seek(0, os.SEEK_END)
 
 
 def _refuse(name: str, reason: str) -> NoReturn:

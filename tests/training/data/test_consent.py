@@ -221,6 +221,7 @@ def test_a_ledger_comes_back_as_it_was_written(tmp_path: Path) -> None:
     made = ConsentLedger(policy_version="1").decided(USER, "granted", ["train"]).with_character("91", "Gull", USER)
     write_ledger(tmp_path / "consent.json", made)
     assert read_ledger(tmp_path / "consent.json") == made
+    assert (tmp_path / "consent.json").stat().st_mode & 0o077 == 0
 
 
 def test_proxy_lists_tell_whose_a_character_is(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import io
 import json
 import os
 import pickle
@@ -17,7 +18,7 @@ import pyarrow.parquet as pq
 import pytest
 import zstandard
 
-from training.data import jsonrows, packed
+from training.data import jsonrows, packed, tables
 from training.data.files import read_rows
 from training.data.shards import Wanted
 from training.errors import UnreadableData
@@ -231,6 +232,40 @@ def test_a_small_table_may_not_unpack_to_a_large_one(
     before = pa.total_allocated_bytes()
     assert said in refusal(path)
     assert pa.total_allocated_bytes() - before < 2**26
+
+
+def claims_less(data: bytes) -> bytes:
+    """A Parquet file whose end says of the one long column that it unpacks to nothing much."""
+    claimed = pq.ParquetFile(io.BytesIO(data)).metadata.row_group(0).total_byte_size * 2
+    written = bytearray()
+    while claimed > 127:
+        written.append(claimed & 127 | 128)
+        claimed >>= 7
+    written.append(claimed)
+    small = bytes([0x80] * (len(written) - 1) + [0])
+    assert bytes(written) in data
+    return data.replace(bytes(written), small)
+
+
+def test_what_the_end_of_a_table_says_is_not_believed(tmp_path: Path) -> None:
+    path = tmp_path / "bomb"
+    table = pa.table({"a": ["x" * 2**27]})
+    pq.write_table(table, path, compression="zstd", use_dictionary=False, write_statistics=False)
+    path.write_bytes(claims_less(path.read_bytes()))
+    assert pq.ParquetFile(path).metadata.row_group(0).total_byte_size == 0
+    assert "it unpacks to more than a table of its size would" in refusal(path)
+
+
+def test_row_groups_are_read_in_full_where_the_file_is_large_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "rows"
+    pq.write_table(TABLE, path, compression="none")
+    monkeypatch.setattr(tables, "GROUP_BYTES", 1000)
+    assert values(path) == ROWS
+    monkeypatch.setattr(tables, "GROUP_BYTES", 2**20)
+    monkeypatch.setattr(tables, "MAX_GROUP_BYTES", 1000)
+    assert "unpack at once: write it with smaller row groups" in refusal(path)
 
 
 def test_texts_that_are_stored_once_are_read_in_their_places(tmp_path: Path) -> None:
