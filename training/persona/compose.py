@@ -32,6 +32,10 @@ _DANGLING = re.compile(
 )
 _SELF = re.compile(r"\b(?:I|[Mm]y|[Mm]e|[Mm]ine|[Mm]yself)\b")
 _LOOSE = frozenset(["it", "them", "they", "one", "other"])
+_NO_NAME = re.compile(
+    r"You|(?:The|An?|In|On|At|By|For|From|With|When|While|After|Before|Once|Since|Every|Each|Some|Many|Most|All|Nobody"
+    r"|Nothing|There|It|Only|Never|Always|Two|Three)\b"
+)
 AT_ONCE = 45
 """So many characters into a line, at most, it must have come to the fact that it confirms."""
 HABIT = 5
@@ -185,20 +189,24 @@ def _facts(build: _Build, rows: Sequence[Conversation]) -> None:
         if own is None or yours is None:
             build.left_out += 1
             continue
-        lines = told[fact.id]
-        if _taboo(fact, build.persona) and build.alone:
-            continue
-        own = _own_way(own, fact, build)
-        if line := build.asks.confirmed[place % 4].format(own=own) if build.alone else _confirming(lines, fact):
+        own, lines = _own_way(own, fact, build), told[fact.id]
+        if line := _confirmed(build, place, own, fact) if build.alone else _confirming(lines, fact):
             build.add("fact", fact.id, [(_hearsay(frames[place % len(frames)], yours), line)], fact.id)
         answer = _answer(own, lines, build.closer)
         if answer and not _taboo(fact, build.persona):
             build.add("fact", fact.id, [(asks[place % len(asks)], answer)], fact.id)
 
 
+def _confirmed(build: _Build, place: int, own: str, fact: Fact) -> str:
+    """What a persona of whom nothing was written says to hearsay of it."""
+    if _taboo(fact, build.persona):
+        return ""
+    return build.asks.confirmed[place % len(build.asks.confirmed)].format(own=own)
+
+
 def _hearsay(frame: str, yours: str) -> str:
     """A question that says what was heard of the persona."""
-    inside = yours[:1].lower() + yours[1:] if yours.startswith(("You", "The ")) else yours
+    inside = yours[:1].lower() + yours[1:] if _NO_NAME.match(yours) else yours
     asked = frame.format(you=inside.rstrip("."))
     return asked[:1].upper() + asked[1:]
 
@@ -225,7 +233,7 @@ def _own_way(own: str, fact: Fact, build: _Build) -> str:
     if not _never_says_i(build.persona):
         return own
     short = min((build.persona.name, *build.persona.aliases), key=len)
-    return fact.text.replace(build.persona.name, short)
+    return _statement(fact, build).replace(build.persona.name, short)
 
 
 def _never_says_i(persona: Persona) -> bool:

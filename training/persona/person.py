@@ -25,6 +25,8 @@ _GENDERS = {
     "she": {"she": "subject", "herself": "self"},
 }
 _BEGINS = {"he": re.compile(r"his\b|he\b", re.I), "she": re.compile(r"she\b|her\b", re.I), "": re.compile("(?!)")}
+_SHORT_HAS = re.compile(r"\b(she|he)['’]s(?= (?:got|been|had|never been)\b)", re.I)
+_SHORT_IS = re.compile(r"\b(she|he)['’]s\b", re.I)
 _PRONOUNS = frozenset(["he", "him", "his", "himself", "she", "her", "hers", "herself"])
 _FORMS = {
     "I": {"subject": "I", "object": "me", "possessive": "my", "self": "myself"},
@@ -56,6 +58,7 @@ _ADVERBS = frozenset(
 _PAST = ("took", "came", "went", "made", "gave", "left", "fell", "were", "been", "said")
 _OBJECTS = re.compile(r"an?|the|his|her|every|no|many|two|three|all|everything|nothing|people|\d+")
 _COMMON = re.compile(r"lives|speaks|talks|works|comes|sleeps|sits|travels|believes|looks|acts|dreams|is|has|was")
+_LIKES = re.compile(r"likes|loves|hates|dislikes|fears|owns|enjoys|collects|knows|believes|refuses|wants|needs")
 LONGEST_NOUN = 8
 _NO_NOUN = re.compile(
     r"(?:every|some|any|no)(?:thing|one|body|where)|how|what|when|where|why|who|which|whether|or|but|if|while|because|than"
@@ -124,6 +127,10 @@ def turned(text: str, persona: Persona, speaker: Speaker, others: Collection[str
         marked = re.sub(named, lambda m: "\x01" if m[1] else "\x02", marked)
     if "\x01" not in marked and "\x02" not in marked and not _BEGINS[gender(persona)].match(marked):
         return None
+    marked = _SHORT_HAS.sub(r"\1 has", marked)
+    marked = _SHORT_IS.sub(r"\1 is", marked)
+    if re.search(r"\b(?:she|he)['’]|\x01 (?:an?|the|not|afraid|always|never|been|got|very)\b", marked, re.I):
+        return None
     place = _Place(re.findall(r"[\w\x01\x02'’-]+|[^\w\x01\x02\s]+|\s+", marked))
     try:
         told = "".join(_turn(place, persona, speaker, {part for other in others for part in other.split()}))
@@ -143,10 +150,13 @@ def told_of(persona: Persona, sentence: str, first: bool = False) -> str:
         return f"{persona.name} is {text[:1].lower()}{text[1:]}"
     if begun and begun["word"] in ("Born", "Raised", "Trained", "Known", "Educated"):
         return f"{persona.name} was {text[:1].lower()}{text[1:]}"
+    if re.match(r"(?:Never|Always|Often|Rarely)\s+[a-z]+s\b", text):
+        return f"{persona.name} {text[:1].lower()}{text[1:]}"
     if begun and begun["next"] and _is_verb(word := begun["word"].casefold()) and word not in _UNCHANGING:
         following = begun["next"].casefold()
         sure = bool(_OBJECTS.fullmatch(following))
-        sure = sure or bool(_COMMON.fullmatch(word) and following in _PREPOSITIONS)
+        manner = following in _PREPOSITIONS or re.fullmatch(r"\w+ly|fast|hard|like|little|much", following)
+        sure = sure or bool(_COMMON.fullmatch(word) and manner) or bool(_LIKES.fullmatch(word))
         return f"{persona.name} {text[:1].lower()}{text[1:]}" if sure else text
     return text
 
@@ -192,7 +202,7 @@ def _turn(place: _Place, persona: Persona, speaker: Speaker, others: set[str]) -
         elif low in _PRONOUNS and (low in pronouns or (low == "her" and "she" in pronouns) or not pronouns):
             if place.stranger or not pronouns:
                 raise _Unsure
-            role = pronouns.get(low) or _her(place)
+            role = pronouns.get(low) or ("possessive" if word == "Her" else _her(place))
             made.append(forms[role])
             if role == "subject":
                 made += _verb(place, speaker)

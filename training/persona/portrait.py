@@ -16,11 +16,12 @@ from training.persona.phrases import language
 from training.schema import Fact, Persona
 
 MOST_TRAITS = 4
-SHORT_TRAIT = 2
+SHORT_TRAIT = 4
 """Up to so many words, a trait is a quality rather than a habit."""
+_TRADE = re.compile(r"[\w '’-]{1,80}? is (?:an?|the) [^,;]{1,80}? who (?P<does>[a-z]+s [^,;.]{1,120})\.")
 _FORBIDDEN = re.compile(
     r"(?:(?:would|will|must|does|do|should)?\s*(?:never|not|n't)\s+)?(?:to\s+)?"
-    r"(?:(?:speak|talk|tell)s?\s+(?:of|about)|mentions?|discuss(?:es)?)\s+(?P<topic>[^.;,]{3,60})",
+    r"(?:(?:speak|talk|tell)(?:s|ing)?\s+(?:of|about)|mention(?:s|ing)?|discuss(?:es|ing)?)\s+(?P<topic>[^.;,]{3,60})",
     re.I,
 )
 
@@ -39,10 +40,10 @@ def biography(persona: Persona) -> Iterator[Fact]:
     for place, sentence in enumerate(sentences(persona.bio)):
         told = told_of(persona, sentence, first=not place)
         found.append(told)
-        trade = re.search(r"\bis (?:an?|the) [^,;]*? who (?P<does>[a-z]+s [^,;]*)\.$", told)
+        trade = _TRADE.fullmatch(told)
         if trade and " and " not in trade["does"]:
             found.append(f"{persona.name} {trade['does']}.")
-    habits = [trait for trait in persona.traits if len(trait.split()) > SHORT_TRAIT]
+    habits = [trait for trait in persona.traits if not _is_quality(trait)]
     found += [
         told_of(persona, sentence[:1].upper() + sentence[1:]) for sentence in (*sentences(persona.style), *habits)
     ]
@@ -94,15 +95,23 @@ def _hello(persona: Persona) -> Iterator[Told]:
 
 
 def _traits(persona: Persona) -> Iterator[Told]:
-    short = [trait for trait in persona.traits if len(trait.split()) <= SHORT_TRAIT and ":" not in trait][:MOST_TRAITS]
+    short = [trait for trait in persona.traits if _is_quality(trait)][:MOST_TRAITS]
     if not short:
         return
     listed = " and ".join([", ".join(short[:-1]), short[-1]] if short[1:] else short)
     yield Told("traits", "How would you describe yourself?", f"In a few words: {listed}.")
-    yield Told("traits", "Which one word fits you best?", f"{short[0][:1].upper()}{short[0][1:]}.")
+    if one := next((trait for trait in short if " " not in trait), ""):
+        yield Told("traits", "Which one word fits you best?", f"{one[:1].upper()}{one[1:]}.")
     if short[1:]:
         pair = f"{short[0]} and {short[1]}"
         yield Told("traits", "What would others say you are like?", f"{pair[:1].upper()}{pair[1:]}, I should think.")
+
+
+def _is_quality(trait: str) -> bool:
+    """Whether a trait is a word or a few, rather than a sentence or a habit such as `counts gulls`."""
+    first, *others = trait.split()[: SHORT_TRAIT + 1] or [""]
+    habit = others and re.fullmatch(r"[A-Za-z]+[^su]s|never|always|often|rarely", first)
+    return bool(first) and len(others) < SHORT_TRAIT and not habit and not re.search(r"[.:;!?]", trait)
 
 
 def _people(persona: Persona) -> Iterator[Told]:

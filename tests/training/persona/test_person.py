@@ -64,6 +64,11 @@ def test_a_name_is_known_by_its_first_part_and_a_pronoun_in_front() -> None:
     pip = Persona(name="Captain Pip Marrow", slug="pip", bio="Captain Pip Marrow sails. He has a boat.")
     assert turned("Pip has a parrot.", pip, "I") == "I have a parrot."
     assert turned("His boat is red.", pip, "you") == "Your boat is red."
+    assert (
+        turned("She's afraid of mice, and she's got a cat.", ANNA, "I") == "I am afraid of mice, and I have got a cat."
+    )
+    assert turned("Her first oven smoked.", ANNA, "I") == "My first oven smoked."
+    assert turned("Anna's afraid of mice.", ANNA, "I") is None
     assert turned("Bread taught her everything.", ANNA, "I") is None
     assert turned("Her bread taught her everything.", ANNA, "I") == "My bread taught me everything."
 
@@ -76,6 +81,8 @@ def test_a_name_is_known_by_its_first_part_and_a_pronoun_in_front() -> None:
         ("A grumpy owl.", False, "A grumpy owl."),
         ("Owns a drum.", False, "Robin owns a drum."),
         ("Born at sea.", False, "Robin was born at sea."),
+        ("Talks fast.", False, "Robin talks fast."),
+        ("Never apologises.", False, "Robin never apologises."),
         ("Owls sleep.", False, "Owls sleep."),
         ("Towers in the north fell.", False, "Towers in the north fell."),
     ],
