@@ -130,6 +130,13 @@ class TaskSettings(BaseSettings):
             raise ValueError("must be a file of certificates")
         return value
 
+    @field_validator("api_guild_id")
+    @classmethod
+    def _is_no_terminal(cls, value: str) -> str:
+        if value == "terminal":
+            raise ValueError("must not be terminal, which may read every file of this machine")
+        return value
+
     @field_validator("api_key")
     @classmethod
     def _is_long(cls, value: SecretStr | None) -> SecretStr | None:

@@ -23,6 +23,7 @@ from annotated_types import Ge, Le
 from pydantic import ValidationError
 
 from training.commands import anonymise, datasets, dialogues, logs, mixing, persona, refining
+from training.commands.given import on_disk
 from training.errors import RunStopped, UnderstudyError
 from training.persona.facts import slug_of
 from training.places import TERMINAL
@@ -79,6 +80,9 @@ def _spec(
     **knobs: Any,
 ) -> TrainSpec:
     """The job that these options ask for; what is wrong with them is said in one line."""
+    # Whole, since a run may be taken up again from another folder.
+    if dataset and (path := on_disk(dataset)):
+        dataset = str(path.absolute())
     persona = slug_of(persona) if persona else None
     name = job_name or persona or Path(dataset or "run").stem
     try:

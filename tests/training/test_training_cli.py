@@ -99,9 +99,9 @@ def test_bad_options_are_one_usage_error(run: Run, arguments: list[str], said: s
         (["persona", "show", "mika"], "There is no persona called mika here. Choose one of: ambassador-questa"),
         (["plan", "--persona", "mika"], "There is no persona called mika here."),
         (["plan", "--task-type", "dialogue", "--dataset", "oasst9"], "There is no dataset called oasst9 here."),
-        (["plan", "--task-type", "dialogue", "--dataset", "/etc/passwd"], "/etc/passwd is outside the folders"),
+        (["plan", "--task-type", "dialogue", "--dataset", "/etc/passwd"], "/etc/passwd could not be read"),
         (["chat", "mika"], "There is no persona called mika here."),
-        (["data", "show", "../x.jsonl"], "../x.jsonl is outside the folders"),
+        (["data", "show", "../x.jsonl"], "../x.jsonl could not be read: there is no such file or folder"),
         (["resume", "../../x"], "There is no run ../../x of this terminal's"),
     ],
 )

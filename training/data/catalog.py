@@ -18,7 +18,7 @@ from training.data.schema import DATASET_PATTERN, DatasetCard, DatasetOffer
 from training.data.shards import is_data_file
 from training.data.warehouse import find_in
 from training.errors import DatasetUnavailable, EmptyDataset, PathNotAllowed, UnknownDataset, UnreadableData
-from training.places import guild_folder
+from training.places import TERMINAL, guild_folder
 from training.schema import Conversation, Workspace
 
 if TYPE_CHECKING:
@@ -238,20 +238,25 @@ def _own(name: str, workspace: Workspace, guild_id: str) -> Path | None:
 def readable_path(given: str, workspace: Workspace, guild_id: str) -> Path:
     """The real path of a file or folder that this guild may read; a relative one is looked for in the warehouse first.
 
+    Whoever sits at the terminal may read what the machine lets them, under any name, from the working folder on.
     Raises PathNotAllowed before it looks whether the file exists, so that no one can feel out the machine's folders,
-    and UnknownDataset where it does not.
+    and UnknownDataset where it does not; at the terminal UnreadableData.
     """
     roots = (workspace.dataset_warehouse, workspace.artifact_root)
+    if guild_id == TERMINAL and "\0" not in given and os.path.exists(given):
+        return Path(os.path.realpath(given))
     if "\0" in given or not _looks_like_path(given):
         raise _unknown(given, workspace, guild_id)
     found: Path | None = None
     for root in roots:
         # An absolute `given` replaces the root here.
         real = Path(os.path.realpath(root / given))
-        if not _allowed(real, roots, workspace, guild_id):
+        if guild_id != TERMINAL and not _allowed(real, roots, workspace, guild_id):
             raise PathNotAllowed(path=given)
         if found is None and _is_data(real, roots, workspace):
             found = real
+    if found is None and guild_id == TERMINAL:
+        raise UnreadableData(name=given, reason="there is no such file or folder")
     if found is None:
         raise _unknown(given, workspace, guild_id)
     return found

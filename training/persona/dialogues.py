@@ -11,7 +11,7 @@ from training.errors import EmptyDataset, NotThatPersonas
 from training.persona.compose import Composed, compose
 from training.persona.phrases import read_phrases
 from training.persona.sheet import load_cast, sheet_home
-from training.places import guild_folder
+from training.places import TERMINAL, guild_folder
 from training.schema import Conversation, Message, Persona, Workspace
 
 
@@ -58,9 +58,14 @@ def composed_dialogues(
 def built_conversations(persona: Persona, name: str, workspace: Workspace, guild_id: str) -> list[Conversation]:
     """The rows of a dataset that the guild built for this persona, each opened by its system card.
 
+    Whoever sits at the terminal may also name a dataset's folder.
+
     Raises NotThatPersonas, which lists those there are, and UnreadableData.
     """
     own = _built_for(persona, workspace, guild_id)
+    folder = Path(name)
+    if guild_id == TERMINAL and is_folder(folder) and open_folder(folder).persona == persona.slug:
+        own[name] = folder
     if name not in own:
         raise NotThatPersonas(name=name, persona=persona.name, choices=", ".join(sorted(own)) or "none yet")
     return [with_card(row, persona) for row in read_conversations(own[name] / CONVERSATIONS, name)]

@@ -18,6 +18,7 @@ from training.data.folder import write_folder
 from training.data.rows import OPERATORS
 from training.data.warehouse import snake_cased
 from training.errors import BadCatalog, DatasetUnavailable, PathNotAllowed, UnknownDataset, UnreadableData
+from training.places import TERMINAL
 from training.schema import Conversation, Message, Workspace
 
 NAMED = {
@@ -284,3 +285,18 @@ def test_of_a_huge_dataset_the_same_part_is_learnt(workspace: Workspace, monkeyp
     assert len(taken) == 20
     assert [row.id for row in taken] == sorted((row.id for row in taken), key=lambda own_id: int(own_id[1:]))
     assert {row.id for row in load_dataset("b/a.jsonl", workspace, "1")} == {row.id for row in taken}
+
+
+def test_only_the_terminal_reads_files_anywhere(
+    workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "mine").mkdir()
+    file = tmp_path / "mine" / "own.jsonl"
+    file.write_text('{"prompt": "a", "completion": "b"}\n')
+    monkeypatch.chdir(file.parent)
+    for named in ("own.jsonl", str(file)):
+        assert len(list(open_dataset(named, workspace, TERMINAL))) == 1
+        with pytest.raises((PathNotAllowed, UnknownDataset)):
+            list(open_dataset(named, workspace, "1"))
+    with pytest.raises(UnreadableData, match="no such file"):
+        list(open_dataset("./nope.jsonl", workspace, TERMINAL))
