@@ -15,7 +15,7 @@ from pydantic.fields import FieldInfo
 
 from training.data.canonical import Tally
 from training.data.cleaning import Cleaning
-from training.errors import FolderTaken, UnderstudyError
+from training.errors import FolderTaken, PermissionMissing, UnderstudyError
 from training.places import TERMINAL
 from training.schema import Conversation, Workspace
 from training.terminal import hush
@@ -132,13 +132,18 @@ def reading_of(oasst: str, keep_pruned: bool, **fields: Any) -> Reading:
 def with_chat(reading: Reading, source: str, workspace: Workspace, **asked: Any) -> Reading:
     """The reading with what allows a chat log to be used: what its server recorded, or what the options name.
 
-    What is no chat log is read as if nothing had been said of one.
+    What is no chat log is read as if nothing had been said of one. Raises PermissionMissing.
     """
     from training.commands.logs import chatlog_policy
+    from training.data.consent import HOW_TO_RECORD
 
     path = on_disk(source)
-    policy = chatlog_policy(path, workspace, **asked) if path and _is_chat(path) else None
-    return replace(reading, chatlog=policy) if policy else reading
+    if not path or not _is_chat(path):
+        return reading
+    policy = chatlog_policy(path, workspace, **asked)
+    if policy is None:
+        raise PermissionMissing(name=source, how=HOW_TO_RECORD)
+    return replace(reading, chatlog=policy)
 
 
 def _is_chat(path: Path) -> bool:
@@ -147,13 +152,11 @@ def _is_chat(path: Path) -> bool:
     from training.data.files import read_rows
     from training.data.formats import family_of
 
-    if guild_of(path):
-        return True
     try:
         first = next(read_rows(path), None)
         return first is not None and family_of([first.value], path.name).id == "discord_chat_exporter"
     except UnderstudyError:
-        return False
+        return guild_of(path) is not None
 
 
 def counter_of(base_model: str | None, workspace: Workspace) -> TokenCounter:

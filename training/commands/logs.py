@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from training.errors import UnderstudyError
 from training.places import TERMINAL, guild_folder
 from training.schema import GUILD_PATTERN, Workspace
 from training.terminal import print_rows, workspace_of
@@ -125,8 +126,9 @@ def list_consent(ctx: typer.Context, guild: Guild, ledger: LedgerFile = None, as
     """Who agreed to what."""
     from training.data.consent import ledger_path, read_ledger
 
-    found = read_ledger(ledger or ledger_path(workspace_of(ctx), guild))
-    found.check(guild)
+    path = ledger or ledger_path(workspace_of(ctx), guild)
+    found = read_ledger(path)
+    found.check(guild, path.name)
     _tell_ledger(found, as_json)
 
 
@@ -179,7 +181,7 @@ def _ledger(ctx: typer.Context, guild: str, given: Path | None, policy: str | No
         known = guild if guild.isdigit() else None
         return path, ConsentLedger(policy_version=policy or "1", guild_id=known)
     found = read_ledger(path)
-    found.check(guild)
+    found.check(guild, path.name)
     return path, found.under(policy) if policy else found
 
 
@@ -323,12 +325,14 @@ def chatlog_policy(
     where = permission_file or permission_path(workspace, home)
     if permission_file is None and not where.is_file():
         return None
+    ledger = consent_file or ledger_path(workspace, home)
     cast = load_cast(workspace, TERMINAL)
     known = cast.get(persona) if persona else None
     names = [name for one in cast.values() for name in (one.name, *one.aliases)]
     return ChatLogPolicy(
         permission=read_permission(where, export.name),
-        consent=read_ledger(consent_file or ledger_path(workspace, home)),
+        consent=read_ledger(ledger),
+        consent_name=ledger.name,
         proxies=read_proxies(proxies or []),
         persona=known.name if known else persona,
         aliases=known.aliases if known else (),
@@ -347,19 +351,38 @@ def _own_ledger(workspace: Workspace, guild: str) -> ConsentLedger | None:
 
 
 def guild_of(export: Path) -> str | None:
-    """The id of the server that an export is of, which stands at its beginning; None for anything else."""
-    import gzip
-
+    """The id of the server that an export is of, which mostly stands at its beginning; None for anything else."""
     if export.is_dir():
         # An export may be cut into several files.
         return next((guild for file in sorted(export.iterdir()) if file.is_file() and (guild := guild_of(file))), None)
-    opener = gzip.open if export.suffix == ".gz" else open
+    found = _GUILD.search(_head(export))
+    return found[1].decode() if found else _guild_of_row(export)
+
+
+def _guild_of_row(export: Path) -> str | None:
+    from training.data.files import read_rows
+    from training.data.participants import id_of
+
     try:
-        with opener(export, "rb") as file:
-            found = _GUILD.search(file.read(HEAD_BYTES))
-    except (OSError, EOFError):
+        first = next(read_rows(export), None)
+    except UnderstudyError:
         return None
-    return found[1].decode() if found else None
+    guild = id_of(first.value, "guild") if first else ""
+    return guild if re.fullmatch("[0-9]{1,20}", guild) else None
+
+
+def _head(file: Path) -> bytes:
+    """How a file begins, unpacked; as much of it as can be read, for whoever reads the rest tells what is wrong."""
+    from training.data.packed import open_plain
+
+    head = bytearray()
+    try:
+        with open_plain(file, file.name) as plain:
+            while len(head) < HEAD_BYTES and (piece := plain.read1(HEAD_BYTES)):
+                head += piece
+    except (OSError, UnderstudyError):
+        pass
+    return bytes(head[:HEAD_BYTES])
 
 
 def _anonymiser(workspace: Workspace, guild: str, cast: Sequence[str]) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -35,13 +36,17 @@ FORGOTTEN = "forgotten"
 NOBODY_KNOWN = "a character of nobody known"
 OTHER_BOT = "another bot"
 UNASKED_BOT = "another bot; --persona NAME says that it is the persona"
+NAMED_IN_PART = "another bot; give its whole name with --persona, or its id with --persona-author"
 NO_PERSONA = "no persona speaks"
 UNASKED = "no persona speaks; --persona NAME says who it is"
 SYSTEM = "system message"
 INTERACTION = "answer to a command"
 MALFORMED = "not a message"
 TWICE = "a message that came before"
-BOTS = (OTHER_BOT, UNASKED_BOT)
+BOTS = (OTHER_BOT, UNASKED_BOT, NAMED_IN_PART)
+
+MOST_SEEN = 1_000_000
+"""Ids that are held at least, so that a message is read once; an export has fewer."""
 
 _REPLY_LINK = re.compile(r"\[Reply to:?\]\(<?https://(?:\w+\.)?discord(?:app)?\.com/channels/\d+/\d+/(\d+)")
 
@@ -54,18 +59,46 @@ def convert_export(rows: Iterator[Row], reading: Reading, tally: Tally) -> Itera
     policy = reading.chatlog
     if policy is None:
         raise PermissionMissing(name=reading.source, how=HOW_TO_RECORD)
-    before = 0
+    earlier = _Earlier()
     for row in rows:
-        export = _Export(row.value, row.number, reading, policy, before)
-        yield from export.conversations(tally)
-        before += export.count
+        yield from _Export(row.value, row.number, reading, policy, earlier).conversations(tally)
+
+
+class _Seen:
+    """Which messages came before, as hashes of their ids."""
+
+    def __init__(self) -> None:
+        self._new: set[int] = set()
+        self._old: set[int] = set()
+
+    def again(self, *parts: str) -> bool:
+        """Whether this came before; from now on it did."""
+        digest = hashlib.blake2b("\0".join(parts).encode("utf-8", "surrogatepass"), digest_size=8).digest()
+        key = int.from_bytes(digest)
+        if key in self._new or key in self._old:
+            return True
+        self._new.add(key)
+        if len(self._new) >= MOST_SEEN:
+            self._new, self._old = set(), self._new
+        return False
+
+
+@dataclass(slots=True)
+class _Earlier:
+    """What the parts of a chat read so far leave for the next: a count, the messages, the bots that bear the name."""
+
+    count: int = 0
+    seen: _Seen = field(default_factory=_Seen)
+    namesakes: set[str] = field(default_factory=set)
 
 
 class _Export:
     """One export, and who speaks in it."""
 
-    def __init__(self, value: dict[str, Any], row: int, reading: Reading, policy: ChatLogPolicy, before: int) -> None:
-        self.reading, self.policy, self.before, self.count = reading, policy, before, 0
+    def __init__(
+        self, value: dict[str, Any], row: int, reading: Reading, policy: ChatLogPolicy, earlier: _Earlier
+    ) -> None:
+        self.reading, self.policy, self.earlier = reading, policy, earlier
         self.messages = value.get("messages")
         self.guild, self.channel = id_of(value, "guild"), id_of(value, "channel")
         if not isinstance(self.messages, Iterable) or isinstance(self.messages, str | dict):
@@ -81,6 +114,11 @@ class _Export:
         self.labels = self.participants.labels
         self.hidden = self.participants.hidden(policy.anonymiser) if policy.anonymiser else None
         self.speakers: dict[tuple[str, str], Speaker] = {}
+        self.wanted = frozenset(fold(name) for name in (policy.persona, *policy.aliases) if name)
+        # What looks like an id is one: nobody comes in by taking another's id for a name.
+        self.authors = frozenset(fold(name) for name in policy.persona_authors if not name.isdigit())
+        self.several = f"two accounts speak as {policy.persona or 'the persona'}: name one with --persona-author"
+        earlier.namesakes.update(self._namesakes())
 
     def conversations(self, tally: Tally) -> Iterator[Conversation]:
         """One conversation for each session and persona that was answered in it."""
@@ -91,16 +129,15 @@ class _Export:
 
     def _posts(self, tally: Tally) -> Iterator[Post]:
         assert self.messages is not None
-        last = ""
         for message in self.messages:
-            self.count += 1
-            number = self.before + self.count
-            post = self._post(message, number)
-            if post is None or post.id == last:
-                tally.drop(number, TWICE if post else MALFORMED)
-                continue
-            last = post.id
-            yield post
+            self.earlier.count += 1
+            post = self._post(message, self.earlier.count)
+            if post is None:
+                tally.drop(self.earlier.count, MALFORMED)
+            elif self.earlier.seen.again(self.guild, self.channel, post.id):
+                tally.drop(post.number, TWICE)
+            else:
+                yield post
 
     def _post(self, message: Any, number: int) -> Post | None:
         """A message as a post; None where it is not one."""
@@ -111,8 +148,9 @@ class _Export:
             return None
         speaker = self._speaker(author)
         system = SYSTEM if message.get("type") not in SPOKEN else INTERACTION if message.get("interaction") else None
-        barred = FORGOTTEN if id_of(message) in self.forgotten else self._barred(speaker, author)
+        barred = FORGOTTEN if id_of(message) in self.forgotten else self._barred(speaker)
         text = spoken_text(self.hidden.spoken(content) if self.hidden else without_mentions(content, self.labels))
+        bot = barred in BOTS or barred == self.several
         return Post(
             number=number,
             id=id_of(message),
@@ -121,9 +159,9 @@ class _Export:
             text=text,
             answers=_answered(message),
             reason=system or barred or chat_reason(content, text),
-            unheard=barred is not None and barred not in BOTS,
+            unheard=barred is not None and not bot,
             # What cannot be a question to anyone does not stand between a question and its answer.
-            chat=not system and barred not in BOTS and chat_reason(content, text) in (None, "no text"),
+            chat=not system and not bot and chat_reason(content, text) in (None, "no text"),
             refusal=is_refusal(text),
         )
 
@@ -137,50 +175,68 @@ class _Export:
         is_bot = bool(author.get("isBot"))
         owners = self._owners(author, name) if is_bot else frozenset({author_id})
         label = name if is_bot else self.hidden.label(author_id) if self.hidden else self.labels.get(author_id, "")
-        made = Speaker(author_id, name, label or SOMEONE, owners, character=is_bot)
+        made = Speaker(author_id, name, label or SOMEONE, owners, character=is_bot, account=_is_account(author))
         self.speakers[author_id, name] = made
         return made
 
     def _owners(self, author: dict[str, Any], name: str) -> frozenset[str]:
         """The members who speak through a character; none for a bot, whose words are nobody's."""
-        if not _is_webhook(author):
+        if _is_account(author):
             return frozenset()
         webhook = self.consent.webhooks.get(id_of(author))
+        if webhook is None and self.consent.webhooks:
+            # Anyone who may make a webhook may give it any name.
+            return frozenset()
         for character, owner in (webhook.characters if webhook else {}).items():
             if fold(character) == fold(name):
                 return frozenset({owner})
         return self.policy.proxies.owners.get(fold(name), frozenset())
 
-    def _barred(self, speaker: Speaker, author: dict[str, Any]) -> str | None:
+    def _barred(self, speaker: Speaker) -> str | None:
         """Why nothing that this speaker says may be used."""
         if speaker.author_id == DELETED_USER or not speaker.author_id:
             return DELETED
         if not speaker.character:
             return None if self.consent.allows(speaker.author_id) else NO_CONSENT
-        if not _is_webhook(author):
-            return None if self._is_known(speaker) else OTHER_BOT if self._one_is_asked_for else UNASKED_BOT
+        if self.consent.has_revoked(speaker.author_id):
+            return NO_CONSENT
+        if speaker.account:
+            return self._barred_bot(speaker)
         if not speaker.owners or "" in speaker.owners:
             return None if speaker.author_id in self.policy.persona_authors else NOBODY_KNOWN
         return None if all(map(self.consent.allows, speaker.owners)) else NO_CONSENT
 
-    def _is_known(self, speaker: Speaker) -> bool:
-        """Whether a bot is one of the personas: those that are looked for, and those that the lists know."""
-        return self._is_wanted(speaker) or fold(speaker.name) in self._characters()
+    def _barred_bot(self, speaker: Speaker) -> str | None:
+        """Why a bot is not the persona: no list knows bots, so only the operator can say which one is."""
+        if not self._one_is_asked_for:
+            return UNASKED_BOT
+        if self._is_wanted(speaker):
+            return None
+        if self._bears_the_name(speaker.name):
+            return self.several
+        return NAMED_IN_PART if _first_word(speaker.name) in self.wanted else OTHER_BOT
+
+    def _namesakes(self) -> Iterator[str]:
+        """The ids of all bots in the export that bear the persona's whole name."""
+        assert self.messages is not None
+        for message in self.messages if self._one_is_asked_for else ():
+            author = message.get("author") if isinstance(message, dict) else None
+            if isinstance(author, dict) and _is_account(author) and self._bears_the_name(str(author.get("name") or "")):
+                yield id_of(author)
+
+    def _bears_the_name(self, name: str) -> bool:
+        name = fold(name)
+        return name in self.wanted or name.replace(" ", "-") in self.wanted or name in self.authors
 
     def _is_wanted(self, speaker: Speaker) -> bool:
         """Whether this is the persona that is asked for; a member may be, where the operator says so by name or id."""
-        policy = self.policy
-        if speaker.author_id in policy.persona_authors or speaker.name in policy.persona_authors:
+        if speaker.author_id in self.policy.persona_authors:
             return True
-        if policy.persona is None or not speaker.character:
-            return False
-        wanted = {fold(name) for name in (policy.persona, *policy.aliases)}
-        name = fold(speaker.name)
-        return name in wanted or name.replace(" ", "-") in wanted or (name.split() or [""])[0] in wanted
-
-    def _characters(self) -> frozenset[str]:
-        listed = (name for webhook in self.consent.webhooks.values() for name in webhook.characters)
-        return self.policy.proxies.names() | {fold(name) for name in listed}
+        if speaker.account:
+            return self._bears_the_name(speaker.name) and len(self.earlier.namesakes) == 1
+        if not speaker.character:
+            return fold(speaker.name) in self.authors
+        return self._bears_the_name(speaker.name) or _first_word(speaker.name) in self.wanted
 
     # --- sessions to conversations
 
@@ -257,7 +313,7 @@ class _Export:
                 example=example,
                 session=session,
                 messages=tuple(dict.fromkeys(post.id for post in posts)),
-                authors=tuple(sorted({owner for post in posts for owner in post.speaker.owners})),
+                authors=tuple(sorted({author for post in posts for author in post.speaker.authors})),
                 source=self.reading.source or "discord",
                 guild=self.guild,
             )
@@ -299,7 +355,7 @@ def _answered(message: dict[str, Any]) -> str | None:
 
 def _consent(policy: ChatLogPolicy, guild: str) -> ConsentLedger:
     """The ledger to go by; whoever the server's own has as revoked stays so in one that was brought along."""
-    policy.consent.check(guild)
+    policy.consent.check(guild, policy.consent_name)
     own = policy.own_ledger(guild)
     return policy.consent.minding(own) if own else policy.consent
 
@@ -309,9 +365,13 @@ def _name(value: dict[str, Any], key: str) -> str:
     return str(holder.get("name") or "") if isinstance(holder, dict) else ""
 
 
-def _is_webhook(author: dict[str, Any]) -> bool:
-    """Exports tell no webhook from a bot, but a bot has a discriminator."""
-    return bool(author.get("isBot")) and not str(author.get("discriminator") or "").strip("0")
+def _first_word(name: str) -> str:
+    return (fold(name).split() or [""])[0]
+
+
+def _is_account(author: dict[str, Any]) -> bool:
+    """Whether a bot has an account. Exports tell no webhook from a bot, but a bot has a discriminator."""
+    return bool(author.get("isBot")) and str(author.get("discriminator") or "").strip("0") != ""
 
 
 def _seconds(timestamp: Any) -> float | None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING
 
-from training.data.consent import ConsentLedger, Permission, ProxyList
+from training.data.consent import LEDGER_FILE, ConsentLedger, Permission, ProxyList
 from training.data.lineage import Lineage
 
 if TYPE_CHECKING:
@@ -18,15 +18,17 @@ if TYPE_CHECKING:
 class ChatLogPolicy:
     """What allows a chat log to be used, and whose voice is learnt from it.
 
-    `persona` None: each character that the ledger or the proxy lists know. `persona_authors` are names or ids of
-    authors that speak for the persona besides those that bear its name. `anonymiser` is made for each export from a
-    roster of the people in it and from its characters' names, which stay; None leaves everything as it is. Of the
-    server whose messages they are, `own_ledger` tells who is left out whatever `consent` says, and `forgotten` the ids
-    of messages that it forgot on request.
+    `persona` None: each character that the ledger or the proxy lists know, and no bot. `persona_authors` are names
+    or ids of authors that speak for the persona besides those that bear its name; of several bots that bear it,
+    only those whose ids are there do. `consent_name` is what errors call the file of `consent`. `anonymiser` is
+    made for each export from a roster of the people in it and from its characters' names, which stay; None leaves
+    everything as it is. Of the server whose messages they are, `own_ledger` tells who is left out whatever
+    `consent` says, and `forgotten` the ids of messages that it forgot on request.
     """
 
     permission: Permission
     consent: ConsentLedger
+    consent_name: str = field(default=LEDGER_FILE, kw_only=True)
     proxies: ProxyList = field(default_factory=ProxyList)
     persona: str | None = None
     aliases: tuple[str, ...] = ()

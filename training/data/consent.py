@@ -148,7 +148,8 @@ class Entry(Noun):
             value["status"] = "revoked"
         value["scope"] = _several(value.get("scope"))
         value["policy_version"] = _text(value.get("policy_version"))
-        value["expires"] = next((str(value[key]) for key in ("expires", *_EXPIRES) if value.get(key)), "")
+        ends = [str(value[key]) for key in ("expires", *_EXPIRES) if value.get(key)]
+        value["expires"] = next((end for end in ends if _is_over(end, datetime.now(UTC))), ends[0] if ends else "")
         return value
 
     def allows(self, scope: str, now: datetime) -> bool:
@@ -188,10 +189,14 @@ class ConsentLedger(Noun):
             return False
         return entry.policy_version in (None, self.policy_version)
 
-    def check(self, guild_id: str) -> None:
-        """Raise UnusableLedger where it is another guild's."""
+    def has_revoked(self, user_id: str) -> bool:
+        """Whether this member, or bot, was taken out by name; whoever never agreed was not."""
+        return user_id in self.users and self.users[user_id].status == "revoked"
+
+    def check(self, guild_id: str, name: str = LEDGER_FILE) -> None:
+        """Raise UnusableLedger, which calls the file by `name`, where it is another guild's."""
         if self.guild_id and self.guild_id != guild_id:
-            raise UnusableLedger(name=LEDGER_FILE, reason=f"it is of server {self.guild_id}, not of {guild_id}")
+            raise UnusableLedger(name=name, reason=f"it is of server {self.guild_id}, not of {guild_id}")
 
     def decided(self, user_id: str, status: Literal["granted", "revoked"], scope: Iterable[str] = ()) -> ConsentLedger:
         """The ledger with one more decision; the earlier one goes to its history."""
@@ -207,9 +212,10 @@ class ConsentLedger(Noun):
         return self.model_copy(update={"users": {**self.users, user_id: entry}})
 
     def minding(self, other: ConsentLedger) -> ConsentLedger:
-        """The ledger with everyone revoked whom another one has as revoked."""
+        """The ledger with everyone revoked whom another one has as revoked, and with the webhooks that it lists."""
         revoked = {user: entry for user, entry in other.users.items() if entry.status == "revoked"}
-        return self.model_copy(update={"users": {**self.users, **revoked}})
+        webhooks = {**other.webhooks, **self.webhooks}
+        return self.model_copy(update={"users": {**self.users, **revoked}, "webhooks": webhooks})
 
     def with_character(self, webhook_id: str, name: str, user_id: str) -> ConsentLedger:
         """The ledger with a webhook's character, whose words are this member's."""

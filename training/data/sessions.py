@@ -23,13 +23,22 @@ REFUSED = "answered by a refusal"
 
 @dataclass(frozen=True, slots=True)
 class Speaker:
-    """Who a message is by: webhooks share one author id among characters, so the name is part of the key."""
+    """Who a message is by: webhooks share one author id among characters, so the name is part of the key.
+
+    `owners` are the members whose words a message is; `account` tells a bot with an account from a webhook's character.
+    """
 
     author_id: str
     name: str
     label: str
     owners: frozenset[str] = frozenset()
     character: bool = False
+    account: bool = False
+
+    @property
+    def authors(self) -> frozenset[str]:
+        """By whose ids the words are found again: the members', or else its own."""
+        return self.owners or frozenset({self.author_id})
 
 
 @dataclass(frozen=True, slots=True)

@@ -139,6 +139,8 @@ def test_a_ledger_that_is_unclear_is_refused(tmp_path: Path, text: str, said: st
         ({"status": "granted", "scope": "train", "revoked_at": "2026-01-01"}, False),
         ({"status": "granted", "scope": "train", "policy_version": "0"}, False),
         ({"status": "granted", "scope": "train", "expires_at": "2020-01-01"}, False),
+        ({"status": "granted", "scope": ["train"], "expires": "2020-01-01T00:00:00Z"}, False),
+        ({"status": "granted", "scope": ["train"], "expires": "2999-01-01", "until": "2020-01-01"}, False),
         ({"status": "granted", "scope": "train", "until": "some day"}, False),
         ({"status": "granted", "scope": {"train": "no"}}, False),
     ],

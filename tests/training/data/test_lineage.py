@@ -82,7 +82,7 @@ def all_text(folder: Path) -> str:
 def test_the_lineage_names_messages_and_members(datasets: Path) -> None:
     links = read_links(datasets / "log")
     assert [link.messages for link in links] == [("1", "2"), ("3", "4"), ("5", "6", "7")]
-    assert [link.authors for link in links] == [(ANNA,), (BEN,), (ANNA, BEN)]
+    assert [link.authors for link in links] == [(ANNA, KEEPER), (BEN, KEEPER), (ANNA, BEN, KEEPER)]
     assert [link.example for link in links] == [row.id for row in rows_of(datasets / "log")]
     # Ids of messages and members stand there only.
     assert all(ANNA not in row.model_dump_json().replace(row.meta["group"], "") for row in rows_of(datasets / "log"))
@@ -102,7 +102,7 @@ def test_a_member_is_forgotten_everywhere(workspace: Workspace, datasets: Path) 
     assert card.steps[-1].removed == {"forgotten on request": 2}
     assert "wished to be forgotten" in card.notes[-1]
     assert "Anna" not in all_text(datasets)
-    assert [link.authors for link in read_links(datasets / "log")] == [(BEN,)]
+    assert [link.authors for link in read_links(datasets / "log")] == [(BEN, KEEPER)]
     assert check_folder(datasets / "other") == untouched
 
 
@@ -136,7 +136,7 @@ def test_datasets_elsewhere_and_deleted_ones_are_known(workspace: Workspace, dat
     done = forget([datasets.parent], [], workspace.artifact_root / "runs", users=[ANNA])
     assert (done.examples, done.retrain) == (2, ("r1",))
     assert "Anna" not in all_text(elsewhere)
-    assert {link.authors for link in kept_links(datasets.parent)} == {(BEN,)}
+    assert {link.authors for link in kept_links(datasets.parent)} == {(BEN, KEEPER)}
 
 
 def test_only_adapters_that_learnt_from_it_are_marked(workspace: Workspace, datasets: Path) -> None:
@@ -206,7 +206,7 @@ def test_from_a_permission_to_a_forgotten_member(
     for folder in (out, *made_of_it[:2]):
         assert "asks" in all_text(folder)
         assert "too?" not in all_text(folder)
-        assert [link.authors for link in read_links(folder)] == [(BEN,)]
+        assert [link.authors for link in read_links(folder)] == [(BEN, KEEPER)]
     again = understudy(workspace, *convert, "--force")
     assert again["dropped"]["no consent"] == 2
     # Nor does a ledger that is brought along from elsewhere bring them back, wherever the file names its server.
