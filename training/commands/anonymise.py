@@ -29,6 +29,10 @@ KEY_FILE = "anonymise.key"
 EXPORT = "discord_chat_exporter"
 NO_TEXT = "no text"
 MAX_ROSTER_BYTES = 4 * 1024 * 1024
+STAYS = (
+    "Left as they are: the names of the cast and of people and characters everybody knows, and addresses that only a "
+    "private network knows (192.168.x.x, 10.x.x.x, fe80::)."
+)
 
 app = typer.Typer()
 
@@ -55,7 +59,7 @@ class Masked:
         return anonymiser.text(text, conversation_id)
 
 
-@app.command("anonymise")
+@app.command("anonymise", epilog=STAYS)
 def anonymise(
     ctx: typer.Context,
     file: Annotated[

@@ -66,6 +66,39 @@ def test_personas_are_never_masked() -> None:
     assert not find_spans("Elio Solis fell", ["Elio"], CAST)
 
 
+@pytest.mark.parametrize(
+    "whole",
+    ["Olga Petrova", "Bryce Miller", "Caleb Johnson", "Elio Rossi", "Elio Solis Garcia", "Maria Olga Petrova"],
+)
+def test_whoever_shares_a_name_with_the_cast_is_masked_whole(whole: str) -> None:
+    text = f"ping {whole} please"
+    assert [text[span.start : span.end] for span in find_spans(text, (), CAST)] == [whole]
+
+
+@pytest.mark.parametrize(
+    "text", ["Olga Please", "Caleb and Bryce", "Elio Solis", "OLGA SMITH WON", "Lord Grigon said", "Bryce's turn"]
+)
+def test_the_cast_stays_whatever_follows(text: str) -> None:
+    assert not find_spans(text, (), CAST)
+
+
+@pytest.mark.parametrize(
+    ("before", "name"),
+    [
+        ("hey I'm ", "Tomás Oliveira"),
+        ("I'm ", "Annika Bergström"),
+        ("Tell ", "Bjorn Ahlgren"),
+        ("Call ", "Peter Hansen"),
+        ("Contact ", "Maria Jensen"),
+        ("Welcome ", "Anna Petrova"),
+        ("Saw ", "Peter Hansen"),
+        ("my name is ", "Harry Styles"),
+    ],
+)
+def test_a_name_begins_where_it_begins(before: str, name: str) -> None:
+    assert [(span.start, span.end) for span in find_spans(before + name)] == [(len(before), len(before + name))]
+
+
 def test_offsets_are_those_of_the_original() -> None:
     text = "**hi** \u200bmail ｔｈｅｏ＠ex\u200bample．org ok"
     assert [text[span.start : span.end] for span in find_spans(text)] == ["ｔｈｅｏ＠ex\u200bample．org"]
@@ -82,6 +115,18 @@ def test_offsets_are_those_of_the_original() -> None:
         ("server: 51.81.12.200:28015", "51.81.12.200"),
         ("2 1 2 - 5 5 5 - 0 1 3 9 try it", "2 1 2 - 5 5 5 - 0 1 3 9"),
         ("login admin / Zx9!plmQ", "Zx9!plmQ"),
+        ("mail foo＠bar。com ok", "foo＠bar。com"),
+        ("x@y。cn", "x@y。cn"),
+        ("mike AT-SIGN yahoo DOT com", "mike AT-SIGN yahoo DOT com"),
+        ("s a r a @ mail . com", "s a r a @ mail . com"),
+        ("@alice#1234 hi", "@alice#1234"),
+        ("@Sara Lind hi", "@Sara Lind"),
+        ("住所は東京都新宿区西新宿2-8-1です", "東京都新宿区西新宿2-8-1"),
+        ("DM me at jan_kowalski99", "jan_kowalski99"),
+        ("u/saralind posted", "u/saralind"),
+        ("twitter @ saralind", "saralind"),
+        ("ip 84-112-33-19", "84-112-33-19"),
+        ("555-0142 is mine", "555-0142"),
         ("2200 Pine St Unit 14, Philadelphia, PA 19103", "2200 Pine St Unit 14, Philadelphia, PA 19103"),
     ],
 )
@@ -89,7 +134,29 @@ def test_whole_parts_are_found(text: str, part: str) -> None:
     assert part in [text[span.start : span.end] for span in find_spans(text)]
 
 
-@pytest.mark.parametrize("text", ["Der Zug kommt heute", "Mage left the party", "bring 4-6 friends", "Taco Bell run"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Der Zug kommt heute",
+        "Mage left the party",
+        "bring 4-6 friends",
+        "Taco Bell run",
+        "Happy Birthday Martini",
+        "Eating Panini",
+        "Fantasy Tactics Einstein",
+        "Lake Geneva",
+        "Zucchini Lasagna Martini",
+        "Frequently Asked Questions",
+        "King Arthur pulled the sword",
+        "Harry Styles is on tour",
+        "Anna Karenina is long",
+        "Pearl said diamond is better",
+        "class Tom(Cat): pass",
+        "dm me at noon, twitter @ noon",
+        "10-2-1-1 last night",
+        "from 192.168.0.4, 10.2.0.9 and fe80::1",
+    ],
+)
 def test_what_only_sounds_like_somebody_stays(text: str) -> None:
     assert not find_spans(text)
 

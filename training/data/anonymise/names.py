@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache
 
 from training.data.anonymise import cues
 from training.data.anonymise.eastern import find_eastern
 from training.data.anonymise.fold import fold
-from training.data.anonymise.name_lists import known, lists
+from training.data.anonymise.name_lists import known, lists, ordinary
 from training.data.anonymise.spans import Found, Span
+from training.data.anonymise.stays import find_renowned
 from training.data.anonymise.words import words
 
 WORD = re.compile(r"[^\W\d_]+(?:['-][^\W\d_]+)*")
@@ -28,8 +30,15 @@ THINGS = re.compile(
     r"\s(?:of|kart|party\s\d|bros|daniel'?s|deere|street|avenue|road|city|language|programming|lang|script|gem|"
     r"award|awards|cup|day|hill|park|bridge|university|college|airport|theorem|transform|"
     r"distribution|equation|number|series|engine|hall|square|beach|bay|island|county|river|lake|mountain|"
-    r"valley|island)\b",
+    r"valley|furniture|lamp|musical|opera|movie|film|album|soundtrack|panthers|comic|law|cosplay|salad|racket|"
+    r"came due|is (?:a|an|the) (?:(?:good|great|long|old|nice|bad) )?(?:city|state|town|band|movie|film|game|opera|"
+    r"musical|song|character|brand|place|album|classic|book)(?!\s(?!in\b|by\b|from\b|of\b|with\b|about\b)\w))\b",
     re.I,
+)
+# Behind these a given name is a place, a team or a piece of code.
+GROUND = re.compile(
+    r"(?<![^\W_])(?:North|South|East|West|New|San|Santa|Lake|Mount|Mt\.?|Fort|Port|Cape|Saint|St\.?|Team|Club|Camp|"
+    r"Hotel|Cafe|Pink|Beef|Chicken|Inter|Steely|class|def|import|function|struct|enum)\s$"
 )
 
 
@@ -56,11 +65,17 @@ class Names:
 
     def kept(self, text: str) -> Iterator[tuple[int, int]]:
         """Where names of the cast stand, and of what only sounds like a person."""
-        patterns = (self._cast, cues.THINGS) if self._cast else (cues.THINGS,)
-        return (found.span() for pattern in patterns for found in pattern.finditer(text))
+        yield from (found.span() for found in cues.THINGS.finditer(text))
+        yield from find_renowned(text)
+        for found in self._cast.finditer(text) if self._cast else ():
+            if _namesake(found, text) is None:
+                yield found.span()
 
     def find(self, text: str) -> Found:
         """Names of people in folded text; the surest come first."""
+        for found in self._cast.finditer(text) if self._cast else ():
+            if span := _namesake(found, text):
+                yield span
         for pattern in (self._roster, self._roster_words):
             if pattern:
                 yield from (Span(*found.span(), "PERSON") for found in pattern.finditer(text))
@@ -91,6 +106,21 @@ def _is_word(name: str) -> bool:
     return name.casefold() in lists()["also_words"] or name.casefold() in cues.STOP
 
 
+def _namesake(cast: re.Match[str], text: str) -> Span | None:
+    """The whole name of somebody who shares a name with the cast: a family name follows that is not of the cast."""
+    words = list(WORD.finditer(text, cast.end(), cast.end() + 40))
+    if not words or text[cast.end() : words[0].start()] != " ":
+        return None
+    word = _bare(words[0][0])
+    capital = cast[0][0].isupper() and word[0].isupper() and not text.isupper() and _surname(word)
+    low = word.islower() and word in lists()["family"] and not any(word in no for no in (cues.STOP, COMMON, known()))
+    if not capital and not low:
+        return None
+    before = re.search(r"([^\W\d_]+) $", text[: cast.start()])
+    led = before is not None and before[1][0].isupper() and before[1].lower() in known()
+    return Span(before.start() if led and before else cast.start(), words[0].start() + len(word), "PERSON")
+
+
 # --- given names -----------------------------------------------------------------------------------------------------
 
 
@@ -99,7 +129,10 @@ def _listed(text: str) -> Found:
     words = list(WORD.finditer(text))
     at = 0
     while at < len(words):
-        last = -1 if THINGS.match(text, words[at].end()) else _whole_name(words, at, text)
+        thing = THINGS.match(text, words[at].end()) or GROUND.search(
+            text, max(0, words[at].start() - 10), words[at].start()
+        )
+        last = -1 if thing else _whole_name(words, at, text)
         if last >= 0:
             yield _span(words, at, last)
         at = max(last, at) + 1
@@ -117,6 +150,8 @@ def _whole_name(words: list[re.Match[str]], at: int, text: str) -> int:
         return _family(words, at, text)
     if not capital or (low in cues.STOP and low not in lists()["also_words"]):
         return -1
+    if low not in known() and _no_name(words, at, text):
+        return -1
     last = _family(words, at, text)
     if _enumerated(words, at, text):
         return last
@@ -126,6 +161,25 @@ def _whole_name(words: list[re.Match[str]], at: int, text: str) -> int:
     if last > at and _surname(words[last][0]):
         return last
     return -1 if low in lists()["also_words"] else _by_family(words, at, text)
+
+
+def _no_name(words: list[re.Match[str]], at: int, text: str) -> bool:
+    """Whether a capitalised word that is no known name is one of a heading, or an ordinary word."""
+    low = words[at][0].lower()
+    if low in ordinary() or CONTRACTED.search(low) or ORDINARY_ENDING.search(low) or _heading(text):
+        return True
+    return at + 1 < len(words) and words[at + 1][0].lower() in ordinary()
+
+
+CONTRACTED = re.compile(r"'(?:m|re|ve|ll|d|t|s)$")
+ORDINARY_ENDING = re.compile(r"...(?:ing|tion|sion|ness|ment|ity|ics|ous|ful|less|able|ible|ism|ally|ship|ology)s?$")
+
+
+@lru_cache(maxsize=1)
+def _heading(text: str) -> bool:
+    """Whether each longer word has a capital, as in a title."""
+    longer = [word for word in WORD.findall(text) if len(word) > 3]
+    return len(longer) > 3 and all(word[0].isupper() for word in longer)
 
 
 def _enumerated(words: list[re.Match[str]], at: int, text: str) -> bool:
@@ -147,11 +201,16 @@ KOREAN = words(
 )
 ROW = re.compile(r"\s?[,/&+|]\s?")
 ACTS = re.compile(rf"\s{{1,3}}(?:{cues.ACTS})(?![^\W_])")
+# Things more often than people, even where they do what people do: "Pearl said".
+THINGS_TOO = words("pearl basil ginger olive sandy coral opal crystal clover fern")
 # Names that are mostly said to people who have another.
-NOT_ALONE = words(
-    """berlin london paris chelsea brooklyn milan florence dallas austin india asia kenya israel virginia georgia
+NOT_ALONE = (
+    words(
+        """berlin london paris chelsea brooklyn milan florence dallas austin india asia kenya israel virginia georgia
     phoenix denver love honey king queen prince princess guy buddy bud god sir angel baby candy dick ping tiger sky van
     page chip chance genesis sage storm"""
+    )
+    | THINGS_TOO
 )
 
 
@@ -242,7 +301,7 @@ def _surname(word: str) -> bool:
 
 def _fits(low: str, text: str) -> bool:
     """Whether a capitalised word may be a family name; not where everything is capitalised."""
-    return low not in cues.STOP and len(low) > 1 and not text.isupper()
+    return low not in cues.STOP and low not in ordinary() and len(low) > 1 and not text.isupper()
 
 
 # --- cues ------------------------------------------------------------------------------------------------------------
@@ -292,6 +351,18 @@ def _begins(found: re.Match[str], word: re.Match[str], text: str, *, alone: bool
     low = _bare(word[0]).lower()
     if low not in known() and (OBJECT.match(found[0]) or ARTICLE.search(text, 0, word.start())):
         return False
+    if (
+        low not in known()
+        and found[0][0].isupper()
+        and CAPITAL_BEFORE.search(text, max(0, found.start() - 20), found.start())
+    ):
+        return False
+    if low in NOT_ALONE and OBJECT.match(found[0]) and not FAMILY_NEXT.match(text, word.end()):
+        return False
+    if low in THINGS_TOO and found.start("name") == found.start() and alone:
+        return False
+    if GROUND.search(text, max(0, word.start() - 10), word.start()):
+        return False
     return any_case or not alone or low not in lists()["also_words"] or not LOOSE.match(found[0])
 
 
@@ -301,7 +372,7 @@ def _belongs(found: re.Match[str], word: re.Match[str], text: str, *, first: boo
     capital = word[0][0].isupper() and not _shouted(word[0], text)
     known_one = first and low in known() and low not in NOT_ALONE
     # A German noun behind a greeting, "New York" behind "meet": an ordinary word ends the name.
-    if (low in cues.STOP and not known_one) or (not first and low in VERBS):
+    if (low in cues.STOP and not known_one) or low in ordinary() or (not first and low in VERBS):
         return False
     if capital or not first:
         return capital
@@ -310,6 +381,9 @@ def _belongs(found: re.Match[str], word: re.Match[str], text: str, *, first: boo
     return titled or quiet or (any_case and len(low) > 2)
 
 
+# A cue in the middle of a heading is no cue.
+CAPITAL_BEFORE = re.compile(r"[A-ZÀ-Þ][^\W\d_]+ $")
+FAMILY_NEXT = re.compile(r" [A-ZÀ-Þ]")
 HONORIFIC = re.compile(
     r"(?<![^\W_])(?:(?i:mr|mrs|ms|miss|mx|dr|prof|sir|mme|mlle|herr|frau|señora?|sra?|srta|signora?|monsieur|"
     r"madame)\.?|Lady|Lord|"

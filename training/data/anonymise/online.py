@@ -5,13 +5,15 @@ from __future__ import annotations
 import ipaddress
 import re
 
+from training.data.anonymise.cues import STOP
+from training.data.anonymise.name_lists import known, ordinary
 from training.data.anonymise.spans import Found, Span
 from training.data.anonymise.words import words
 
 # --- e-mail ----------------------------------------------------------------------------------------------------------
 
 OPEN, CLOSE = r"\s*[(\[{<]\s*", r"\s*[)\]}>]\s*"
-AT_WORD = r"(?:at|ät|aet|arroba|arobase|chiocciola|kukac|małpa|malpa|собака|собачка)"
+AT_WORD = r"(?:at[ -]sign|at|ät|aet|arroba|arobase|chiocciola|kukac|małpa|malpa|собака|собачка)"
 DOT_WORD = r"(?:dot|d0t|punkt|punto|ponto|point|kropka|точка|nokta|tečka)"
 AT = (
     rf"(?:{OPEN}(?:@|a|{AT_WORD}){CLOSE}|\s*[|*~=#/\\]+{AT_WORD}[|*~=#/\\]+\s*|\s*&\#64;\s*|\s*&commat;\s*|%40|"
@@ -53,7 +55,9 @@ BESIDE = re.compile(
     rf"before\s+the\s+at)\s*(?:part\s*)?(?:is|:|=)\s*([\w.+-]{{3,40}})(?<![.])(?!\w)",
     re.I,
 )
-SPACED = re.compile(r"(?<!\S)(?:[\w.] ){2,40}@ (?:\w ){1,30}(?:\. (?:\w ?){2,10}){1,3}(?!\w)")
+SPACED = re.compile(
+    r"(?<!\S)(?:[\w.] ){2,40}@ ?(?:[\w-]{2,40}|\w(?: \w){1,30}) ?(?:\. ?(?:\w{2,10}|\w(?: \w){1,9}) ?){1,3}(?!\w)"
+)
 AT_HINT = re.compile(rf"[@&%]|[(\[{{]a[)\]}}]|\b{AT_WORD}\b|_{AT_WORD}_", re.I)
 FILES = words("png jpg jpeg gif svg webp bmp py js ts css html md txt json yml yaml zip exe")
 NOT_LOCAL = words(
@@ -73,13 +77,13 @@ def find_emails(text: str) -> Found:
         yield from (Span(*found.span(1), "EMAIL") for found in pattern.finditer(text))
     if not AT_HINT.search(text):
         return
+    for found in SPACED.finditer(text):
+        yield Span(found.start(), found.start() + len(found[0].rstrip()), "EMAIL")
     shouted = () if text.isupper() else (SHOUTED,)
     for pattern in (HIDDEN, SAID, PROVIDED, NO_DOT, CUT, AT_BIG, *shouted):
         for found in pattern.finditer(text):
             if found[1].lower() not in NOT_LOCAL and found[0].rpartition(".")[2].lower() not in FILES:
                 yield Span(found.start(1), found.end(), "EMAIL")
-    for found in SPACED.finditer(text):
-        yield Span(found.start(), found.start() + len(found[0].rstrip()), "EMAIL")
 
 
 def _remote(text: str, found: re.Match[str]) -> bool:
@@ -90,9 +94,11 @@ def _remote(text: str, found: re.Match[str]) -> bool:
 # --- mentions --------------------------------------------------------------------------------------------------------
 
 MENTION = re.compile(r"<\s?(?:@[!&]?|#)\s?\d{5,20}\s?>?|(?<!\w)@[!&]?\d{15,20}(?!\w)", re.ASCII)
-HANDLE = re.compile(r"(?<![A-Za-z0-9_@./:=$\\)\]-])@(?=[\w.-]*[^\W\d_])[^\W_][\w.-]{1,31}(?![/(\w]|@\w)")
+HANDLE = re.compile(
+    r"(?<![A-Za-z0-9_@./:=$\\)\]-])@(?=[\w.-]*[^\W\d_])[^\W_][\w.-]{1,31}(?![/(\w]|@\w)(?:#\d{4,5}(?!\w))?"
+)
 TAG = re.compile(
-    r"(?<![\w#&/.])[^\W_][\w.]{1,31}#\d{4,5}(?!\w)|(?<![\w/])u/[\w-]{3,20}(?![\w/])|(?<!\w)SW-\d{4}-\d{4}-\d{4}(?!\w)"
+    r"(?<![\w#&/.])[^\W_][\w.]{1,31}#\d{4,5}(?!\w)|(?<![\w/])/?u/[\w-]{3,20}(?![\w/])|(?<!\w)SW-\d{4}-\d{4}-\d{4}(?!\w)"
 )
 PLACES = (
     r"discord|insta(?:gram)?|ig|snap(?:chat)?|tik\s?tok|twitter|telegram|tg|steam|psn|xbox|skype|wechat|weixin|kik|"
@@ -104,9 +110,12 @@ ACCOUNT = re.compile(
     r"\s*(?:\s(?:is|ist|es|est|->)\s|[:=]|号是?|是|->)\s*[`\"']?@?(?P<value>[^\W_][\w.-]{2,31})",
     re.I,
 )
+AT_PLACE = re.compile(
+    r"(?<!\w)(?:insta(?:gram)?|ig|snap(?:chat)?|tiktok|twitter|telegram)\s@\s?([^\W_][\w.]{2,30}\w)", re.I
+)
 PROFILE_WORD = re.compile(
-    r"(?:add|dm|pm|follow|message|hmu|friend)\s+(?:me|"
-    r"us)?\s*(?:on\s+\w+\s*)?[:,]?\s+(?P<value>[a-z][a-z0-9]*(?:[._][a-z0-9]+|\d{2,})\w*)(?![\w@])"
+    r"(?i:add|dm|pm|follow|message|hmu|friend)\s+(?:me|"
+    r"us)?\s*(?:on\s+\w+\s*|at\b)?[:,]?\s+(?P<value>[a-z][a-z0-9]*(?:[._][a-z0-9]+|\d{2,})\w*)(?![\w@])"
 )
 CODE_WORDS = words(
     """everyone here property dataclass staticmethod classmethod abstractmethod override overload media import types
@@ -130,6 +139,9 @@ def find_mentions(text: str) -> Found:
         for found in TAG.finditer(text):
             if found[0].partition("#")[0].lower() not in NUMBERED:
                 yield Span(*found.span(), "MENTION")
+    for found in AT_PLACE.finditer(text) if "@" in text else ():
+        if found[1].lower() not in CODE_WORDS | NOT_ACCOUNT and not _clock(found[1]):
+            yield Span(*found.span(1), "MENTION")
     for pattern in (ACCOUNT, PROFILE_WORD):
         for found in pattern.finditer(text):
             value = found["value"].rstrip(".-")
@@ -152,7 +164,13 @@ def _handles(text: str) -> Found:
         name = found[0][1:].rstrip(".-_")
         if len(name) < 2 or name.lower() in CODE_WORDS or _clock(name) or _decorates(text, found):
             continue
-        yield Span(found.start(), found.start() + 1 + len(name), "MENTION")
+        family = FAMILY.match(text, found.end()) if name[0].isupper() and name.lower() in known() else None
+        whole = family is not None and family[1].lower() not in STOP | ordinary()
+        yield Span(found.start(), family.end() if family and whole else found.start() + 1 + len(name), "MENTION")
+
+
+# "@Sara Lind": how a name with a space shows where the mention was copied as text.
+FAMILY = re.compile(r" ([A-ZÀ-Þ][^\W\d_]+(?:-[A-ZÀ-Þ][^\W\d_]+)?)(?![^\W_])")
 
 
 def _clock(name: str) -> bool:
@@ -228,6 +246,8 @@ GAP = r"(?:\.|\s?[\[({]\s?(?:\.|dot)\s?[\])}]\s?|\s+dot\s+|\s\.\s|\s\.|\.\s)"
 FOUR = re.compile(
     rf"(?<![\w.])(?<!\d,)(\d{{1,3}}){GAP}(\d{{1,3}}){GAP}(\d{{1,3}}){GAP}(\d{{1,3}})(?!\w|\.\d|%)", re.I | re.ASCII
 )
+DASHED = re.compile(r"(?<![\w.-])(\d{1,3})-(\d{1,3})-(\d{1,3})-(\d{1,3})(?![\w-]|\.\d)", re.ASCII)
+DASHES_TOLD = re.compile(r"(?<![a-z])ip\b|with dots|dots instead|for dots", re.I)
 SIX = re.compile(r"(?<![\w:.])[0-9a-f]{0,4}:(?:[0-9a-f]{0,4}:){1,8}(?::|[0-9a-f]{1,5})?(?![\w:])", re.I | re.ASCII)
 VERSION = re.compile(
     r"(?<![a-z])(?:\bv|version|ver\.?|release|build|update|patch|firmware|driver|chrome|firefox|edge|python|==|"
@@ -245,6 +265,10 @@ def find_ips(text: str) -> Found:
     """Addresses of machines on the public net; private, loopback and broadcast ones tell nothing of anyone."""
     if "." in text or "dot" in text:
         for found in FOUR.finditer(text):
+            if _public_four(".".join(found.groups()), text, found):
+                yield Span(*found.span(), "IP")
+    if "-" in text and DASHES_TOLD.search(text):
+        for found in DASHED.finditer(text):
             if _public_four(".".join(found.groups()), text, found):
                 yield Span(*found.span(), "IP")
     if ":" in text:

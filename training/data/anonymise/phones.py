@@ -30,6 +30,7 @@ CONTEXT = re.compile(
 SHAPES = re.compile(
     r"""(?:
       \(\d{3}\)\s?\d{3}[ .-]\d{4} | (?:1[ .-])?[2-9]\d{2}([.-])\d{3}\1\d{4} | [2-9]\d{2}\s\d{3}\s\d{4}  # North America
+    | 555-\d{4}
       # Britain
     | 0\d{4}\s\d{6} | 0\d{4}\s\d{3}\s\d{3} | 01\d{2}\s\d{3}\s\d{4} | 02\d\s\d{4}\s\d{4} | 07\d{9}
       | 07\d{3}\s\d{3}\s\d{3}

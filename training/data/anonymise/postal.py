@@ -120,7 +120,8 @@ CHINESE = re.compile(
     r"[一-龥]{2,30}?(?:路|街|道|巷|弄|胡同|大道)(?:[东西南北]段?)?\s?\d{1,5}\s?[号號弄](?:院)?(?:[\d一-龥A-Z-]{0,12}?\d{1,5}\s?(?:室|"
     r"号楼|单元|栋|樓|楼|号|户))*"
 )
-# Where a Chinese address begins: behind the last of these.
+# Where an address begins: behind the last of these.
+LEAD_JAPANESE = re.compile("^[一-龥ぁ-んァ-ヶー]{0,6}(?:住所|実家|自宅|家|会社|私|僕|俺|場所)[はがも]")
 LEAD = re.compile("住在|寄到|送到|地址|在|是|到|家")
 INDIAN = re.compile(
     rf"(?<!\w)(?:(?:Flat|Apt\.?|Apartment|Unit|Office|Floor|Tower|Building|House|H\.?\s?No|Plot|Door|D\.?\s?No|"
@@ -158,7 +159,9 @@ def find_addresses(text: str) -> Found:
     # Of readings that overlap, the longest is the whole address.
     yield from sorted(latin, key=lambda span: span.start - span.end)
     if not text.isascii():
-        yield from (Span(*found.span(), "ADDRESS") for found in ASIAN.finditer(text))
+        for found in ASIAN.finditer(text):
+            led = LEAD_JAPANESE.match(found[0])
+            yield Span(found.start() + (led.end() if led else 0), found.end(), "ADDRESS")
         for found in CHINESE.finditer(text):
             lead = max((mark.end() for mark in LEAD.finditer(found[0])), default=0)
             yield Span(found.start() + lead, found.end(), "ADDRESS")
