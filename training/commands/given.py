@@ -52,7 +52,10 @@ Consent = Annotated[
     ),
 ]
 PersonaAuthor = Annotated[
-    list[str] | None, typer.Option(help="For chat logs: a name or id that the persona also speaks under.")
+    list[str] | None,
+    typer.Option(
+        help="For chat logs: a name or id that the persona also speaks under; of two bots of one name, the id."
+    ),
 ]
 KeepNames = Annotated[bool, typer.Option("--keep-names", help="For chat logs: leave names and the like as they are.")]
 Proxies = Annotated[

@@ -217,11 +217,13 @@ class _Export:
         return NAMED_IN_PART if _first_word(speaker.name) in self.wanted else OTHER_BOT
 
     def _namesakes(self) -> Iterator[str]:
-        """The ids of all bots in the export that bear the persona's whole name."""
+        """The ids of all bots in the export that bear the persona's whole name and are not forgotten."""
         assert self.messages is not None
         for message in self.messages if self._one_is_asked_for else ():
             author = message.get("author") if isinstance(message, dict) else None
-            if isinstance(author, dict) and _is_account(author) and self._bears_the_name(str(author.get("name") or "")):
+            if not isinstance(author, dict) or not _is_account(author) or self.consent.has_revoked(id_of(author)):
+                continue
+            if self._bears_the_name(str(author.get("name") or "")):
                 yield id_of(author)
 
     def _bears_the_name(self, name: str) -> bool:

@@ -266,10 +266,6 @@ class ProxyList:
 
     owners: Mapping[str, frozenset[str]] = field(default_factory=dict)
 
-    def names(self) -> frozenset[str]:
-        """All characters, folded."""
-        return frozenset(self.owners)
-
 
 def fold(name: str) -> str:
     """A name for comparing."""

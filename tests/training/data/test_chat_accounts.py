@@ -80,6 +80,9 @@ def test_of_two_bots_of_one_name_only_the_one_that_is_named_speaks() -> None:
     [made_of_one], tally = read(talk, persona_authors=frozenset({KEEPER}))
     assert spoken(made_of_one) == ["Hm?", "Aye."]
     assert tally.dropped[several] == 1
+    # One that is forgotten stands in nobody's way.
+    [made_of_one], tally = read(talk, consent=policy().consent.decided("999", "revoked"))
+    assert spoken(made_of_one) == ["Hm?", "Aye."]
 
 
 def test_a_second_bot_in_a_later_part_of_the_chat_is_refused() -> None:
