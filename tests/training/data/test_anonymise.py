@@ -93,6 +93,7 @@ def test_the_cast_stays_whatever_follows(text: str) -> None:
         ("Welcome ", "Anna Petrova"),
         ("Saw ", "Peter Hansen"),
         ("my name is ", "Harry Styles"),
+        ("our CEO ", "Amy Williams"),
     ],
 )
 def test_a_name_begins_where_it_begins(before: str, name: str) -> None:
@@ -152,6 +153,15 @@ def test_whole_parts_are_found(text: str, part: str) -> None:
         "Anna Karenina is long",
         "Pearl said diamond is better",
         "class Tom(Cat): pass",
+        "Additionally, you could wait",
+        "its name is irrevocable, it is called inertia",
+        "list the names alphabetically",
+        "Dear Hiring Manager,",
+        "assess team needs",
+        "the number of airings at this point in a year",
+        "Such a Karen",
+        "Heinz ketchup only",
+        "Pascal's triangle",
         "dm me at noon, twitter @ noon",
         "10-2-1-1 last night",
         "from 192.168.0.4, 10.2.0.9 and fe80::1",

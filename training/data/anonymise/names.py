@@ -31,7 +31,9 @@ THINGS = re.compile(
     r"award|awards|cup|day|hill|park|bridge|university|college|airport|theorem|transform|"
     r"distribution|equation|number|series|engine|hall|square|beach|bay|island|county|river|lake|mountain|"
     r"valley|furniture|lamp|musical|opera|movie|film|album|soundtrack|panthers|comic|law|cosplay|salad|racket|"
-    r"came due|is (?:a|an|the) (?:(?:good|great|long|old|nice|bad) )?(?:city|state|town|band|movie|film|game|opera|"
+    r"came due|the musical|the movie|guitar|energy|triangle|principle|constant|paradox|razor|algorithm|syndrome|"
+    r"disease|sake|inequality|identity|"
+    r"is (?:a|an|the) (?:(?:good|great|long|old|nice|bad) )?(?:city|state|town|band|movie|film|game|opera|"
     r"musical|song|character|brand|place|album|classic|book)(?!\s(?!in\b|by\b|from\b|of\b|with\b|about\b)\w))\b",
     re.I,
 )
@@ -129,13 +131,26 @@ def _listed(text: str) -> Found:
     words = list(WORD.finditer(text))
     at = 0
     while at < len(words):
-        thing = THINGS.match(text, words[at].end()) or GROUND.search(
-            text, max(0, words[at].start() - 10), words[at].start()
-        )
+        thing = _thing(words, at, text) or GROUND.search(text, max(0, words[at].start() - 10), words[at].start())
         last = -1 if thing else _whole_name(words, at, text)
         if last >= 0:
             yield _span(words, at, last)
         at = max(last, at) + 1
+
+
+def _thing(words: list[re.Match[str]], at: int, text: str) -> bool:
+    """Whether what follows a name makes it a thing's, or what stands before it somebody like that: "a Karen"."""
+    end = words[at].end()
+    if THINGS.match(text, end):
+        return True
+    if at + 1 < len(words) and words[at + 1][0] in lists()["food"] and text[end : words[at + 1].start()] == " ":
+        return True
+    return (
+        at > 0
+        and words[at - 1][0] in ("a", "an")
+        and words[at].start() - words[at - 1].end() == 1
+        and (not FAMILY_NEXT.match(text, end))
+    )
 
 
 def _whole_name(words: list[re.Match[str]], at: int, text: str) -> int:
@@ -158,7 +173,8 @@ def _whole_name(words: list[re.Match[str]], at: int, text: str) -> int:
     acts = low in lists()["also_words"] and ACTS.match(text, words[last].end())
     if acts and (last > at or (low not in NOT_ALONE and word[1:].islower())):
         return last
-    if last > at and _surname(words[last][0]):
+    certain = low in known() or words[last][0].lower() not in COMMON
+    if last > at and certain and _surname(words[last][0]):
         return last
     return -1 if low in lists()["also_words"] else _by_family(words, at, text)
 
@@ -166,13 +182,20 @@ def _whole_name(words: list[re.Match[str]], at: int, text: str) -> int:
 def _no_name(words: list[re.Match[str]], at: int, text: str) -> bool:
     """Whether a capitalised word that is no known name is one of a heading, or an ordinary word."""
     low = words[at][0].lower()
-    if low in ordinary() or CONTRACTED.search(low) or ORDINARY_ENDING.search(low) or _heading(text):
+    if _plain_word(low) or _heading(text) or (len(low) > 1 and words[at][0].isupper()):
         return True
     return at + 1 < len(words) and words[at + 1][0].lower() in ordinary()
 
 
+def _plain_word(low: str) -> bool:
+    """Whether a word that is no known name is an ordinary one, by a list and by how it ends."""
+    if low in known():
+        return False
+    return low in ordinary() or CONTRACTED.search(low) is not None or ORDINARY_ENDING.search(low) is not None
+
+
 CONTRACTED = re.compile(r"'(?:m|re|ve|ll|d|t|s)$")
-ORDINARY_ENDING = re.compile(r"...(?:ing|tion|sion|ness|ment|ity|ics|ous|ful|less|able|ible|ism|ally|ship|ology)s?$")
+ORDINARY_ENDING = re.compile(r"...(?:ing|ly|tion|sion|ness|ment|ity|ics|ous|ful|less|able|ible|ism|ally|ship|ology)s?$")
 
 
 @lru_cache(maxsize=1)
@@ -202,7 +225,7 @@ KOREAN = words(
 ROW = re.compile(r"\s?[,/&+|]\s?")
 ACTS = re.compile(rf"\s{{1,3}}(?:{cues.ACTS})(?![^\W_])")
 # Things more often than people, even where they do what people do: "Pearl said".
-THINGS_TOO = words("pearl basil ginger olive sandy coral opal crystal clover fern")
+THINGS_TOO = words("pearl basil ginger olive sandy coral opal crystal clover fern gale")
 # Names that are mostly said to people who have another.
 NOT_ALONE = (
     words(
@@ -301,7 +324,7 @@ def _surname(word: str) -> bool:
 
 def _fits(low: str, text: str) -> bool:
     """Whether a capitalised word may be a family name; not where everything is capitalised."""
-    return low not in cues.STOP and low not in ordinary() and len(low) > 1 and not text.isupper()
+    return low not in cues.STOP and not _plain_word(low) and len(low) > 1 and not text.isupper()
 
 
 # --- cues ------------------------------------------------------------------------------------------------------------
@@ -359,11 +382,24 @@ def _begins(found: re.Match[str], word: re.Match[str], text: str, *, alone: bool
         return False
     if low in NOT_ALONE and OBJECT.match(found[0]) and not FAMILY_NEXT.match(text, word.end()):
         return False
+    if low not in known() and (len(low) == 1 or _loosely_owned(found) or _termed(found)):
+        return False
     if low in THINGS_TOO and found.start("name") == found.start() and alone:
         return False
     if GROUND.search(text, max(0, word.start() - 10), word.start()):
         return False
     return any_case or not alone or low not in lists()["also_words"] or not LOOSE.match(found[0])
+
+
+def _loosely_owned(found: re.Match[str]) -> bool:
+    """Whether what looks like an owner may be a plain word with an s: "assess team needs"."""
+    return found.re is cues.OWNS and found.string[found.end("name")] != "'"
+
+
+def _termed(found: re.Match[str]) -> bool:
+    """Whether a thing is given its term, which is no capitalised name: "is called inertia", "called 'Night Watch'"."""
+    named = found["name"] if found.re is cues.INTRODUCED else ""
+    return bool(named and TERMED.match(found[0])) and (named[0].islower() or found[0][: -len(named)][-1] in "'\"`")
 
 
 def _belongs(found: re.Match[str], word: re.Match[str], text: str, *, first: bool, any_case: bool) -> bool:
@@ -372,15 +408,16 @@ def _belongs(found: re.Match[str], word: re.Match[str], text: str, *, first: boo
     capital = word[0][0].isupper() and not _shouted(word[0], text)
     known_one = first and low in known() and low not in NOT_ALONE
     # A German noun behind a greeting, "New York" behind "meet": an ordinary word ends the name.
-    if (low in cues.STOP and not known_one) or low in ordinary() or (not first and low in VERBS):
+    if (low in cues.STOP and not known_one) or _plain_word(low) or (not first and low in VERBS):
         return False
     if capital or not first:
         return capital
     titled = low in lists()["family"] and TITLE.match(found[0]) is not None
-    quiet = known_one and low != "love" and _ends(text, word.end()) and not LOOSE.match(found[0])
+    quiet = known_one and low not in ("love", "will", "may") and _ends(text, word.end()) and not LOOSE.match(found[0])
     return titled or quiet or (any_case and len(low) > 2)
 
 
+TERMED = re.compile(r"(?:was|is|am|called|named)\s+called|known\s+as|name\s*=", re.I)
 # A cue in the middle of a heading is no cue.
 CAPITAL_BEFORE = re.compile(r"[A-ZÀ-Þ][^\W\d_]+ $")
 FAMILY_NEXT = re.compile(r" [A-ZÀ-Þ]")
@@ -404,7 +441,8 @@ ARTICLE = re.compile(
 )
 # What one does to things as much as to people: a name behind these must be a known one.
 OBJECT = re.compile(
-    r"(?:love|best|knows?|help|join|seen|saw|pay|visit|visiting|beat|rip|poor|call|sorry|ok|okay)\b(?!\s+me)", re.I
+    r"(?:it'?s|love|best|knows?|help|join|seen|saw|pay|visit|visiting|beat|rip|poor|call|sorry|ok|okay)\b(?!\s+me)",
+    re.I,
 )
 # Cues that stand in front of anything: a name behind them must have its capital.
 LOOSE = re.compile(

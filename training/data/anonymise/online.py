@@ -33,7 +33,10 @@ LOCAL = rf"{FIRST}(?:{SIGN}|[%+'-]){{0,40}}(?:(?:\.|{SAID_DOT})(?:{SIGN}|[%+-]){
 TLD = rf"(?!\d)(?:[^\W\d_{UNSPACED}]){{2,24}}(?!{FIRST})"
 PLAIN = re.compile(rf"{FIRST}(?:{SIGN}|[.%+'-]){{0,63}}@{{1,2}}(?:[\w-]{{1,63}}\.)+{TLD}")
 HIDDEN = re.compile(rf"(?<![^\W_])({LOCAL}){AT}((?:[\w-]{{1,63}}{DOT}){{1,4}}){TLD}", re.I)
-SAID = re.compile(rf"(?<![^\W_])({LOCAL})\s+{AT_WORD}\s+(?:[\w-]{{1,63}}{SAID_DOT}){{1,4}}{TLD}", re.I)
+SAID = re.compile(
+    rf"(?<![^\W_])({LOCAL})\s+{AT_WORD}\s+(?!(?:this|that|the|some|what|which|any|one|a)\s)(?:[\w-]{{1,63}}{SAID_DOT}){{1,4}}{TLD}",
+    re.I,
+)
 # Where the dot is a real one, "look at example.com" must not count: only providers of mail do.
 PROVIDER = (
     r"(?:gmail|googlemail|hotmail|outlook|live|yahoo|ymail|icloud|proton(?:mail)?|gmx|web|mail|aol|yandex|"

@@ -11,7 +11,7 @@ from pathlib import Path
 
 FILE = Path(__file__).with_name("renowned.toml")
 WORD = re.compile(r"[^\W_]+(?:['-][^\W_]+)*")
-GAP = re.compile(r"[ .&+:-]{1,3}")
+GAP = re.compile(r"[ .,&+:-]{1,3}")
 FOLLOWED = re.compile(r" [A-ZÀ-Þ]")
 # Whoever says that it is their own name may be a namesake.
 OWN = re.compile(r"(?:name(?:'?s| is| was)?\s*[:=]?|\bi'?m|\bi am|call(?:s|ed)? me|this is|signed,?|[-–—~])\s+$", re.I)
