@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 
 from training.data.anonymise import cues
+from training.data.anonymise.anyof import any_of
 from training.data.anonymise.eastern import find_eastern
 from training.data.anonymise.fold import fold
 from training.data.anonymise.name_lists import known, lists, ordinary
@@ -56,10 +57,10 @@ class Names:
             listed += names
         cast = [fold(name.strip()).text for name in personas if name.strip()]
         self.known = frozenset(part for name in (*listed, *cast) for part in (name, *name.split()))
-        self._cast = _any_of(_with_parts(cast))
-        self._roster = _any_of(name for name in _with_parts(listed) if not _is_word(name))
+        self._cast = any_of(_with_parts(cast))
+        self._roster = any_of(name for name in _with_parts(listed) if not _is_word(name))
         # "will" is in every other sentence, so a participant called Will must be written with a capital.
-        self._roster_words = _any_of((name.title() for name in _with_parts(listed) if _is_word(name)), exact=True)
+        self._roster_words = any_of((name.title() for name in _with_parts(listed) if _is_word(name)), exact=True)
 
     def main(self, name: str) -> str:
         """The name that an alias of the roster stands for; any other name itself."""
@@ -93,15 +94,6 @@ def _with_parts(names: Iterable[str]) -> Iterator[str]:
         parts = name.split()
         if len(parts) > 1:
             yield from (part for part in parts if len(part) > 2 and part.casefold() not in cues.STOP | PARTICLES)
-
-
-def _any_of(names: Iterable[str], *, exact: bool = False) -> re.Pattern[str] | None:
-    """Any of these as whole words, the longest first; one space may be several."""
-    longest = sorted(set(names), key=lambda name: (-len(name), name))
-    if not longest:
-        return None
-    written = "|".join(r"\s+".join(re.escape(part) for part in name.split()) for name in longest)
-    return re.compile(rf"(?<![^\W_])(?:{written})(?![^\W_])", 0 if exact else re.IGNORECASE)
 
 
 def _is_word(name: str) -> bool:
