@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,11 +18,17 @@ from training.standin import Recipe, ensure_standin, standin_tokenizer
 TINY = Recipe(hidden=64, intermediate=128, layers=2, heads=2, vocabulary=768, epochs=2)
 
 
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of this run of the suite, which its processes share."""
+    own = tmp_path_factory.getbasetemp()
+    return own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
+
+
 @pytest.fixture(scope="session")
 def tiny_standin(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a stand-in that babbles, but in all else is a real one."""
     torch.set_num_threads(1)
-    return ensure_standin(tmp_path_factory.mktemp("standin"), recipe=TINY)
+    return ensure_standin(shared(tmp_path_factory), recipe=TINY)
 
 
 @pytest.fixture(scope="session")
@@ -51,7 +59,8 @@ class Finished:
 
 @pytest.fixture(scope="session")
 def finished(tiny_standin: Path, tmp_path_factory: pytest.TempPathFactory) -> Finished:
-    home = tmp_path_factory.mktemp("finished")
+    home = shared(tmp_path_factory) / "finished"
+    home.mkdir(exist_ok=True)
     workspace = Workspace(
         artifact_root=home / "artifacts",
         dataset_warehouse=home / "warehouse",
@@ -59,17 +68,28 @@ def finished(tiny_standin: Path, tmp_path_factory: pytest.TempPathFactory) -> Fi
         base_model=str(tiny_standin),
     )
     runs = Finished(workspace, {}, {}, {})
-    for persona in ("glordon", "olga"):
+    with (home / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        for persona in ("glordon", "olga"):
+            runs.folders[persona] = workspace.artifact_root / "runs" / persona
+            runs.told[persona] = trained(persona, workspace, home / f"{persona}.jsonl")
+            report = (runs.folders[persona] / "report.json").read_bytes()
+            runs.reports[persona] = Report.model_validate_json(report)
+    return runs
+
+
+def trained(persona: str, workspace: Workspace, told: Path) -> list[Progress]:
+    """Train one persona, unless another process of the suite has done so; what was told on the way."""
+    if not told.exists():
         knobs = Hyperparameters(epochs=2, batch_size=8, learning_rate=0.01)
-        spec = TrainSpec(job_name=f"{persona}-test", guild_id="1", persona=persona, hyperparameters=knobs)
-        runs.folders[persona] = workspace.artifact_root / "runs" / persona
-        runs.told[persona] = []
-        runs.reports[persona] = finetune(
-            spec,
+        heard: list[Progress] = []
+        finetune(
+            TrainSpec(job_name=f"{persona}-test", guild_id="1", persona=persona, hyperparameters=knobs),
             job_id=persona,
             workspace=workspace,
-            run_dir=runs.folders[persona],
-            on_progress=runs.told[persona].append,
+            run_dir=workspace.artifact_root / "runs" / persona,
+            on_progress=heard.append,
             should_stop=lambda: False,
         )
-    return runs
+        told.write_text("".join(f"{look.model_dump_json()}\n" for look in heard))
+    return [Progress.model_validate_json(line) for line in told.read_text().splitlines()]
