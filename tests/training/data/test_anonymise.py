@@ -93,7 +93,9 @@ def test_the_cast_stays_whatever_follows(text: str) -> None:
         ("Welcome ", "Anna Petrova"),
         ("Saw ", "Peter Hansen"),
         ("my name is ", "Harry Styles"),
+        ("who let ", "Derek"),
         ("our CEO ", "Amy Williams"),
+        ("my name is ", "Zorana Connolly"),
     ],
 )
 def test_a_name_begins_where_it_begins(before: str, name: str) -> None:
@@ -160,6 +162,8 @@ def test_whole_parts_are_found(text: str, part: str) -> None:
         "assess team needs",
         "the number of airings at this point in a year",
         "Such a Karen",
+        "hp 3400/5200",
+        "error code 0x80070005",
         "Heinz ketchup only",
         "Pascal's triangle",
         "dm me at noon, twitter @ noon",

@@ -68,6 +68,8 @@ KEYED = re.compile(
     r"(?P<value>[^\s\"'`,;|<>]{4,})",
     re.I,
 )
+# The code of a fault: "error code 0x80070005".
+FAULT = re.compile(r"0x[0-9a-f]{8}", re.I)
 # An account as lists of them have it: the mail address, then what opens it.
 PAIR = re.compile(r"(?<=[\w.+-])@[\w-]+(?:\.[\w-]+)+[_*\"'`|)]*\s*[/|:;]\s*[(\"'`*|]*(?P<value>[^\s\"'`|,;]{6,40})")
 # As a program is given it: mysql -u root -pVALUE.
@@ -157,7 +159,8 @@ def _told(text: str) -> Found:
             yield Span(*found.span(1), "SECRET")
     for found in KEYED.finditer(text):
         value = _trimmed(found["value"])
-        if len(value) >= 10 and _mixed(value) and not PLACEHOLDER.match(value):
+        told = _mixed(value) and not PLACEHOLDER.match(value) and not FAULT.fullmatch(value)
+        if len(value) >= 10 and told:
             yield Span(found.start("value"), found.start("value") + len(value), "SECRET")
     yield from _plain_told(text)
     for pattern in (CODE, OPTION, SEED):

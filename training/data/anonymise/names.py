@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from functools import lru_cache
 
 from training.data.anonymise import cues
 from training.data.anonymise.anyof import any_of
 from training.data.anonymise.eastern import find_eastern
 from training.data.anonymise.fold import fold
 from training.data.anonymise.name_lists import known, lists, ordinary
+from training.data.anonymise.ordinary import FAMILY_NEXT, WORD, heading, is_thing, on_ground, plain_word
 from training.data.anonymise.spans import Found, Span
 from training.data.anonymise.stays import find_renowned
 from training.data.anonymise.words import words
 
-WORD = re.compile(r"[^\W\d_]+(?:['-][^\W\d_]+)*")
 PARTICLES = words(
     """van von de der den da di del della dos du la le bin ibn al el ben ter ten zu zur af av mac mc san st y e"""
 )
@@ -26,22 +25,6 @@ FAMILY_ENDING = re.compile(
     r"ez|inho|eira|eiro|elli|etti|ini|ucci|mann|stein|berg|baum|feld|bauer|maier|meier|meyer|quist|qvist|ström|"
     r"lund|gren|nen|zadeh|pour|wala|swamy|murthy|uddin|rahman|singh|deep|moto|mura|yama|saki|shima|bayev)|"
     r"O'[A-Z]\w+|Mac[A-Z]\w+|Mc[A-Z]\w+|D'[A-Z]\w+|[A-Z]\w+-[A-Z]\w+)$",
-)
-THINGS = re.compile(
-    r"\s(?:of|kart|party\s\d|bros|daniel'?s|deere|street|avenue|road|city|language|programming|lang|script|gem|"
-    r"award|awards|cup|day|hill|park|bridge|university|college|airport|theorem|transform|"
-    r"distribution|equation|number|series|engine|hall|square|beach|bay|island|county|river|lake|mountain|"
-    r"valley|furniture|lamp|musical|opera|movie|film|album|soundtrack|panthers|comic|law|cosplay|salad|racket|"
-    r"came due|the musical|the movie|guitar|energy|triangle|principle|constant|paradox|razor|algorithm|syndrome|"
-    r"disease|sake|inequality|identity|"
-    r"is (?:a|an|the) (?:(?:good|great|long|old|nice|bad) )?(?:city|state|town|band|movie|film|game|opera|"
-    r"musical|song|character|brand|place|album|classic|book)(?!\s(?!in\b|by\b|from\b|of\b|with\b|about\b)\w))\b",
-    re.I,
-)
-# Behind these a given name is a place, a team or a piece of code.
-GROUND = re.compile(
-    r"(?<![^\W_])(?:North|South|East|West|New|San|Santa|Lake|Mount|Mt\.?|Fort|Port|Cape|Saint|St\.?|Team|Club|Camp|"
-    r"Hotel|Cafe|Pink|Beef|Chicken|Inter|Steely|class|def|import|function|struct|enum)\s$"
 )
 
 
@@ -123,26 +106,11 @@ def _listed(text: str) -> Found:
     words = list(WORD.finditer(text))
     at = 0
     while at < len(words):
-        thing = _thing(words, at, text) or GROUND.search(text, max(0, words[at].start() - 10), words[at].start())
+        thing = is_thing(words, at, text) or on_ground(words[at], text)
         last = -1 if thing else _whole_name(words, at, text)
         if last >= 0:
             yield _span(words, at, last)
         at = max(last, at) + 1
-
-
-def _thing(words: list[re.Match[str]], at: int, text: str) -> bool:
-    """Whether what follows a name makes it a thing's, or what stands before it somebody like that: "a Karen"."""
-    end = words[at].end()
-    if THINGS.match(text, end):
-        return True
-    if at + 1 < len(words) and words[at + 1][0] in lists()["food"] and text[end : words[at + 1].start()] == " ":
-        return True
-    return (
-        at > 0
-        and words[at - 1][0] in ("a", "an")
-        and words[at].start() - words[at - 1].end() == 1
-        and (not FAMILY_NEXT.match(text, end))
-    )
 
 
 def _whole_name(words: list[re.Match[str]], at: int, text: str) -> int:
@@ -174,27 +142,9 @@ def _whole_name(words: list[re.Match[str]], at: int, text: str) -> int:
 def _no_name(words: list[re.Match[str]], at: int, text: str) -> bool:
     """Whether a capitalised word that is no known name is one of a heading, or an ordinary word."""
     low = words[at][0].lower()
-    if _plain_word(low) or _heading(text) or (len(low) > 1 and words[at][0].isupper()):
+    if plain_word(low) or heading(text) or (len(low) > 1 and words[at][0].isupper()):
         return True
     return at + 1 < len(words) and words[at + 1][0].lower() in ordinary()
-
-
-def _plain_word(low: str) -> bool:
-    """Whether a word that is no known name is an ordinary one, by a list and by how it ends."""
-    if low in known():
-        return False
-    return low in ordinary() or CONTRACTED.search(low) is not None or ORDINARY_ENDING.search(low) is not None
-
-
-CONTRACTED = re.compile(r"'(?:m|re|ve|ll|d|t|s)$")
-ORDINARY_ENDING = re.compile(r"...(?:ing|ly|tion|sion|ness|ment|ity|ics|ous|ful|less|able|ible|ism|ally|ship|ology)s?$")
-
-
-@lru_cache(maxsize=1)
-def _heading(text: str) -> bool:
-    """Whether each longer word has a capital, as in a title."""
-    longer = [word for word in WORD.findall(text) if len(word) > 3]
-    return len(longer) > 3 and all(word[0].isupper() for word in longer)
 
 
 def _enumerated(words: list[re.Match[str]], at: int, text: str) -> bool:
@@ -217,7 +167,7 @@ KOREAN = words(
 ROW = re.compile(r"\s?[,/&+|]\s?")
 ACTS = re.compile(rf"\s{{1,3}}(?:{cues.ACTS})(?![^\W_])")
 # Things more often than people, even where they do what people do: "Pearl said".
-THINGS_TOO = words("pearl basil ginger olive sandy coral opal crystal clover fern gale")
+THINGS_TOO = words("pearl basil ginger olive coral opal crystal clover fern gale")
 # Names that are mostly said to people who have another.
 NOT_ALONE = (
     words(
@@ -316,7 +266,7 @@ def _surname(word: str) -> bool:
 
 def _fits(low: str, text: str) -> bool:
     """Whether a capitalised word may be a family name; not where everything is capitalised."""
-    return low not in cues.STOP and not _plain_word(low) and len(low) > 1 and not text.isupper()
+    return low not in cues.STOP and not plain_word(low) and len(low) > 1 and not text.isupper()
 
 
 # --- cues ------------------------------------------------------------------------------------------------------------
@@ -378,7 +328,7 @@ def _begins(found: re.Match[str], word: re.Match[str], text: str, *, alone: bool
         return False
     if low in THINGS_TOO and found.start("name") == found.start() and alone:
         return False
-    if GROUND.search(text, max(0, word.start() - 10), word.start()):
+    if on_ground(word, text):
         return False
     return any_case or not alone or low not in lists()["also_words"] or not LOOSE.match(found[0])
 
@@ -400,7 +350,7 @@ def _belongs(found: re.Match[str], word: re.Match[str], text: str, *, first: boo
     capital = word[0][0].isupper() and not _shouted(word[0], text)
     known_one = first and low in known() and low not in NOT_ALONE
     # A German noun behind a greeting, "New York" behind "meet": an ordinary word ends the name.
-    if (low in cues.STOP and not known_one) or _plain_word(low) or (not first and low in VERBS):
+    if (low in cues.STOP and not known_one) or plain_word(low) or (not first and low in VERBS):
         return False
     if capital or not first:
         return capital
@@ -412,7 +362,6 @@ def _belongs(found: re.Match[str], word: re.Match[str], text: str, *, first: boo
 TERMED = re.compile(r"(?:was|is|am|called|named)\s+called|known\s+as|name\s*=", re.I)
 # A cue in the middle of a heading is no cue.
 CAPITAL_BEFORE = re.compile(r"[A-ZÀ-Þ][^\W\d_]+ $")
-FAMILY_NEXT = re.compile(r" [A-ZÀ-Þ]")
 HONORIFIC = re.compile(
     r"(?<![^\W_])(?:(?i:mr|mrs|ms|miss|mx|dr|prof|sir|mme|mlle|herr|frau|señora?|sra?|srta|signora?|monsieur|"
     r"madame)\.?|Lady|Lord|"

@@ -59,7 +59,8 @@ BESIDE = re.compile(
     re.I,
 )
 SPACED = re.compile(
-    r"(?<!\S)(?:[\w.] ){2,40}@ ?(?:[\w-]{2,40}|\w(?: \w){1,30}) ?(?:\. ?(?:\w{2,10}|\w(?: \w){1,9}) ?){1,3}(?!\w)"
+    r"(?<!\S)(?:[\w.] ){2,40}@ ?(?:[\w-]{2,40}|\w(?: \w){1,30}) ?(?:\. ?(?:\w{2,10}|\w(?: \w){1,9}) ?){1,3}(?!\w)|"
+    r"(?<!\S)[\w-]{1,30} \. [\w-]{1,30} @ [\w-]{2,40} \. \w{2,10}(?!\w)"
 )
 AT_HINT = re.compile(rf"[@&%]|[(\[{{]a[)\]}}]|\b{AT_WORD}\b|_{AT_WORD}_", re.I)
 FILES = words("png jpg jpeg gif svg webp bmp py js ts css html md txt json yml yaml zip exe")

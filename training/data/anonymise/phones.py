@@ -56,6 +56,8 @@ DATE = re.compile(
     r"(?:19|20)\d\d([-./])\d{1,2}\1\d{1,2}(?:[ T]\d.*)?|\d{1,2}([-./])\d{1,2}\2(?:19|20)?\d\d(?: \d.*)?|"
     r"\d{1,2} \d{1,2} (?:19|20)\d\d|(?:19|20)\d\d\s?[-/]\s?(?:19|20)\d\d"
 )
+# Of so many points so many: "hp 3400/5200".
+FRACTION = re.compile(r"[1-9]\d{2,4}/[1-9]\d{2,4}")
 DECIMAL = re.compile(r"\d+\.\d+")
 GROUPS = re.compile(r"[1-9]\d{0,2}(?:[ .]\d{3}){2,}")
 # A trunk zero in front, then two to five groups.
@@ -87,6 +89,8 @@ def _phone(written: str, text: str, found: re.Match[str], context: bool) -> bool
     digits = re.sub(r"\D", "", written)
     plain = written.strip("() ")
     if DATE.fullmatch(plain) or len(set(digits)) < 3 or OTHER.search(text[max(0, found.start() - 24) : found.start()]):
+        return False
+    if FRACTION.fullmatch(plain):
         return False
     if PREFIX.match(written.lstrip("(")) and len(digits) >= 8:
         return context or _possible("+" + digits.removeprefix("00"))
