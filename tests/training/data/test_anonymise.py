@@ -162,6 +162,7 @@ def test_whole_parts_are_found(text: str, part: str) -> None:
         "assess team needs",
         "the number of airings at this point in a year",
         "Such a Karen",
+        "I'm Exhausted",
         "hp 3400/5200",
         "error code 0x80070005",
         "Heinz ketchup only",

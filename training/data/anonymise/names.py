@@ -106,8 +106,9 @@ def _listed(text: str) -> Found:
     words = list(WORD.finditer(text))
     at = 0
     while at < len(words):
-        thing = is_thing(words, at, text) or on_ground(words[at], text)
-        last = -1 if thing else _whole_name(words, at, text)
+        last = _whole_name(words, at, text)
+        if last >= 0 and (is_thing(words, at, text) or on_ground(words[at], text)):
+            last = -1
         if last >= 0:
             yield _span(words, at, last)
         at = max(last, at) + 1

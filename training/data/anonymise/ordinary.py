@@ -39,7 +39,9 @@ def plain_word(low: str) -> bool:
 
 
 CONTRACTED = re.compile(r"'(?:m|re|ve|ll|d|t|s)$")
-ORDINARY_ENDING = re.compile(r"...(?:ing|ly|tion|sion|ness|ment|ity|ics|ous|ful|less|able|ible|ism|ally|ship|ology)s?$")
+ORDINARY_ENDING = re.compile(
+    r"...(?:ing|ed|ly|tion|sion|ness|ment|ity|ics|ous|ful|less|able|ible|ism|ally|ship|ology)s?$"
+)
 
 
 @lru_cache(maxsize=1)
