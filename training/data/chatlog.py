@@ -85,11 +85,12 @@ class _Seen:
 
 @dataclass(slots=True)
 class _Earlier:
-    """What the parts of a chat read so far leave for the next: a count, the messages, the bots that bear the name."""
+    """What the parts of a chat read so far leave for the next: a count, the messages, the bots by name."""
 
     count: int = 0
     seen: _Seen = field(default_factory=_Seen)
     namesakes: set[str] = field(default_factory=set)
+    bots: dict[str, set[str]] = field(default_factory=dict)
 
 
 class _Export:
@@ -118,7 +119,10 @@ class _Export:
         # What looks like an id is one: nobody comes in by taking another's id for a name.
         self.authors = frozenset(fold(name) for name in policy.persona_authors if not name.isdigit())
         self.several = f"two accounts speak as {policy.persona or 'the persona'}: name one with --persona-author"
-        earlier.namesakes.update(self._namesakes())
+        for name, bot in self._bots():
+            earlier.bots.setdefault(name, set()).add(bot)
+            if self._one_is_asked_for and self._bears_the_name(name):
+                earlier.namesakes.add(bot)
 
     def conversations(self, tally: Tally) -> Iterator[Conversation]:
         """One conversation for each session and persona that was answered in it."""
@@ -180,9 +184,9 @@ class _Export:
         return made
 
     def _owners(self, author: dict[str, Any], name: str) -> frozenset[str]:
-        """The members who speak through a character; none for a bot, whose words are nobody's."""
+        """The members who speak through a character; none for a bot of a name that no list knows."""
         if _is_account(author):
-            return frozenset()
+            return self._listed_owners(name)
         webhook = self.consent.webhooks.get(id_of(author))
         if webhook is None and self.consent.webhooks:
             # Anyone who may make a webhook may give it any name.
@@ -192,6 +196,12 @@ class _Export:
                 return frozenset({owner})
         return self.policy.proxies.owners.get(fold(name), frozenset())
 
+    def _listed_owners(self, name: str) -> frozenset[str]:
+        """Whose character this is by its whole name, in the ledger or in a list of proxies."""
+        webhooks = self.consent.webhooks.values()
+        owners = {owner for hook in webhooks for known, owner in hook.characters.items() if fold(known) == fold(name)}
+        return self.policy.proxies.owners.get(fold(name), frozenset()) | owners
+
     def _barred(self, speaker: Speaker) -> str | None:
         """Why nothing that this speaker says may be used."""
         if speaker.author_id == DELETED_USER or not speaker.author_id:
@@ -200,14 +210,14 @@ class _Export:
             return None if self.consent.allows(speaker.author_id) else NO_CONSENT
         if self.consent.has_revoked(speaker.author_id):
             return NO_CONSENT
-        if speaker.account:
+        if speaker.account and not self._stands_for_its_owner(speaker):
             return self._barred_bot(speaker)
         if not speaker.owners or "" in speaker.owners:
             return None if speaker.author_id in self.policy.persona_authors else NOBODY_KNOWN
         return None if all(map(self.consent.allows, speaker.owners)) else NO_CONSENT
 
     def _barred_bot(self, speaker: Speaker) -> str | None:
-        """Why a bot is not the persona: no list knows bots, so only the operator can say which one is."""
+        """Why a bot is not the persona that the operator names, or that a list knows by its whole name."""
         if not self._one_is_asked_for:
             return UNASKED_BOT
         if self._is_wanted(speaker):
@@ -216,15 +226,20 @@ class _Export:
             return self.several
         return NAMED_IN_PART if _first_word(speaker.name) in self.wanted else OTHER_BOT
 
-    def _namesakes(self) -> Iterator[str]:
-        """The ids of all bots in the export that bear the persona's whole name and are not forgotten."""
+    def _stands_for_its_owner(self, speaker: Speaker) -> bool:
+        """Whether a bot bears a listed character's whole name, and is the only one that does.
+
+        Then it speaks for the member whose character that is, whose consent it needs.
+        """
+        return bool(speaker.owners) and len(self.earlier.bots.get(fold(speaker.name), ())) == 1
+
+    def _bots(self) -> Iterator[tuple[str, str]]:
+        """The names and ids of all bots in the export that are not forgotten."""
         assert self.messages is not None
-        for message in self.messages if self._one_is_asked_for else ():
+        for message in self.messages:
             author = message.get("author") if isinstance(message, dict) else None
-            if not isinstance(author, dict) or not _is_account(author) or self.consent.has_revoked(id_of(author)):
-                continue
-            if self._bears_the_name(str(author.get("name") or "")):
-                yield id_of(author)
+            if isinstance(author, dict) and _is_account(author) and not self.consent.has_revoked(id_of(author)):
+                yield fold(str(author.get("name") or "")), id_of(author)
 
     def _bears_the_name(self, name: str) -> bool:
         name = fold(name)
@@ -235,6 +250,8 @@ class _Export:
         if speaker.author_id in self.policy.persona_authors:
             return True
         if speaker.account:
+            if self._stands_for_its_owner(speaker) and _first_word(speaker.name) in self.wanted:
+                return True
             return self._bears_the_name(speaker.name) and len(self.earlier.namesakes) == 1
         if not speaker.character:
             return fold(speaker.name) in self.authors

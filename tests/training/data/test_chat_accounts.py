@@ -40,12 +40,19 @@ DAY = 86_400
 # --- accounts --------------------------------------------------------------------------------------------------------
 
 
-def test_a_bot_that_takes_a_characters_name_is_not_that_character() -> None:
-    talk = [said(ANNA, "Hm?", 0), said("999", "Kraa.", 5, name="Gull", bot=True)]
-    for fields in ({"persona": None}, {"proxies": ProxyList({"gull": frozenset({BEN})})}, {"persona": "Sea Gull"}):
-        made, tally = read(talk, **fields)
+def test_a_bot_of_a_characters_name_needs_the_consent_of_its_owner() -> None:
+    def talk(name: str) -> list[Any]:
+        return [said(ANNA, "Hm?", 0), said("999", "Kraa.", 5, name=name, bot=True)]
+
+    # The ledger says that the gull's words are Ben's, who agreed, and the crab's are Zoe's, who did not.
+    for fields in ({"persona": None}, {"persona": "Gull"}):
+        assert len(read(talk("Gull"), **fields)[0]) == 1
+        assert len(read(talk("Crab"), **fields | {"persona": fields["persona"] and "Crab"})[0]) == 0
+    for name, fields in (("Gull Evil Twin", {"persona": None}), ("Gull", {"persona": "Sea Gull"})):
+        made, _ = read(talk(name), **fields)
         assert not made
-        assert any(reason.startswith("another bot") for reason in tally.dropped)
+    two = [*talk("Gull"), said(ANNA, "And?", 9), said("998", "Kraa!", 12, name="Gull", bot=True)]
+    assert not read(two, persona=None)[0], "two accounts of one name"
 
 
 def test_a_bot_is_the_persona_by_its_whole_name_alone() -> None:

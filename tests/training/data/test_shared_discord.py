@@ -88,8 +88,8 @@ def test_every_message_is_accounted_for() -> None:
 
 def test_without_a_persona_mira_has_a_conversation_too() -> None:
     made, _ = convert(None)
-    # Which of the bots is a persona, no list tells.
-    assert [row.meta["persona"] for row in made] == ["Elio Solis", "Mira"]
+    # The ledger knows Elio by name, and no other bot bears it.
+    assert [row.meta["persona"] for row in made] == ["Elio Solis", "Elio Solis", "Elio Solis", "Mira", "Elio Solis"]
 
 
 @pytest.mark.parametrize("name", ["tupperbox_export_fixture.json", "310000000000000002=pluralkit_export_fixture.json"])
