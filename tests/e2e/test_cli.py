@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import psutil
@@ -80,7 +81,10 @@ def test_doctor_names_a_fix_for_each_failure(tmp_path: Path) -> None:
 
 @pytest.mark.timeout(600)
 def test_ctrl_c_stops_the_demo_and_leaves_nothing_running() -> None:
-    with subprocess.Popen([*UNDERSTUDY, "demo", "--port", "0"], cwd=ROOT, stdout=subprocess.PIPE, text=True) as demo:
+    # A suite that runs in the background has Ctrl-C ignored, and its children would have so too.
+    heeding = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    argv = [*UNDERSTUDY, "demo", "--port", "0"]
+    with subprocess.Popen(argv, cwd=ROOT, stdout=subprocess.PIPE, text=True, preexec_fn=heeding) as demo:  # noqa: PLW1509
         assert demo.stdout is not None
         for line in demo.stdout:
             if line.startswith("Open http"):
