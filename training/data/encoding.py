@@ -28,7 +28,6 @@ PLAIN_SPLIT = {"type": "Split", "behavior": "Isolated", "invert": False}
 # The same pieces in text whose white space never stands side by side, but for line breaks: to look ahead of white space
 # is what makes these patterns slow.
 _END_OF_SINGLES = r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s"
-RUNS_IN_ASCII = ("  ", "\t", "\v", "\f")
 RUN = re.compile(r"[^\S\r\n]{2}")
 
 LONGEST_TEXT = 1_000_000
@@ -57,7 +56,7 @@ class TextCounter:
 def _has_runs(text: str) -> bool:
     """Whether white space may stand side by side."""
     if text.isascii():
-        return any(run in text for run in RUNS_IN_ASCII)
+        return "  " in text or "\t" in text or "\v" in text or "\f" in text
     return RUN.search(text) is not None
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from training.data.boilerplate import is_boilerplate
-from training.data.fingerprints import NearIndex, fingerprint, pieces, plain, rounds, spoken
+from training.data.fingerprints import NearIndex, fingerprint, fingerprint_of, pieces, plain, rounds, spoken
 from training.data.folder import Counts
 from training.data.languages import base, language_of
 from training.data.schema import Step
@@ -80,7 +80,7 @@ def exact_duplicates() -> Filter:
     seen: set[bytes] = set()
 
     def objection(conversation: Conversation) -> str | None:
-        key = fingerprint(spoken(conversation))
+        key = fingerprint_of(conversation)
         if key in seen:
             return EXACT
         seen.add(key)

@@ -14,6 +14,7 @@ BANDS = 32
 """Of four values each: nine in ten pairs of Jaccard .65 become candidates, and the threshold decides among them."""
 SHINGLE = 5
 SEED = 42
+ASCII_SPACE = b" \t\n\r\v\f\x1c\x1d\x1e\x1f"
 UNSPACED_SHARE = 0.2
 _UNSPACED = re.compile("[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff]")
 """Thai, Lao, Burmese, Khmer, kana and Han: scripts that put no space between words."""
@@ -33,9 +34,24 @@ def spoken(conversation: Conversation) -> str:
 
 def fingerprint(text: str) -> bytes:
     """16 bytes that equal texts share."""
+    return _digest(text.encode("utf-8", "surrogatepass"))
+
+
+def fingerprint_of(conversation: Conversation) -> bytes:
+    """16 bytes that conversations share whose turns differ in width, case and white space only."""
+    said = "\0".join(_tight(message.content) for message in conversation.messages if message.role != "system")
+    return _digest(said.encode("utf-8", "surrogatepass").translate(None, ASCII_SPACE))
+
+
+def _digest(data: bytes) -> bytes:
     import xxhash
 
-    return xxhash.xxh3_128_digest(text.encode("utf-8", "surrogatepass"))
+    return xxhash.xxh3_128_digest(data)
+
+
+def _tight(text: str) -> str:
+    """Text in one width and case, without the white space that is not ASCII; that goes at less cost from bytes."""
+    return text.lower() if text.isascii() else "".join(unicodedata.normalize("NFKC", text).casefold().split())
 
 
 def rounds(conversation: Conversation) -> Iterator[str]:
