@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 import training.cli
+from training.errors import UnderstudyError, disk_refused
+from training.terminal import visible
 
 if TYPE_CHECKING:
     from processes import Group, Process
@@ -255,12 +257,9 @@ def main() -> None:
     """The console script: an expected error, the file system's among them, is one sentence and exit code 2."""
     try:
         app()
-    except Exception as error:
-        from training.errors import UnderstudyError, disk_refused
-        from training.terminal import visible
-
+    except (UnderstudyError, OSError) as error:
         told = disk_refused(error) if isinstance(error, OSError) else error
-        if not isinstance(told, UnderstudyError):
+        if told is None:
             raise
         print(f"✗ {visible(str(told))}", file=sys.stderr)
         raise SystemExit(2) from None

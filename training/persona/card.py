@@ -20,7 +20,7 @@ from training.errors import UnreadableCard, UnreadableSheet
 from training.persona import png
 from training.persona.examples import read_examples, write_examples
 from training.persona.facts import asked, fact_id, sentences, slug_of
-from training.persona.sheet import MAX_SHEET_BYTES, parse_sheet, read_text, sheet_text, understand_sheet
+from training.persona.sheet import MAX_SHEET_BYTES, parse_sheet, sheet_text
 from training.runs import write_bytes
 from training.schema import Fact, Persona
 
@@ -66,16 +66,6 @@ def card_bytes(data: bytes, name: str) -> dict[str, Any]:
     if not is_card(value):
         raise UnreadableCard(name=name, reason="it is JSON, but not of a character card")
     return value
-
-
-def read_persona(path: Path, slug: str = "") -> Persona:
-    """The persona in a file: a Markdown sheet, or a card as JSON or PNG, recognised by its content.
-
-    Without a slug, one is made of the name. Raises UnreadableSheet or UnreadableCard.
-    """
-    if holds_card(path):
-        return persona_from_card(card_json(path), slug or None, path.name)
-    return understand_sheet(read_text(path), slug, path.name).persona
 
 
 def holds_card(path: Path) -> bool:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from training.errors import UnreadableCard
 from training.persona import png
-from training.persona.card import card_bytes, card_json, card_of, is_card, persona_from_card, read_persona, write_card
+from training.persona.card import card_bytes, card_json, card_of, is_card, persona_from_card, write_card
 from training.persona.sheet import parse_sheet, sheet_text
 from training.schema import Fact, Message, Persona
 
@@ -140,7 +140,7 @@ def test_a_picture_carries_the_card(tmp_path: Path, version: Any) -> None:
     texts = png.texts((tmp_path / "mika.png").read_bytes())
     assert set(texts) == ({"chara"} if version == "v2" else {"chara", "ccv3"})
     assert json.loads(base64.b64decode(texts["chara"]))["spec"] == "chara_card_v2"
-    assert read_persona(tmp_path / "mika.png") == mika
+    assert persona_from_card(card_json(tmp_path / "mika.png")) == mika
     write_card(mika, tmp_path / "again.png", "v3", (tmp_path / "mika.png").read_bytes())
     assert len(png.texts((tmp_path / "again.png").read_bytes())) == 2
 

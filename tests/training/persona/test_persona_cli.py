@@ -11,7 +11,7 @@ from typer.testing import CliRunner, Result
 from training.cli import build
 from training.data.folder import read_card
 from training.errors import UnderstudyError, UnreadableCard, UnreadableSheet
-from training.persona.card import card_json, read_persona, write_card
+from training.persona.card import card_json, persona_from_card, write_card
 from training.persona.sheet import load_cast
 from training.places import TERMINAL
 from training.schema import Workspace
@@ -42,7 +42,7 @@ def test_a_sheet_is_built_listed_and_exported(workspace: Workspace, tmp_path: Pa
     assert "Mika" in run(workspace, "persona", "show", "MIKA").stdout
     for name, words in (("mika.json", ("--format", "v2")), ("mika.png", ("--png",))):
         assert run(workspace, "persona", "export", "mika", "--out", tmp_path / name, *words).exit_code == 0
-        assert read_persona(tmp_path / name) == mika
+        assert persona_from_card(card_json(tmp_path / name)) == mika
     assert card_json(tmp_path / "mika.json")["spec"] == "chara_card_v2"
 
 
@@ -54,7 +54,7 @@ def test_a_cards_own_extras_and_picture_come_back(workspace: Workspace, tmp_path
     run(workspace, "persona", "export", "Elio Two", "--out", tmp_path / "again.png")
     card = card_json(tmp_path / "again.png")["data"]
     assert (card["extensions"]["vendor"], card["tags"]) == (1, ["radio"])
-    assert read_persona(tmp_path / "again.png") == elio
+    assert persona_from_card(card_json(tmp_path / "again.png")) == elio
 
 
 def test_what_cannot_be_read_leaves_nothing_behind(workspace: Workspace, tmp_path: Path) -> None:
