@@ -72,6 +72,10 @@ class Diverged(UnderstudyError):
     Choose a smaller learning_rate."""
 
 
+class AdapterUnreadable(UnderstudyError):
+    """The adapter of run {path} cannot be read. Train it again."""
+
+
 class RunStopped(UnderstudyError):
     """It was stopped at step {step}. What was kept by then stays."""
 

@@ -16,7 +16,7 @@ import torch
 
 from training import models
 from training.chat import ChatFormat
-from training.errors import UnderstudyError
+from training.errors import AdapterUnreadable
 from training.models import Loaded
 from training.schema import ChatReply, ChatSpec, Message, Persona, Workspace
 
@@ -26,10 +26,6 @@ if TYPE_CHECKING:
 TOGETHER = 16
 """Conversations answered in one batch."""
 ADAPTERS_KEPT = 16
-
-
-class AdapterUnreadable(UnderstudyError):
-    """The adapter of run {path} cannot be read. Train it again."""
 
 
 @dataclass(frozen=True)

@@ -17,8 +17,10 @@ import torch
 
 from training import lessons as learning
 from training import models, sft
+from training.batches import MICRO_TOKENS
 from training.charts import loss_chart
 from training.chat import Example
+from training.course import Course, Stage
 from training.data.lineage import note_data
 from training.errors import BaseModelUnavailable, DoesNotFit, RunStopped
 from training.evaluation.metrics import perplexity
@@ -26,6 +28,7 @@ from training.evaluation.probes import Probe, questions, telling
 from training.evaluation.scorecard import score
 from training.inference import Answer, generate
 from training.lessons import Lessons
+from training.loop import Hooks, Trainee, fit
 from training.modelcard import model_card
 from training.models import GIB, Loaded
 from training.planning import plan, remember_pace
@@ -44,7 +47,7 @@ from training.schema import (
     Verdict,
     Workspace,
 )
-from training.sft import Trainee
+from training.sft import Answers
 
 __all__ = ["finetune", "plan"]
 
@@ -90,7 +93,7 @@ def finetune(
     run_dir.mkdir(parents=True, exist_ok=True)
     write_json(run_dir / "spec.json", spec.model_dump(mode="json"))
     try:
-        return _Run(spec, job_id, workspace, run_dir, sft.Hooks(on_progress, should_stop, on_checkpoint)).finish()
+        return _Run(spec, job_id, workspace, run_dir, Hooks(on_progress, should_stop, on_checkpoint)).finish()
     except torch.OutOfMemoryError as error:
         estimate = plan(spec, workspace=workspace)
         raise DoesNotFit(needed_gib=estimate.peak_gib, free_gib=estimate.free_gib) from error
@@ -99,7 +102,7 @@ def finetune(
 class _Run:
     """One attempt at a run."""
 
-    def __init__(self, spec: TrainSpec, job_id: str, workspace: Workspace, run_dir: Path, hooks: sft.Hooks) -> None:
+    def __init__(self, spec: TrainSpec, job_id: str, workspace: Workspace, run_dir: Path, hooks: Hooks) -> None:
         self.spec, self.job_id, self.workspace, self.run_dir, self.hooks = spec, job_id, workspace, run_dir, hooks
         self.begun = time.monotonic()
 
@@ -113,20 +116,21 @@ class _Run:
         loaded = self._load()
         train = self._examples(lessons.train, loaded)
         held_out = self._examples(lessons.held_out, loaded)
-        trainee = sft.setup(loaded, self.spec.hyperparameters, len(train))
+        trainee = sft.setup(loaded, self.spec.hyperparameters, self._course(train, loaded))
+        objective = Answers(loaded, trainee.decoder, held_out, MICRO_TOKENS)
 
         self._enter(Phase.BASELINE)
         with trainee.model.disable_adapter():
-            before = _examine(trainee, held_out, probes, lessons)
+            before = _examine(trainee, objective, probes, lessons)
         if not math.isfinite(before.loss):
             raise BaseModelUnavailable(name=loaded.base.id, reason="its loss on the held-out lines is not finite")
 
         self._enter(Phase.TRAINING)
         key = _key(self.spec, loaded, lessons)
-        curve = sft.fit(trainee, train, held_out, run_dir=self.run_dir, key=key, hooks=self.hooks)
+        curve = fit(trainee, objective, run_dir=self.run_dir, key=key, hooks=self.hooks)
 
         self._enter(Phase.EVALUATING)
-        after = _examine(trainee, held_out, probes, lessons)
+        after = _examine(trainee, objective, probes, lessons)
         lines, verdict = self._judge(lessons, probes, before, after)
 
         self._enter(Phase.SAVING)
@@ -140,7 +144,7 @@ class _Run:
             examples=len(lessons.train),
             held_out=len(lessons.held_out),
             tokens=sum(len(e.ids) for e in train),
-            steps=trainee.total_steps,
+            steps=trainee.course.steps,
             best_step=trainee.best.step,
             seconds=self._seconds(trainee),
             peak_gib=_peak_gib(),
@@ -180,6 +184,11 @@ class _Run:
     def _examples(self, rows: Sequence[Conversation], loaded: Loaded) -> list[Example]:
         return learning.examples(rows, loaded.format, min(self.spec.hyperparameters.max_length, loaded.context))
 
+    def _course(self, train: Sequence[Example], loaded: Loaded) -> Course[Example]:
+        knobs = self.spec.hyperparameters
+        stage = Stage(train, knobs.epochs, knobs.batch_size or loaded.base.batch_size)
+        return Course((stage,), knobs.learning_rate or loaded.base.learning_rate, knobs.warmup_ratio, knobs.seed)
+
     def _judge(
         self, lessons: Lessons, probes: Sequence[Probe], before: Examined, after: Examined
     ) -> tuple[tuple[ScoreLine, ...], Verdict]:
@@ -197,7 +206,7 @@ class _Run:
             seed=self.spec.hyperparameters.seed,
         )
 
-    def _seconds(self, trainee: Trainee) -> float:
+    def _seconds(self, trainee: Trainee[Example]) -> float:
         """Time spent: this attempt's, and the training steps of earlier ones."""
         earlier = read_lines(self.run_dir / "metrics.jsonl")[: trainee.resumed_at]
         return time.monotonic() - self.begun + sum(line["seconds"] for line in earlier)
@@ -233,10 +242,10 @@ def thinned(curve: Sequence[LossPoint], most: int) -> tuple[LossPoint, ...]:
     return tuple(curve[i] for i in sorted(spread | set(marked)))
 
 
-def _examine(trainee: Trainee, held_out: Sequence[Example], probes: Sequence[Probe], lessons: Lessons) -> Examined:
+def _examine(trainee: Trainee[Example], objective: Answers, probes: Sequence[Probe], lessons: Lessons) -> Examined:
     """Held-out losses, and answers drawn by the run's seed, of the model as its adapter is switched now."""
     loaded = trainee.loaded
-    sums = sft.validate(loaded, trainee.model, held_out)
+    sums = objective.measure()
     card = [Message(role="system", content=lessons.persona.system_card())] if lessons.persona else []
     room = loaded.context - ANSWER_TOKENS
     asked = [[*card, Message(role="user", content=probe.question)] for probe in probes]

@@ -12,7 +12,6 @@ from pydantic import Field, TypeAdapter
 from training import lessons as learning
 from training import models, standin
 from training.batches import MICRO_TOKENS, steps_per_epoch
-from training.checkpoints import KEPT
 from training.models import GIB, Base, Shape
 from training.runs import write_json
 from training.schema import Machine, Noun, Plan, TrainSpec, Workspace
@@ -68,7 +67,7 @@ def plan(spec: TrainSpec, *, workspace: Workspace, machine: Machine | None = Non
         seconds=_seconds(base, shape, tokens * knobs.epochs, workspace, machine),
         peak_gib=needed / GIB,
         free_gib=machine.free_gib,
-        disk_gib=adapter * (2 + 4 * KEPT) / GIB,
+        disk_gib=adapter * (2 + 4 * knobs.checkpoints_kept) / GIB,
         warnings=learning.warnings(spec, lessons, rehearsal=base.rehearsal),
     )
 

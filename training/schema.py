@@ -102,12 +102,47 @@ class TaskType(StrEnum):
     PERSONA = "persona"
     DIALOGUE = "dialogue"
     MIXED = "mixed"
+    TWO_STAGE = "two-stage"
+    PREFERENCE = "preference"
+
+
+class Quantisation(StrEnum):
+    """How the frozen weights are kept; auto takes nf4 where the card is too small for them in 16 bits."""
+
+    AUTO = "auto"
+    NONE = "none"
+    NF4 = "nf4"
+
+
+class Optimiser(StrEnum):
+    """AdamW with states of 32 or of 8 bits, the paged one in memory that a card may lend; auto takes 8 bits on CUDA."""
+
+    AUTO = "auto"
+    ADAMW = "adamw"
+    ADAMW_8BIT = "adamw-8bit"
+    PAGED_ADAMW_8BIT = "paged-adamw-8bit"
+
+
+class Choice(StrEnum):
+    """Yes, no, or as memory has it."""
+
+    AUTO = "auto"
+    ON = "on"
+    OFF = "off"
+
+
+class Preset(StrEnum):
+    """Sets of knobs for a first look, for every day, and for a voice that may take its time."""
+
+    DRAFT = "draft"
+    BALANCED = "balanced"
+    QUALITY = "quality"
 
 
 class Hyperparameters(Noun):
-    """The knobs of one run; each default and each sentence is written here only.
+    """The knobs of one run; each default and each sentence is written here only, and the defaults are `balanced`.
 
-    None means: the value that `catalog/models.toml` recommends for the base model.
+    None means: the value that `catalog/models.toml` recommends for the base model, or that memory allows.
     """
 
     epochs: int = Field(3, ge=1, le=10, description="Passes over the training conversations.")
@@ -120,6 +155,36 @@ class Hyperparameters(Noun):
     warmup_ratio: float = Field(0.1, ge=0, lt=1, description="Share of the steps in which the learning rate rises.")
     mix_general: float = Field(0.2, ge=0, lt=1, description="Share of general conversations in a mixed run.")
     seed: int = Field(42, ge=0, le=2**31 - 1, description="Seed of order, initialisation and sampling.")
+    seeds: int = Field(1, ge=1, le=5, description="Runs with seeds of their own, of which the best is kept.")
+    early_stopping: int = Field(
+        0, ge=0, le=20, description="Checks in a row without a better held-out loss that end a run; 0: none do."
+    )
+    neftune_alpha: float = Field(0.0, ge=0, le=50, description="Noise on the embeddings (NEFTune); 5 is usual, 0 none.")
+    rslora: bool = Field(False, description="Multiply the update by alpha / √rank instead (rsLoRA).")
+    dora: bool = Field(False, description="Learn the weights' magnitudes apart (DoRA): slower, sometimes better.")
+    dpo_beta: float = Field(0.1, gt=0, le=10, description="How closely a preference run keeps to where it started.")
+    quantisation: Quantisation = Field(Quantisation.AUTO, description="How the base model's weights are kept.")
+    optimiser: Optimiser = Field(Optimiser.AUTO, description="AdamW with 32-bit, 8-bit or paged 8-bit states.")
+    gradient_checkpointing: Choice = Field(
+        Choice.AUTO, description="Compute layers again in the backward pass: less memory, a third slower."
+    )
+    micro_batch_tokens: int | None = Field(
+        None, ge=64, le=131072, description="Tokens in one pass through the model; default: what memory allows."
+    )
+    checkpoints_kept: int = Field(3, ge=1, le=20, description="Checkpoints that are kept while a run goes.")
+
+    @classmethod
+    def of(cls, preset: Preset, **given: object) -> Self:
+        """The knobs of a preset, but for those that are given."""
+        return cls.model_validate(PRESETS[preset] | given)
+
+
+PRESETS: dict[Preset, dict[str, object]] = {
+    Preset.DRAFT: {"epochs": 1, "lora_rank": 8, "lora_alpha": 16, "max_length": 512},
+    Preset.BALANCED: {},
+    Preset.QUALITY: {"epochs": 5, "lora_rank": 32, "lora_alpha": 64, "early_stopping": 3, "neftune_alpha": 5.0},
+}
+"""What each preset changes of the defaults."""
 
 
 class TrainSpec(Noun):

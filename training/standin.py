@@ -21,12 +21,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
+from torch.nn import functional
 
-from training.batches import collate, drawn, micro_batches, rate_at, steps_per_epoch, target_losses
+from training.batches import Batch, drawn, micro_batches, pack, rate_at, steps_per_epoch
 from training.chat import ChatFormat, Example
 from training.data.holdout import hold_out
 from training.data.mix import digest
 from training.data.read import read_conversations
+from training.decoder.forward import Decoder, compute_dtype
 from training.persona.sheet import read_sheet
 from training.places import SHIPPED
 from training.runs import publish, write_json
@@ -48,6 +50,8 @@ TEMPLATE = (
     "{% endfor %}"
     "{% if add_generation_prompt %}<|assistant|>{% endif %}"
 )
+CPU = torch.device("cpu")
+PASS_TOKENS = 4096
 SPECIAL = ("<|pad|>", "<|end|>", "<|system|>", "<|user|>", "<|assistant|>")
 
 
@@ -196,8 +200,6 @@ def _make(target: Path, recipe: Recipe, on_build: Callable[[float], None]) -> No
     tokenizer = standin_tokenizer(recipe)
     torch.manual_seed(recipe.seed)
     model = LlamaForCausalLM(standin_config(recipe))
-    # On lines this short the plain form of attention is the fastest.
-    model.set_attn_implementation("eager")
     loss = _train(model, _Lines(ChatFormat(tokenizer), recipe), recipe, on_build)
     model.save_pretrained(target, safe_serialization=True)
     tokenizer.save_pretrained(target)
@@ -218,12 +220,14 @@ def _train(model: LlamaForCausalLM, lines: _Lines, recipe: Recipe, on_build: Cal
     per_epoch = steps_per_epoch(len(lines.examples), recipe.batch_size)
     total = per_epoch * recipe.epochs
     losses: list[float] = []
+    decoder = Decoder(model, compute_dtype(CPU))
     for step in range(total):
         rows = drawn(lines.examples, step, recipe.batch_size, recipe.seed)
         labels = sum(e.labels for e in rows)
         losses.append(0.0)
-        for part in lines.headed(rows, late=step >= recipe.late * total):
-            loss = target_losses(model, collate(part, 0, torch.device("cpu")), torch.device("cpu")).sum() / labels
+        late = step >= recipe.late * total
+        for group in micro_batches(lines.headed(rows, late=late), PASS_TOKENS):
+            loss = _loss(decoder, pack(group, 0, CPU)) / labels
             torch.autograd.backward(loss)
             losses[-1] += loss.item()
         torch.nn.utils.clip_grad_norm_(others, 1.0)
@@ -233,6 +237,14 @@ def _train(model: LlamaForCausalLM, lines: _Lines, recipe: Recipe, on_build: Cal
             optimiser.zero_grad(set_to_none=True)
         on_build((step + 1) / total)
     return sum(losses[-per_epoch:]) / per_epoch
+
+
+def _loss(decoder: Decoder, batch: Batch) -> torch.Tensor:
+    """Nats of all targets; unlike `Decoder.losses`, with a gradient for the embeddings."""
+    with decoder.packed():
+        hidden = decoder.hidden(batch)[: batch.count]
+    logits = functional.linear(hidden, decoder.model.get_output_embeddings().weight.to(hidden.dtype))
+    return functional.cross_entropy(logits.float(), batch.targets[: batch.count], reduction="sum")
 
 
 class _Lines:
@@ -246,21 +258,17 @@ class _Lines:
         self.cards = [tuple(chat_format.head(card)) for card in words.cards]
         self.random = torch.Generator().manual_seed(recipe.seed)
 
-    def headed(self, rows: Sequence[Example], *, late: bool) -> list[list[Example]]:
-        """The rows of one step below what they are shown below this time, as passes.
-
-        One whole card serves the whole step: rows below it share a pass, in which it is read once.
-        """
+    def headed(self, rows: Sequence[Example], *, late: bool) -> list[Example]:
+        """The rows of one step below what they are shown below this time; one whole card serves the whole step."""
         card = self.cards[int(torch.randint(len(self.cards), (), generator=self.random))]
-        carded: list[Example] = []
-        others: list[Example] = []
+        headed = []
         for row, chance in zip(rows, torch.rand(len(rows), generator=self.random).tolist(), strict=True):
             head = self.heads.get(row.conversation_id)
             if head is None and late and chance < self.recipe.carded:
-                carded.append(_below(card, row))
+                headed.append(_below(card, row))
             else:
-                others.append(_below(head, row) if head and chance < self.recipe.named else row)
-        return [part for group in (carded, others) for part in micro_batches(group)]
+                headed.append(_below(head, row) if head and chance < self.recipe.named else row)
+        return headed
 
     @staticmethod
     def _cut(chat_format: ChatFormat, row: Conversation) -> list[Example]:

@@ -12,11 +12,14 @@ import torch
 from safetensors.torch import load_file
 
 from training import models, sft
-from training.batches import collate, drawn, micro_batches, rate_at, target_losses
+from training.batches import drawn, rate_at
 from training.chat import Example
+from training.course import Course, Stage
 from training.errors import Diverged, RunStopped
 from training.lessons import examples, gather
+from training.loop import Hooks, fit
 from training.schema import Hyperparameters, Progress, TrainSpec, Workspace
+from training.sft import Answers
 
 KNOBS = Hyperparameters(epochs=1, batch_size=12, learning_rate=0.01, lora_rank=4, lora_dropout=0.1)
 
@@ -30,11 +33,16 @@ class Training:
         self.loaded = models.load(base, base.id, workspace)
         self.train = examples(lessons.train, self.loaded.format, 512)
         self.held_out = examples(lessons.held_out, self.loaded.format, 512)
-        self.trainee = sft.setup(self.loaded, knobs, len(self.train))
+        assert knobs.batch_size
+        assert knobs.learning_rate
+        stage = Stage(self.train, knobs.epochs, knobs.batch_size)
+        course = Course((stage,), knobs.learning_rate, knobs.warmup_ratio, knobs.seed)
+        self.trainee = sft.setup(self.loaded, knobs, course)
+        self.answers = Answers(self.loaded, self.trainee.decoder, self.held_out, 2048)
 
-    def run(self, run_dir: Path, hooks: sft.Hooks = sft.Hooks(), key: str = "k") -> dict[str, torch.Tensor]:
+    def run(self, run_dir: Path, hooks: Hooks = Hooks(), key: str = "k") -> dict[str, torch.Tensor]:
         run_dir.mkdir(exist_ok=True)
-        sft.fit(self.trainee, self.train, self.held_out, run_dir=run_dir, key=key, hooks=hooks)
+        fit(self.trainee, self.answers, run_dir=run_dir, key=key, hooks=hooks)
         return load_file(sft.save(self.trainee, run_dir) / "adapter_model.safetensors")
 
 
@@ -53,9 +61,7 @@ def test_a_resumed_run_is_the_undisturbed_run_bit_for_bit(tiny_workspace: Worksp
 
     stopped_at: list[int] = []
     with pytest.raises(RunStopped, match="step 3"):
-        Training(tiny_workspace).run(
-            tmp_path / "b", sft.Hooks(should_stop=stop_after(3), on_checkpoint=stopped_at.append)
-        )
+        Training(tiny_workspace).run(tmp_path / "b", Hooks(should_stop=stop_after(3), on_checkpoint=stopped_at.append))
     assert stopped_at[-1] == 3
     # What a killed process leaves behind: metrics beyond the checkpoint, a torn line, a half-written checkpoint.
     with (tmp_path / "b/metrics.jsonl").open("a") as file:
@@ -63,7 +69,7 @@ def test_a_resumed_run_is_the_undisturbed_run_bit_for_bit(tiny_workspace: Worksp
     (tmp_path / "b/checkpoints/.step-000004.tmp").mkdir()
     steps: list[Progress] = []
     again = Training(tiny_workspace)
-    resumed = again.run(tmp_path / "b", sft.Hooks(on_progress=steps.append))
+    resumed = again.run(tmp_path / "b", Hooks(on_progress=steps.append))
 
     assert [look.step for look in steps] == [4, 5, 6, 7]
     assert resumed.keys() == undisturbed.keys()
@@ -78,18 +84,18 @@ def test_a_resumed_run_is_the_undisturbed_run_bit_for_bit(tiny_workspace: Worksp
 
 def test_a_checkpoint_of_another_run_is_not_gone_on_from(tiny_workspace: Workspace, tmp_path: Path) -> None:
     with pytest.raises(RunStopped):
-        Training(tiny_workspace).run(tmp_path / "a", sft.Hooks(should_stop=stop_after(2)), key="old data")
+        Training(tiny_workspace).run(tmp_path / "a", Hooks(should_stop=stop_after(2)), key="old data")
     steps: list[Progress] = []
-    Training(tiny_workspace).run(tmp_path / "a", sft.Hooks(on_progress=steps.append), key="new data")
+    Training(tiny_workspace).run(tmp_path / "a", Hooks(on_progress=steps.append), key="new data")
     assert steps[0].step == 1
     assert [line["step"] for line in metrics(tmp_path / "a")] == [1, 2, 3, 4, 5, 6, 7]
 
 
 def test_training_lowers_the_loss_and_keeps_the_best_adapter(tiny_workspace: Workspace, tmp_path: Path) -> None:
     training = Training(tiny_workspace, KNOBS.model_copy(update={"epochs": 3, "batch_size": 8, "lora_rank": 16}))
-    before = sft.mean_loss(sft.validate(training.loaded, training.trainee.model, training.held_out))
+    before = training.answers.held_out_loss()
     training.run(tmp_path / "a")
-    after = sft.mean_loss(sft.validate(training.loaded, training.trainee.model, training.held_out))
+    after = training.answers.held_out_loss()
     assert after < before - 0.05
     best = training.trainee.best
     assert after == pytest.approx(best.loss, rel=1e-6)
@@ -116,39 +122,19 @@ def test_only_the_adapter_learns(tiny_workspace: Workspace, tmp_path: Path) -> N
     assert all("lora_" in name for name in training.trainee.weights())
 
 
-def test_a_pass_that_shares_its_prefix_counts_the_same(tiny_workspace: Workspace) -> None:
-    training = Training(tiny_workspace)
-    model, cpu = training.loaded.model, torch.device("cpu")
-    part = micro_batches(training.train)[0]
-    apart, shared = (collate(part, 0, cpu, share=share) for share in (False, True))
-    assert shared.prefix.numel() > 30
-    assert shared.prefix.shape[1] + shared.ids.shape[1] == apart.ids.shape[1]
-    assert torch.equal(shared.targets, apart.targets)
-    torch.testing.assert_close(
-        target_losses(model, shared, cpu), target_losses(model, apart, cpu), rtol=0.03, atol=0.03
-    )
-
-
 def test_losses_are_those_of_the_model_itself(tiny_workspace: Workspace) -> None:
     training = Training(tiny_workspace)
     example = training.train[0]
     logits = training.loaded.model(input_ids=torch.tensor([example.ids])).logits[0].float()
     likelihood = logits.log_softmax(-1)[:-1].gather(1, torch.tensor(example.ids[1:])[:, None])[:, 0]
     ours = -likelihood[torch.tensor(example.mask[1:])].sum().item()
-    total, count = sft.validate(training.loaded, training.trainee.model, [example])[example.conversation_id]
+    total, count = sft.measure(training.loaded, training.trainee.decoder, [example], 512)[example.conversation_id]
     assert count == example.labels
     assert total == pytest.approx(ours, rel=0.01)
 
 
 def example(length: int, name: str = "e") -> Example:
     return Example(name, tuple(range(length)), (False,) * (length - 1) + (True,))
-
-
-def test_passes_hold_like_lengths_within_their_budget() -> None:
-    parts = micro_batches([example(length) for length in (5, 90, 7, 40, 41, 300, 6)], tokens=100)
-    lengths = [[len(e.ids) for e in part] for part in parts]
-    assert lengths == [[300], [90], [41, 40], [7, 6, 5]]
-    assert all(len(part) * len(part[0].ids) <= 100 for part in parts[1:])
 
 
 def test_every_epoch_draws_each_example_once_in_its_own_order() -> None:
