@@ -105,7 +105,10 @@ def test_a_persona_job_may_name_the_dataset_that_was_built_for_it(door: httpx.Cl
         ({"job_name": ""}, "job_name must be 1 to 40 letters"),
         ({"job_name": 5}, "job_name must be text."),
         ({"job_name": 5, "unknown": 1}, "job_name must be text; unknown is not known here."),
-        ({"task_type": "preference"}, "task_type must be 'persona', 'dialogue' or 'mixed'."),
+        (
+            {"task_type": "poetry"},
+            "task_type must be 'persona', 'dialogue', 'mixed', 'two-stage' or 'preference'.",
+        ),
         ({"task_type": "mixed"}, 'A mixed job needs a persona. Name it with "persona".'),
         ({"task_type": "persona", "dataset_path": None}, "A persona job needs a persona."),
         ({"task_type": "persona", "dataset_path": "/data/lines.jsonl"}, 'Name the persona with "persona"'),

@@ -62,7 +62,10 @@ class Decoder:
 
     @contextmanager
     def packed(self) -> Iterator[None]:
-        """Within, transformers' layers attend along layouts, and the model writes no text."""
+        """Within, transformers' layers attend along layouts, and such a model writes no text."""
+        if self.lean:
+            yield
+            return
         config = self.inner.config
         before = config._attn_implementation
         config._attn_implementation = ALONG_LAYOUT
