@@ -72,6 +72,11 @@ _VERDICTS: dict[Verdict, tuple[str, str]] = {
     Verdict.NOT_APPLICABLE: ("➖", "not judged"),
 }
 _WARNINGS: dict[Warned, str] = {
+    Warned.BASE_NOT_CHAT: "This base model was never taught to talk; a chat model does better with persona data.",
+    Warned.STRATEGY_TWO_STAGE: "Two stages take longest; task_type:persona on a chat model usually does better.",
+    Warned.STRATEGY_MIXED: "General data dilutes a voice; task_type:persona on a chat model usually does better.",
+    Warned.TEMPLATE_UNVERIFIED: "This base model's chat template was not tried here; look at the samples closely.",
+    Warned.DEFAULT_TEMPLATE: "This base model has no chat template, so a plain one of User and Assistant is used.",
     Warned.FEW_LINES: "Few lines to learn from: expect an uneven voice.",
     Warned.MANY_EPOCHS: "Many epochs for this little data: it may learn lines by heart.",
     Warned.RESTRICTED_LICENCE: "Some of the data may be used for research or non-commercial purposes only.",

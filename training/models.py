@@ -19,6 +19,7 @@ from huggingface_hub.errors import HfHubHTTPError
 from training import standin
 from training.chat import ChatFormat
 from training.errors import BaseModelNotAllowed, BaseModelUnavailable, PackageMissing, PathNotAllowed
+from training.memory import BIG_MODEL, GIB, Shape, in_four_bits, measure
 from training.places import SHIPPED
 from training.schema import Machine, Noun, Workspace
 
@@ -26,15 +27,10 @@ if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel
 
 CATALOG = SHIPPED / "catalog" / "models.toml"
-GIB = 2**30
 log = logging.getLogger(__name__)
 FOLDERS = re.compile(r"(?<![\w:/.~-])~?(?:/[^/\s'\"]+)*/(?=[^/\s'\"])")
 """What stands in front of the last name of an absolute path; the paths of web addresses are not absolute."""
 UNREACHABLE = (OSError, ValueError, KeyError, HfHubHTTPError)
-LIBRARIES = 400 * 2**20
-"""What Python, torch and transformers take by themselves."""
-BIG_MODEL = 1_000_000_000
-"""Parameters from which a model is kept in half precision on CPU and its activations are computed twice on CUDA."""
 
 
 class Base(Noun):
@@ -63,22 +59,6 @@ class Loaded:
     def context(self) -> int:
         """Tokens that a prompt and its answer may take together."""
         return min(self.base.context, self.model.config.max_position_embeddings)
-
-
-@dataclass(frozen=True)
-class Shape:
-    """What a model's configuration says of its size. `linears` are (inputs, outputs) of every layer LoRA adapts."""
-
-    parameters: int
-    hidden: int
-    intermediate: int
-    layers: int
-    vocabulary: int
-    linears: tuple[tuple[int, int], ...]
-
-    def adapter_parameters(self, rank: int) -> int:
-        """How many numbers an adapter of this rank holds."""
-        return sum(rank * (inputs + outputs) for inputs, outputs in self.linears)
 
 
 @cache
@@ -219,29 +199,6 @@ def load(base: Base, source: str, workspace: Workspace) -> Loaded:
     return Loaded(base, source, model, ChatFormat(tokenizer), where)
 
 
-def measure(config: PretrainedConfig) -> Shape:
-    """The sizes of a model, from its configuration alone."""
-    from transformers import AutoModelForCausalLM
-
-    with torch.device("meta"):
-        model = AutoModelForCausalLM.from_config(config)
-    head = model.get_output_embeddings()
-    linears = [m for m in model.modules() if isinstance(m, torch.nn.Linear) and m is not head]
-    return Shape(
-        parameters=model.num_parameters(),
-        hidden=config.hidden_size,
-        intermediate=config.intermediate_size,
-        layers=config.num_hidden_layers,
-        vocabulary=config.vocab_size,
-        linears=tuple((m.in_features, m.out_features) for m in linears),
-    )
-
-
-def in_four_bits(shape: Shape, machine: Machine) -> bool:
-    """Whether the model is loaded as nf4: bf16 weights would take more than 60 % of the card's free memory."""
-    return machine.device == "cuda" and 2 * shape.parameters > 0.6 * machine.free_gib * GIB
-
-
 def _main_memory() -> tuple[int, int]:
     """Bytes that the operating system would hand out, and bytes in all."""
     total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
@@ -250,26 +207,6 @@ def _main_memory() -> tuple[int, int]:
         return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")), total
     except FileNotFoundError:
         return total, total
-
-
-def needed_bytes(shape: Shape, rank: int, tokens: int, labels: int, machine: Machine | None = None) -> int:
-    """Peak memory of a run whose largest pass holds so many tokens and labels: an estimate, not a promise.
-
-    Weights as loaded; the adapter in fp32 with gradient, two AdamW moments and the best copy; activations of every
-    layer, or of one where they are computed twice; logits in fp32 with their gradient; the libraries themselves.
-    """
-    machine = machine or this_machine()
-    big = shape.parameters >= BIG_MODEL
-    quantised = sum(inputs * outputs for inputs, outputs in shape.linears) if in_four_bits(shape, machine) else 0
-    half = machine.bf16 if machine.device == "cuda" else big
-    weights = quantised * 0.56 + (shape.parameters - quantised) * (2 if half else 4)
-    adapter = shape.adapter_parameters(rank) * 4 * 5
-    width = 2 if half else 4
-    layer = tokens * width * (12 * shape.hidden + 4 * shape.intermediate)
-    twice = machine.device == "cuda" and big
-    activations = layer + shape.layers * tokens * width * shape.hidden if twice else shape.layers * layer
-    logits = labels * shape.vocabulary * 4 * 2
-    return int(weights + adapter + activations + logits + LIBRARIES)
 
 
 def _weights(shape: Shape) -> dict[str, Any]:

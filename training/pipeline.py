@@ -29,8 +29,9 @@ from training.evaluation.scorecard import score
 from training.inference import Answer, generate
 from training.lessons import Lessons
 from training.loop import Hooks, Trainee, fit
+from training.memory import GIB
 from training.modelcard import model_card
-from training.models import GIB, Loaded
+from training.models import Loaded
 from training.planning import plan, remember_pace
 from training.runs import read_lines, write_bytes, write_json
 from training.schema import (

@@ -12,7 +12,8 @@ from pydantic import Field, TypeAdapter
 from training import lessons as learning
 from training import models, standin
 from training.batches import MICRO_TOKENS, steps_per_epoch
-from training.models import GIB, Base, Shape
+from training.memory import GIB, Shape, measure, needed_bytes
+from training.models import Base
 from training.runs import write_json
 from training.schema import Machine, Noun, Plan, TrainSpec, Workspace
 
@@ -46,14 +47,14 @@ def plan(spec: TrainSpec, *, workspace: Workspace, machine: Machine | None = Non
     machine = machine or models.this_machine()
     lessons = learning.gather(spec, workspace)
     base = models.choose(spec.base_model, workspace, machine)
-    shape = models.measure(models.load_config(base, workspace))
+    shape = measure(models.load_config(base, workspace))
     chat_format = models.load_format(base, workspace)
     knobs = spec.hyperparameters
     rows = learning.examples(lessons.train, chat_format, min(knobs.max_length, base.context))
     tokens = sum(len(e.ids) for e in rows)
     longest = max(MICRO_TOKENS, *(len(e.ids) for e in rows))
     labels = round(longest * sum(e.labels for e in rows) / tokens)
-    needed = models.needed_bytes(shape, knobs.lora_rank, longest, labels, machine)
+    needed = needed_bytes(shape, knobs.lora_rank, longest, labels, machine)
     adapter = shape.adapter_parameters(knobs.lora_rank) * 4
     return Plan(
         base_model=base.id,

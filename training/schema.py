@@ -15,10 +15,14 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
 JOB_NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,39}$"
 SLUG_PATTERN = r"^[a-z0-9][a-z0-9_-]{0,39}$"
 GUILD_PATTERN = r"^[A-Za-z0-9_-]{1,40}$"
+RUN_PATTERN = r"^[a-z0-9]{12}$"
 
 JobName = Annotated[str, Field(pattern=JOB_NAME_PATTERN)]
 Slug = Annotated[str, Field(pattern=SLUG_PATTERN)]
 GuildId = Annotated[str, Field(pattern=GUILD_PATTERN)]
+RunId = Annotated[str, Field(pattern=RUN_PATTERN)]
+WHOLE_CAST = "all"
+"""In place of a persona: every persona of the guild, told apart by their system cards."""
 
 
 class Noun(BaseModel):
@@ -196,6 +200,7 @@ class TrainSpec(Noun):
     persona: Slug | None = None
     dataset: str | None = Field(None, max_length=400, description="A dataset's name, or a path the worker may read.")
     base_model: str | None = Field(None, max_length=400, description="None: the worker's own BASE_MODEL.")
+    start_from: RunId | None = Field(None, description="The run whose adapter is learnt on; None: a fresh one.")
     hyperparameters: Hyperparameters = Hyperparameters()
 
     @model_validator(mode="after")
@@ -261,6 +266,11 @@ class Warned(StrEnum):
     """Things a plan or a report warns of; the words for people are the door's."""
 
     REHEARSAL_MODEL = "rehearsal_model"
+    BASE_NOT_CHAT = "base_not_chat"
+    STRATEGY_TWO_STAGE = "strategy_two_stage"
+    STRATEGY_MIXED = "strategy_mixed"
+    TEMPLATE_UNVERIFIED = "template_unverified"
+    DEFAULT_TEMPLATE = "default_template"
     FEW_LINES = "few_lines"
     MANY_EPOCHS = "many_epochs"
     RESTRICTED_LICENCE = "restricted_licence"
@@ -373,6 +383,8 @@ class Report(Noun):
     lines: tuple[ScoreLine, ...]
     verdict: Verdict
     samples: tuple[Sample, ...]
+    personas: tuple[Slug, ...] = Field((), description="Whom the adapter gives a voice.")
+    seed: int | None = Field(None, description="The seed of the run that was kept, where several were asked for.")
     temperature: float = Field(0.0, description="At which the answers to the probes were drawn, by the spec's seed.")
     warnings: tuple[Warned, ...] = ()
 

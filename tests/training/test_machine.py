@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from training import models
+from training import memory, models
 from training.planning import plan
 from training.schema import Machine, TrainSpec, Workspace
 
@@ -52,10 +52,10 @@ def test_a_plan_is_for_the_machine_that_trains(workspace: Workspace, no_card_tou
 
 
 def test_a_small_card_takes_a_large_model_in_four_bits() -> None:
-    shape = models.Shape(7_000_000_000, 4096, 11008, 30, 102400, ((4096, 4096),) * 210)
-    assert models.in_four_bits(shape, CARD.model_copy(update={"free_gib": 10}))
-    assert not models.in_four_bits(shape, CARD.model_copy(update={"free_gib": 70}))
-    assert not models.in_four_bits(shape, CPU)
+    shape = memory.Shape(7_000_000_000, 4096, 11008, 30, 102400, ((4096, 4096),) * 210)
+    assert memory.in_four_bits(shape, CARD.model_copy(update={"free_gib": 10}))
+    assert not memory.in_four_bits(shape, CARD.model_copy(update={"free_gib": 70}))
+    assert not memory.in_four_bits(shape, CPU)
 
 
 def test_a_worker_finds_out_what_it_trains_on() -> None:

@@ -12,7 +12,8 @@ from transformers.utils import is_bitsandbytes_available
 
 from training import models
 from training.errors import BaseModelNotAllowed, BaseModelUnavailable, PackageMissing, PathNotAllowed
-from training.models import GIB, catalog, choose, load, measure, needed_bytes
+from training.memory import GIB, measure, needed_bytes
+from training.models import catalog, choose, load, without_card
 from training.schema import Machine, Workspace
 from training.standin import standin_config
 
@@ -135,7 +136,7 @@ def test_sizes_come_from_the_configuration_alone() -> None:
 
 def test_memory_grows_with_what_takes_it() -> None:
     small, big = measure(standin_config()), measure(LlamaConfig(vocab_size=32_000))
-    assert needed_bytes(small, 16, 4096, 2048) < 2 * GIB
-    assert needed_bytes(big, 16, 4096, 2048) > 13 * GIB
-    assert needed_bytes(big, 16, 4096, 2048) < needed_bytes(big, 256, 4096, 2048)
-    assert needed_bytes(small, 16, 4096, 2048) < needed_bytes(small, 16, 8192, 4096)
+    assert needed_bytes(small, 16, 4096, 2048, without_card()) < 2 * GIB
+    assert needed_bytes(big, 16, 4096, 2048, without_card()) > 13 * GIB
+    assert needed_bytes(big, 16, 4096, 2048, without_card()) < needed_bytes(big, 256, 4096, 2048, without_card())
+    assert needed_bytes(small, 16, 4096, 2048, without_card()) < needed_bytes(small, 16, 8192, 4096, without_card())
