@@ -6,6 +6,7 @@ and without its answer, so it needs no marks in the template; what makes that va
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,24 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 Turn = dict[str, str]
+DEFAULT_TEMPLATE = (
+    "{% if bos_token and bos_token != eos_token %}{{ bos_token }}{% endif %}"
+    "{% for message in messages %}"
+    "{% if message.role == 'system' %}{{ message.content + '\n\n' }}"
+    "{% elif message.role == 'user' %}{{ 'User: ' + message.content + '\n\n' }}"
+    "{% else %}{{ 'Assistant: ' + message.content + eos_token + '\n\n' }}{% endif %}"
+    "{% endfor %}"
+    "{% if add_generation_prompt %}{{ 'Assistant:' }}{% endif %}"
+)
+"""What stands in for a chat template where a tokenizer has none, as those of base models often do: plain text, in which
+the end-of-sequence token ends each answer. A member can type what opens a turn in it, so a chat model is safer."""
+DAY = "26 Jul 2024"
+"""What Llama's templates are told is today, the day that they name by themselves where they have no clock: what is
+learnt must not depend on when, nor differ from what is asked later."""
+THOUGHT = "</think>"
+"""What ends the reasoning in front of an answer."""
+ROUND: list[Turn] = [{"role": "user", "content": "qzxv"}, {"role": "assistant", "content": "vxzq"}]
+"""What templates are tried on: words that none of them holds."""
 
 
 class UnusableTemplate(UnderstudyError):
@@ -34,6 +53,11 @@ class Example:
     mask: tuple[bool, ...]
 
     @property
+    def tokens(self) -> int:
+        """How long it is."""
+        return len(self.ids)
+
+    @property
     def labels(self) -> int:
         """How many tokens are learnt."""
         return sum(self.mask)
@@ -43,12 +67,35 @@ class ChatFormat:
     """A tokenizer's way of writing conversations down."""
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
-        if not tokenizer.chat_template:
-            raise UnusableTemplate(name=tokenizer.name_or_path, reason="it has none")
         self.tokenizer = tokenizer
+        if not tokenizer.chat_template:
+            if tokenizer.eos_token is None:
+                raise self._unusable("there is none, and no token that could end an answer")
+            tokenizer.chat_template = DEFAULT_TEMPLATE
+        self._ending = {i for i, token in tokenizer.added_tokens_decoder.items() if token.special}
+        self._ending.update(tokenizer.all_special_ids)
         self.takes_system = self._probe_system()
+        self._excess, self._header = self._probe_opening()
+        self.end_of_turn, self._behind = self._probe_end_of_turn()
         self.stable = self._probe_stable()
-        self.end_of_turn = self._probe_end_of_turn()
+
+    @property
+    def template(self) -> str:
+        """The chat template, in Jinja."""
+        return self.tokenizer.get_chat_template()
+
+    @property
+    def is_default(self) -> bool:
+        """Whether it is Understudy's own, for want of one that came with the tokenizer."""
+        return self.template == DEFAULT_TEMPLATE
+
+    def with_template(self, template: str) -> ChatFormat:
+        """The same tokenizer with this chat template, this format itself where it is the same."""
+        if template == self.template:
+            return self
+        tokenizer = copy.copy(self.tokenizer)
+        tokenizer.chat_template = template
+        return ChatFormat(tokenizer)
 
     @property
     def stop_ids(self) -> tuple[int, ...]:
@@ -73,12 +120,11 @@ class ChatFormat:
 
     def text(self, messages: Sequence[Message]) -> str:
         """The whole conversation as the template writes it, before it becomes tokens."""
-        arguments: dict[str, Any] = {"enable_thinking": False, "tokenize": False}
-        return self.tokenizer.apply_chat_template(self._turns(messages), **arguments)
+        return self._rendered(self._turns(messages))
 
     def prompt(self, messages: Sequence[Message]) -> list[int]:
         """The ids after which the model is to write the assistant's next turn."""
-        return self._ids(self._turns(messages), opened=True)
+        return self._asked(self._turns(messages))
 
     def fit_prompt(self, messages: Sequence[Message], budget: int) -> list[int]:
         """The prompt in at most `budget` tokens: the system turn and the newest rounds; the oldest are dropped first.
@@ -88,7 +134,7 @@ class ChatFormat:
         turns = self._turns(messages, fold=False)
         head, spoken = (turns[:1], turns[1:]) if turns[0]["role"] == "system" else ([], turns)
         while True:
-            ids = self._ids(self._folded(head + spoken), opened=True)
+            ids = self._asked(self._folded(head + spoken))
             if len(ids) <= budget:
                 return ids
             if len(spoken) <= 2:
@@ -101,10 +147,10 @@ class ChatFormat:
         Windows hold whole rounds and begin with the system turn. A template that rewrites earlier rounds once a later
         one follows (it drops their reasoning, say) gets one window an answer. A single round that is too long is cut
         at its end, and left out where none of its answer would remain. Answers whose weight in `meta["weights"]` is 0
-        are read and not learnt.
+        are read and not learnt, and so is the reasoning in front of an answer: it is asked for without.
         """
         weights = conversation.meta.get("weights", "").split(",")
-        turns = [{"role": m.role, "content": m.content} for m in conversation.messages]
+        turns = [_turn(message) for message in conversation.messages]
         head, spoken = (turns[:1], turns[1:]) if turns[0]["role"] == "system" else ([], turns)
         cuts = (
             self._packed(head, spoken, max_length) if self.stable else self._one_answer_each(head, spoken, max_length)
@@ -162,49 +208,72 @@ class ChatFormat:
         for i in answers if self.stable else answers[-1:]:
             if i in muted:
                 continue
-            asked, answered = self._ids(folded[:i], opened=True), self._ids(folded[: i + 1])
-            if answered[: len(asked)] != asked or ids[: len(answered)] != answered:
+            asked, answered = self._asked(folded[:i]), self._ids(folded[: i + 1])
+            stop = len(answered) - self._behind
+            if answered[: len(asked)] != asked or ids[:stop] != answered[:stop] or ids[stop - 1] != self.end_of_turn:
                 raise self._unusable("what opens an answer is not how the answered turn begins")
-            stop = self._last_special(answered, len(asked))
-            mask[len(asked) : stop + 1] = [True] * (stop + 1 - len(asked))
+            mask[len(asked) : stop] = [True] * (stop - len(asked))
         return Example(conversation_id, tuple(ids), tuple(mask))
-
-    def _last_special(self, ids: list[int], begin: int) -> int:
-        special = set(self.tokenizer.all_special_ids)
-        for i in range(len(ids) - 1, begin, -1):
-            if ids[i] in special:
-                return i
-        raise self._unusable("no token ends the assistant's turn, so a model would never stop")
-
-    def _probe_stable(self) -> bool:
-        """Whether a round is written the same way whether or not another follows."""
-        turns = [{"role": role, "content": "a"} for role in ("user", "assistant", "user", "assistant")]
-        first = self._ids(turns[:2])
-        return self._ids(turns)[: len(first)] == first
-
-    def _probe_end_of_turn(self) -> int:
-        turns = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]
-        ids = self._ids(turns)
-        return ids[self._last_special(ids, len(self._ids(turns[:1], opened=True)))]
 
     def _probe_system(self) -> bool:
         turns = [{"role": "system", "content": "qzxv"}, {"role": "user", "content": "a"}]
         try:
-            return "qzxv" in self.tokenizer.apply_chat_template(turns, tokenize=False)
-        except jinja2.TemplateError:
+            return "qzxv" in self._rendered(turns)
+        except UnusableTemplate:
             return False
+
+    def _probe_opening(self) -> tuple[int, list[int]]:
+        """(how many tokens open an answer that are not in front of one that was given, what is there in their place).
+
+        Such are the beginning of a thought, and the name of the channel that an answer without one goes to.
+        """
+        unanswered, asked, answered = self._ids(ROUND[:1]), self._ids(ROUND[:1], opened=True), self._ids(ROUND)
+        shared = next((i for i, (a, b) in enumerate(zip(asked, answered, strict=False)) if a != b), len(asked))
+        if shared < len(asked) and shared <= len(unanswered):
+            raise self._unusable("what opens an answer is not how the answered turn begins")
+        said = self._said(answered, shared)
+        begin = max((i + 1 for i in range(shared, said) if answered[i] in self._ending), default=shared)
+        if self.tokenizer.decode(answered[begin:said]).strip() != ROUND[1]["content"]:
+            raise self._unusable("it has more in front of an answer than it opens one with")
+        return len(asked) - shared, answered[shared:begin]
+
+    def _probe_end_of_turn(self) -> tuple[int, int]:
+        """(the token that ends an answer, how many tokens follow it)."""
+        ids = self._ids(ROUND)
+        said = self._said(ids, len(self._asked(ROUND[:1])))
+        end = next((i for i in range(said, len(ids)) if ids[i] in self._ending), None)
+        if end is None:
+            raise self._unusable("no token ends the assistant's turn, so a model would never stop")
+        while end + 1 < len(ids) and ids[end + 1] in self._ending:
+            end += 1  # an answer that is ended by two tokens
+        return ids[end], len(ids) - end - 1
+
+    def _said(self, ids: list[int], begin: int) -> int:
+        """Where the answer of a tried round ends."""
+        for end in range(begin, len(ids) + 1):
+            if ROUND[1]["content"] in self.tokenizer.decode(ids[begin:end]):
+                return end
+        raise self._unusable("it leaves out what is said")
+
+    def _probe_stable(self) -> bool:
+        """Whether a round is written the same way whether or not another follows."""
+        head = [{"role": "system", "content": "a"}] if self.takes_system else []
+        first = self._ids([*head, *ROUND])
+        first = first[: len(first) - self._behind]
+        return self._ids([*head, *ROUND, *ROUND])[: len(first)] == first
 
     def _turns(self, messages: Sequence[Message], *, fold: bool = True) -> list[Turn]:
         """What templates accept: at most one system turn, in front; then user and assistant in turn, user first."""
         cards = [m.content for m in messages if m.role == "system"]
         turns: list[Turn] = []
         for message in messages:
+            turn = _turn(message)
             if message.role == "system" or (not turns and message.role == "assistant"):
                 continue
             if turns and turns[-1]["role"] == message.role:
-                turns[-1]["content"] += "\n" + message.content
+                turns[-1]["content"] += "\n" + turn["content"]
             else:
-                turns.append({"role": message.role, "content": message.content})
+                turns.append(turn)
         head = [{"role": "system", "content": "\n".join(cards)}] if cards else []
         return self._folded(head + turns) if fold else head + turns
 
@@ -215,12 +284,35 @@ class ChatFormat:
         first = {"role": "user", "content": f"{turns[0]['content']}\n\n{turns[1]['content']}"}
         return [first, *turns[2:]]
 
+    def _asked(self, turns: list[Turn]) -> list[int]:
+        """The ids after which the model is to write the assistant's next turn."""
+        ids = self._ids(turns, opened=True)
+        return ids[: len(ids) - self._excess] + self._header
+
     def _ids(self, turns: list[Turn], *, opened: bool = False) -> list[int]:
-        # enable_thinking: reasoning models answer at once; other templates ignore the word.
         # sanitize_control_tokens: a member who types "<|im_end|>" must not end a turn.
-        arguments: dict[str, Any] = {"enable_thinking": False, "sanitize_control_tokens": True, "return_dict": False}
-        ids = self.tokenizer.apply_chat_template(turns, add_generation_prompt=opened, **arguments)
+        ids = self._applied(turns, add_generation_prompt=opened, sanitize_control_tokens=True, return_dict=False)
         return [int(i) for i in ids]
 
+    def _rendered(self, turns: list[Turn]) -> str:
+        return str(self._applied(turns, tokenize=False))
+
+    def _applied(self, turns: list[Turn], **how: Any) -> Any:
+        # enable_thinking: reasoning models answer at once; other templates ignore the word.
+        how |= {"enable_thinking": False, "date_string": DAY}
+        try:
+            return self.tokenizer.apply_chat_template(turns, **how)
+        except (jinja2.TemplateError, ValueError) as error:
+            raise self._unusable(f"it refuses a plain conversation ({error})") from error
+
     def _unusable(self, reason: str) -> UnusableTemplate:
-        return UnusableTemplate(name=self.tokenizer.name_or_path, reason=reason)
+        return UnusableTemplate(name=self.tokenizer.name_or_path or "this tokenizer", reason=reason)
+
+
+def _turn(message: Message) -> Turn:
+    """A message as templates take it, without space around it, which some of them would join to marks of theirs, and
+    without the reasoning in front of an answer."""
+    text = message.content.strip()
+    if message.role == "assistant":
+        text = text.rpartition(THOUGHT)[2].strip() or text
+    return {"role": message.role, "content": text}

@@ -55,6 +55,15 @@ class Course(Generic[Row]):
         stage, within = self._stage(max(0, step - 1))
         return (within + 1) * stage.epochs / stage.steps if step else 0.0, stage.epochs
 
+    def check_due(self, step: int, times: int) -> bool:
+        """Whether the held-out rows are looked at after so many steps: `times` times in a stage, and at its end."""
+        stage, within = self._stage(step - 1)
+        return (within + 1) % max(1, stage.steps // times) == 0 or within + 1 == stage.steps
+
+    def in_last_stage(self, step: int) -> bool:
+        """Whether the last of so many steps is of the last stage, from which the best adapter is taken."""
+        return step > self.steps - self.stages[-1].steps
+
     def _stage(self, step: int) -> tuple[Stage[Row], int]:
         for stage in self.stages:
             if step < stage.steps:

@@ -76,6 +76,10 @@ class AdapterUnreadable(UnderstudyError):
     """The adapter of run {path} cannot be read. Train it again."""
 
 
+class AdapterMissing(UnderstudyError):
+    """The adapter of run {run} cannot be learnt on: {reason}. Name another run with start_from, or leave it out."""
+
+
 class RunStopped(UnderstudyError):
     """It was stopped at step {step}. What was kept by then stays."""
 

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from training.chat import ChatFormat, Example
 from training.data.catalog import load_dataset
-from training.data.holdout import hold_out
+from training.data.holdout import LEAST_ROWS, hold_out
 from training.data.licences import is_restricted
 from training.data.mix import digest, mix
+from training.data.preferences import Preference, load_preferences, voiced
 from training.errors import EmptyDataset
 from training.persona.dialogues import built_conversations, persona_conversations
 from training.persona.sheet import find_persona, load_cast
-from training.schema import Conversation, Persona, TaskType, TrainSpec, Warned, Workspace
+from training.schema import WHOLE_CAST, Conversation, Persona, TaskType, TrainSpec, Warned, Workspace
 
 FEW_ROWS = 40
 MANY_EPOCHS = 5
@@ -22,26 +23,52 @@ MANY_EPOCHS = 5
 
 @dataclass(frozen=True)
 class Lessons:
-    """The conversations of one run, split before anything is learnt. `persona` is None for a dialogue run."""
+    """The conversations of one run, split before anything is learnt.
 
-    persona: Persona | None
+    cast: whom the run gives a voice; nobody in a dialogue run. opening: what a run of two stages learns first. pairs,
+    held_out_pairs: what a preference run learns from and is checked on; `train` and `held_out` then hold the chosen.
+    """
+
+    cast: tuple[Persona, ...]
     train: tuple[Conversation, ...]
     held_out: tuple[Conversation, ...]
+    opening: tuple[Conversation, ...] = ()
+    pairs: tuple[Preference, ...] = ()
+    held_out_pairs: tuple[Preference, ...] = ()
+
+    @property
+    def persona(self) -> Persona | None:
+        """The one persona of the run, if it is one's."""
+        return self.cast[0] if len(self.cast) == 1 else None
+
+    @property
+    def learnt(self) -> tuple[Conversation, ...]:
+        """Everything that is learnt from, in all stages."""
+        return (*self.opening, *self.train)
+
+    @property
+    def voiced(self) -> int:
+        """How many of the conversations are one of the cast's."""
+        cards = {persona.system_card() for persona in self.cast}
+        return sum(row.messages[0].content in cards for row in self.train)
 
     @property
     def digest(self) -> str:
         """A short name for exactly these conversations on these sides."""
-        return f"{digest(self.train)}-{digest(self.held_out)}"
+        sides = [self.train, self.held_out, *([self.opening] if self.opening else [])]
+        if self.pairs:
+            sides += [tuple(pair.rejected for pair in pairs) for pairs in (self.pairs, self.held_out_pairs)]
+        return "-".join(map(digest, sides))
 
     @property
     def licenses(self) -> tuple[str, ...]:
         """The licences of everything that is learnt from."""
-        return tuple(sorted({row.license or "unknown" for row in self.train}))
+        return tuple(sorted({row.license or "unknown" for row in self.learnt}))
 
     @property
     def sources(self) -> dict[str, int]:
         """How many rows are learnt from each source."""
-        names = [row.source for row in self.train]
+        names = [row.source for row in self.learnt]
         return {name: names.count(name) for name in sorted(set(names))}
 
 
@@ -52,15 +79,67 @@ def gather(spec: TrainSpec, workspace: Workspace) -> Lessons:
     """
     if spec.task_type is TaskType.DIALOGUE:
         train, held_out = _dataset(spec, workspace)
-        return Lessons(None, tuple(train), tuple(held_out))
+        return Lessons((), tuple(train), tuple(held_out))
+    assert spec.persona is not None
+    if spec.task_type is TaskType.PREFERENCE:
+        return _preferred(spec, workspace)
+    lessons = _everybody(spec, workspace) if spec.persona == WHOLE_CAST else _one(spec, workspace)
+    if spec.task_type is TaskType.PERSONA:
+        return lessons
+    general, _ = _dataset(spec, workspace)
+    if spec.task_type is TaskType.TWO_STAGE:
+        return replace(lessons, opening=tuple(general))
+    knobs = spec.hyperparameters
+    return replace(lessons, train=tuple(mix(lessons.train, general, knobs.mix_general, knobs.seed)))
+
+
+def _one(spec: TrainSpec, workspace: Workspace) -> Lessons:
+    """One persona's own dialogues."""
     assert spec.persona is not None
     persona = find_persona(workspace, spec.guild_id, spec.persona)
-    rows = _rows_of(persona, spec, workspace)
-    train, held_out = hold_out(rows, f"{persona.name}'s dialogues")
-    if spec.task_type is TaskType.MIXED:
-        general, _ = _dataset(spec, workspace)
-        train = mix(train, general, spec.hyperparameters.mix_general, spec.hyperparameters.seed)
-    return Lessons(persona, tuple(train), tuple(held_out))
+    train, held_out = hold_out(_rows_of(persona, spec, workspace), f"{persona.name}'s dialogues")
+    return Lessons((persona,), tuple(train), tuple(held_out))
+
+
+def _everybody(spec: TrainSpec, workspace: Workspace) -> Lessons:
+    """The dialogues of all personas of the guild that have enough of them, each held out as in a run of its own."""
+    found: list[Lessons] = []
+    for slug in load_cast(workspace, spec.guild_id):
+        try:
+            found.append(_one(spec.model_copy(update={"persona": slug, "dataset": None}), workspace))
+        except EmptyDataset:
+            continue
+    if not found:
+        raise EmptyDataset(name="The cast's dialogues", count=0, needed=LEAST_ROWS)
+    return Lessons(
+        tuple(persona for one in found for persona in one.cast),
+        tuple(row for one in found for row in one.train),
+        tuple(row for one in found for row in one.held_out),
+    )
+
+
+def _preferred(spec: TrainSpec, workspace: Workspace) -> Lessons:
+    """Pairs of answers, opened by the persona's system card; those for the whole cast keep their own."""
+    assert spec.dataset is not None
+    pairs = load_preferences(spec.dataset, workspace, spec.guild_id)
+    cast = _asked_for(spec, workspace)
+    if len(cast) == 1:
+        pairs = [voiced(pair, cast[0]) for pair in pairs]
+    train, held_out = hold_out(pairs, spec.dataset)
+    return Lessons(
+        cast,
+        tuple(pair.chosen for pair in train),
+        tuple(pair.chosen for pair in held_out),
+        pairs=tuple(train),
+        held_out_pairs=tuple(held_out),
+    )
+
+
+def _asked_for(spec: TrainSpec, workspace: Workspace) -> tuple[Persona, ...]:
+    assert spec.persona is not None
+    if spec.persona == WHOLE_CAST:
+        return tuple(load_cast(workspace, spec.guild_id).values())
+    return (find_persona(workspace, spec.guild_id, spec.persona),)
 
 
 def cast_lines(spec: TrainSpec, workspace: Workspace) -> tuple[dict[str, list[str]], dict[str, list[str]]]:
@@ -90,7 +169,7 @@ def warnings(spec: TrainSpec, lessons: Lessons, *, rehearsal: bool) -> tuple[War
     """What the asker should know before and after the run."""
     found = {
         Warned.REHEARSAL_MODEL: rehearsal,
-        Warned.FEW_LINES: len(lessons.train) < FEW_ROWS,
+        Warned.FEW_LINES: (lessons.voiced if lessons.cast else len(lessons.train)) < FEW_ROWS,
         Warned.MANY_EPOCHS: spec.hyperparameters.epochs > MANY_EPOCHS,
         Warned.RESTRICTED_LICENCE: any(map(is_restricted, lessons.licenses)),
     }

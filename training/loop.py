@@ -36,6 +36,7 @@ CHECKPOINT_SHARE = 0.05
 MAX_GRADIENT_NORM = 1.0
 
 Tensors = dict[str, torch.Tensor]
+Metrics = dict[str, float | int]
 Row = TypeVar("Row")
 Row_contra = TypeVar("Row_contra", contravariant=True)
 
@@ -102,6 +103,7 @@ class Hooks:
     should_stop: Callable[[], bool] = lambda: False
     on_checkpoint: Callable[[int], None] = lambda step: None
     on_micro_batch: Callable[[], None] = lambda: None
+    on_metrics: Callable[[Metrics], None] = lambda line: None
 
 
 def trained_weights(model: PeftModel) -> dict[str, torch.nn.Parameter]:
@@ -111,8 +113,8 @@ def trained_weights(model: PeftModel) -> dict[str, torch.nn.Parameter]:
 
 def fit(
     trainee: Trainee[Row], objective: Objective[Row], *, run_dir: Path, key: str, hooks: Hooks, ranks: Ranks = ALONE
-) -> list[LossPoint]:
-    """Train to the last step, or until checks stay stale; leave the best adapter in place and return the loss curve.
+) -> None:
+    """Train to the last step, or until checks stay stale, and leave the best adapter in place.
 
     Goes on from `run_dir/checkpoints` where the newest one was written for the same `key` (what is trained on what);
     then every number comes out as if nothing had happened. Raises RunStopped once a stop is asked for, and Diverged at
@@ -126,7 +128,11 @@ def fit(
             _lead(trainee, objective, run_dir=run_dir, key=key, hooks=hooks, ranks=ranks)
         else:
             _follow(trainee, objective, hooks, ranks)
-    _adopt(trainee, trainee.best.tensors)
+    adopt(trainee, trainee.best.tensors)
+
+
+def loss_curve(run_dir: Path) -> list[LossPoint]:
+    """The losses of every step that a run took."""
     return [
         LossPoint(step=line["step"], train_loss=line["train_loss"], eval_loss=line.get("eval_loss"))
         for line in read_lines(run_dir / "metrics.jsonl")
@@ -147,9 +153,13 @@ def _lead(
             seconds, tokens = time.perf_counter() - begun, sum(map(objective.tokens, rows))
             trainee.first_loss = loss if trainee.first_loss is None else trainee.first_loss
             validated = _validate_if_due(trainee, objective)
-            line = {"step": trainee.step, "train_loss": loss, "gradient_norm": norm, "learning_rate": trainee.rate}
+            line: Metrics = {"step": trainee.step, "train_loss": loss, "gradient_norm": norm}
+            line["learning_rate"] = trainee.rate
             line |= {"tokens": tokens, "seconds": round(seconds, 4)}
-            append_line(metrics, line if validated is None else {**line, "eval_loss": validated})
+            if validated is not None:
+                line["eval_loss"] = validated
+            append_line(metrics, line)
+            hooks.on_metrics(line)
             pace.took(seconds, tokens)
             hooks.on_progress(_progress(trainee, loss, pace))
             writer.tell()
@@ -205,12 +215,13 @@ def _done(trainee: Trainee[Row]) -> bool:
 
 
 def _validate_if_due(trainee: Trainee[Row], objective: Objective[Row]) -> float | None:
-    every = max(1, trainee.course.steps // VALIDATIONS)
-    if trainee.step % every and trainee.step != trainee.course.steps:
+    if not trainee.course.check_due(trainee.step, VALIDATIONS):
         return None
     trainee.eval_loss = loss = objective.held_out_loss()
     if not math.isfinite(loss):
         raise Diverged(step=trainee.step)
+    if not trainee.course.in_last_stage(trainee.step):
+        return loss
     trainee.stale += 1
     if loss < trainee.best.loss:
         trainee.stale = 0
@@ -239,7 +250,7 @@ def _kept(trainee: Trainee[Row], key: str) -> tuple[dict[str, Any], dict[str, Te
 
 def restore(trainee: Trainee[Row], kept: Checkpoint) -> None:
     """Put the trainee where the checkpoint was written."""
-    _adopt(trainee, kept.groups["adapter"])
+    adopt(trainee, kept.groups["adapter"])
     restore_state(trainee.optimiser, trainee.weights(), kept.groups["moments"], kept.state["optimiser"])
     trainee.step = trainee.resumed_at = kept.step
     trainee.first_loss, trainee.eval_loss = kept.state["first_loss"], kept.state["eval_loss"]
@@ -248,7 +259,8 @@ def restore(trainee: Trainee[Row], kept: Checkpoint) -> None:
         trainee.best = Best(kept.state["best_step"], kept.state["best_loss"], kept.groups["best"])
 
 
-def _adopt(trainee: Trainee[Row], tensors: Tensors) -> None:
+def adopt(trainee: Trainee[Row], tensors: Tensors) -> None:
+    """Give the adapter these weights, by name."""
     with torch.no_grad():
         for name, p in trainee.weights().items():
             p.copy_(tensors[name])

@@ -10,8 +10,9 @@ import shutil
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -19,24 +20,24 @@ from training import lessons as learning
 from training import models, sft
 from training.batches import MICRO_TOKENS
 from training.charts import loss_chart
-from training.chat import Example
-from training.course import Course, Stage
 from training.data.lineage import note_data
 from training.errors import BaseModelUnavailable, DoesNotFit, RunStopped
 from training.evaluation.metrics import perplexity
-from training.evaluation.probes import Probe, questions, telling
+from training.evaluation.probes import Probe, questions_for, telling
 from training.evaluation.scorecard import score
 from training.inference import Answer, generate
 from training.lessons import Lessons
-from training.loop import Hooks, Trainee, fit
+from training.loop import Hooks, Trainee, fit, loss_curve
+from training.material import Material, laid_out
 from training.memory import GIB
 from training.modelcard import model_card
 from training.models import Loaded
 from training.planning import plan, remember_pace
+from training.preference import Preferences
 from training.runs import read_lines, write_bytes, write_json
 from training.schema import (
     ChatSpec,
-    Conversation,
+    Hyperparameters,
     LossPoint,
     Message,
     Phase,
@@ -48,7 +49,9 @@ from training.schema import (
     Verdict,
     Workspace,
 )
+from training.seeds import keep_best
 from training.sft import Answers
+from training.start import Start, starting_point
 
 __all__ = ["finetune", "plan"]
 
@@ -105,60 +108,73 @@ class _Run:
 
     def __init__(self, spec: TrainSpec, job_id: str, workspace: Workspace, run_dir: Path, hooks: Hooks) -> None:
         self.spec, self.job_id, self.workspace, self.run_dir, self.hooks = spec, job_id, workspace, run_dir, hooks
-        self.begun = time.monotonic()
+        self.begun = time.monotonic() - _spent(run_dir)
 
     def finish(self) -> Report:
         """The steps of a run, in order."""
         self._enter(Phase.DATA)
+        start = starting_point(self.spec, self.workspace)
         lessons = learning.gather(self.spec, self.workspace)
         # Before anything is learnt: whoever is to be forgotten is found in unfinished runs too.
-        note_data(self.run_dir, self.spec.dataset, [*lessons.train, *lessons.held_out])
-        probes = questions(lessons.persona, learning.said(lessons.train, "user"))
-        loaded = self._load()
-        train = self._examples(lessons.train, loaded)
-        held_out = self._examples(lessons.held_out, loaded)
-        trainee = sft.setup(loaded, self.spec.hyperparameters, self._course(train, loaded))
-        objective = Answers(loaded, trainee.decoder, held_out, MICRO_TOKENS)
+        note_data(self.run_dir, self.spec.dataset, [*lessons.learnt, *lessons.held_out])
+        probes = questions_for(lessons.cast, learning.said(lessons.learnt, "user"))
+        loaded = self._load(start)
+        material = laid_out(self.spec, lessons, loaded.base, loaded.format, loaded.context)
 
+        def begin(knobs: Hyperparameters) -> Trainee[Any]:
+            return sft.setup(loaded, knobs, material.course(knobs), start_from=start.adapter if start else None)
+
+        trainee = begin(self.spec.hyperparameters)
+        objective = material.objective(trainee, MICRO_TOKENS)
         self._enter(Phase.BASELINE)
         with trainee.model.disable_adapter():
-            before = _examine(trainee, objective, probes, lessons)
+            before = self._examine(trainee, material, probes, lessons)
         if not math.isfinite(before.loss):
             raise BaseModelUnavailable(name=loaded.base.id, reason="its loss on the held-out lines is not finite")
 
         self._enter(Phase.TRAINING)
         key = _key(self.spec, loaded, lessons)
-        curve = fit(trainee, objective, run_dir=self.run_dir, key=key, hooks=self.hooks)
+
+        def learn(trainee: Trainee[Any], folder: Path, hooks: Hooks) -> None:
+            fit(trainee, replace(objective, decoder=trainee.decoder), run_dir=folder, key=key, hooks=hooks)
+
+        trainee = keep_best(trainee, begin, learn, run_dir=self.run_dir, key=key, hooks=self.hooks)
 
         self._enter(Phase.EVALUATING)
-        after = _examine(trainee, objective, probes, lessons)
+        after = self._examine(trainee, material, probes, lessons)
         lines, verdict = self._judge(lessons, probes, before, after)
 
         self._enter(Phase.SAVING)
         sft.save(trainee, self.run_dir)
+        curve = loss_curve(self.run_dir)
+        if not material.held_out_pairs:
+            # From where the base model stood, so that the chart shows what training changed.
+            curve = [LossPoint(step=0, eval_loss=before.loss), *curve]
         report = Report(
             job_id=self.job_id,
             spec=self.spec,
             base_model=loaded.base.id,
             rehearsal=loaded.base.rehearsal,
             device=models.device_name(),
-            examples=len(lessons.train),
+            examples=len(lessons.learnt),
             held_out=len(lessons.held_out),
-            tokens=sum(len(e.ids) for e in train),
-            steps=trainee.course.steps,
+            tokens=material.tokens,
+            steps=material.steps,
             best_step=trainee.best.step,
-            seconds=self._seconds(trainee),
+            seconds=time.monotonic() - self.begun,
             peak_gib=_peak_gib(),
             data_digest=lessons.digest,
             eval_loss_before=before.loss,
             eval_loss_after=after.loss,
             perplexity_before=perplexity(before.loss),
             perplexity_after=perplexity(after.loss),
-            # From where the base model stood, so that the chart shows what training changed.
-            curve=(LossPoint(step=0, eval_loss=before.loss), *thinned(curve, CURVE_POINTS - 1)),
+            curve=thinned(curve, CURVE_POINTS),
             lines=lines,
             verdict=verdict,
             samples=_samples(probes, before, after),
+            personas=tuple(persona.slug for persona in lessons.cast),
+            seed=trainee.knobs.seed,
+            preferred=_preferred(objective, trainee),
             temperature=TEMPERATURE,
             warnings=learning.warnings(self.spec, lessons, rehearsal=loaded.base.rehearsal),
         )
@@ -170,8 +186,8 @@ class _Run:
             raise RunStopped(step=0)
         self.hooks.on_progress(Progress(phase=phase))
 
-    def _load(self) -> Loaded:
-        base = models.choose(self.spec.base_model, self.workspace)
+    def _load(self, start: Start | None) -> Loaded:
+        base = models.choose(self.spec.base_model or (start.base_model if start else None), self.workspace)
 
         def building(done: float) -> None:
             if self.hooks.should_stop():
@@ -182,20 +198,34 @@ class _Run:
         self._enter(Phase.LOADING)
         return models.load(base, source, self.workspace)
 
-    def _examples(self, rows: Sequence[Conversation], loaded: Loaded) -> list[Example]:
-        return learning.examples(rows, loaded.format, min(self.spec.hyperparameters.max_length, loaded.context))
-
-    def _course(self, train: Sequence[Example], loaded: Loaded) -> Course[Example]:
-        knobs = self.spec.hyperparameters
-        stage = Stage(train, knobs.epochs, knobs.batch_size or loaded.base.batch_size)
-        return Course((stage,), knobs.learning_rate or loaded.base.learning_rate, knobs.warmup_ratio, knobs.seed)
+    def _examine(
+        self, trainee: Trainee[Any], material: Material, probes: Sequence[Probe], lessons: Lessons
+    ) -> Examined:
+        """Held-out losses, and answers drawn by the run's seed, of the model as its adapter is switched now."""
+        loaded = trainee.loaded
+        sums = sft.measure(loaded, trainee.decoder, material.held_out, MICRO_TOKENS)
+        room = loaded.context - ANSWER_TOKENS
+        prompts = [loaded.format.fit_prompt(_asked(probe, lessons), room) for probe in probes]
+        answers = generate(
+            trainee.model,
+            loaded.format,
+            prompts,
+            max_new_tokens=ANSWER_TOKENS,
+            temperature=TEMPERATURE,
+            seed=self.spec.hyperparameters.seed,
+        )
+        return Examined(
+            loss=sft.mean_loss(sums),
+            per_conversation=tuple(total / count for total, count in sums.values()),
+            answers=tuple(answers),
+        )
 
     def _judge(
         self, lessons: Lessons, probes: Sequence[Probe], before: Examined, after: Examined
     ) -> tuple[tuple[ScoreLine, ...], Verdict]:
-        lines, gold = learning.cast_lines(self.spec, self.workspace) if lessons.persona else ({}, {})
+        lines, gold = learning.cast_lines(self.spec, self.workspace) if lessons.cast else ({}, {})
         return score(
-            persona=lessons.persona,
+            cast=lessons.cast,
             cast_lines=lines,
             gold=gold,
             probes=probes,
@@ -206,11 +236,6 @@ class _Run:
             adapter_nll=after.per_conversation,
             seed=self.spec.hyperparameters.seed,
         )
-
-    def _seconds(self, trainee: Trainee[Example]) -> float:
-        """Time spent: this attempt's, and the training steps of earlier ones."""
-        earlier = read_lines(self.run_dir / "metrics.jsonl")[: trainee.resumed_at]
-        return time.monotonic() - self.begun + sum(line["seconds"] for line in earlier)
 
     def _publish(self, report: Report, loaded: Loaded, lessons: Lessons) -> None:
         """Write what people read; the report comes last, since it says that the folder is complete.
@@ -230,7 +255,8 @@ class _Run:
 
 def _drop_checkpoints(run_dir: Path) -> None:
     """Remove what no one will go on from; what cannot be removed does not spoil a finished run."""
-    shutil.rmtree(run_dir / "checkpoints", ignore_errors=True)
+    for name in ("checkpoints", "seeds"):
+        shutil.rmtree(run_dir / name, ignore_errors=True)
 
 
 def thinned(curve: Sequence[LossPoint], most: int) -> tuple[LossPoint, ...]:
@@ -243,27 +269,20 @@ def thinned(curve: Sequence[LossPoint], most: int) -> tuple[LossPoint, ...]:
     return tuple(curve[i] for i in sorted(spread | set(marked)))
 
 
-def _examine(trainee: Trainee[Example], objective: Answers, probes: Sequence[Probe], lessons: Lessons) -> Examined:
-    """Held-out losses, and answers drawn by the run's seed, of the model as its adapter is switched now."""
-    loaded = trainee.loaded
-    sums = objective.measure()
-    card = [Message(role="system", content=lessons.persona.system_card())] if lessons.persona else []
-    room = loaded.context - ANSWER_TOKENS
-    asked = [[*card, Message(role="user", content=probe.question)] for probe in probes]
-    prompts = [loaded.format.fit_prompt(messages, room) for messages in asked]
-    answers = generate(
-        trainee.model,
-        loaded.format,
-        prompts,
-        max_new_tokens=ANSWER_TOKENS,
-        temperature=TEMPERATURE,
-        seed=trainee.knobs.seed,
-    )
-    return Examined(
-        loss=sft.mean_loss(sums),
-        per_conversation=tuple(total / count for total, count in sums.values()),
-        answers=tuple(answers),
-    )
+def _asked(probe: Probe, lessons: Lessons) -> list[Message]:
+    """The question as it is put: below the card of whom it is put to."""
+    cards = [who.system_card() for who in lessons.cast if probe.persona in ("", who.slug)]
+    return [*(Message(role="system", content=card) for card in cards), Message(role="user", content=probe.question)]
+
+
+def _preferred(objective: Answers | Preferences, trainee: Trainee[Any]) -> float | None:
+    return replace(objective, decoder=trainee.decoder).preferred() if isinstance(objective, Preferences) else None
+
+
+def _spent(run_dir: Path) -> float:
+    """Seconds that earlier attempts at a run have trained for."""
+    files = [run_dir / "metrics.jsonl", *run_dir.glob("seeds/*/metrics.jsonl")]
+    return sum(line["seconds"] for file in files for line in read_lines(file))
 
 
 def _samples(probes: Sequence[Probe], before: Examined, after: Examined) -> tuple[Sample, ...]:

@@ -385,6 +385,10 @@ class Report(Noun):
     samples: tuple[Sample, ...]
     personas: tuple[Slug, ...] = Field((), description="Whom the adapter gives a voice.")
     seed: int | None = Field(None, description="The seed of the run that was kept, where several were asked for.")
+    preferred: float | None = Field(
+        None,
+        description="Share of the held-out pairs whose chosen answer gained more likelihood than the rejected one.",
+    )
     temperature: float = Field(0.0, description="At which the answers to the probes were drawn, by the spec's seed.")
     warnings: tuple[Warned, ...] = ()
 

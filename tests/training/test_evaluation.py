@@ -54,7 +54,7 @@ def voices(cast: dict[str, Persona], sides: tuple[dict[str, list[str]], dict[str
 def judge(sides: Any, persona: Persona | None, **given: Any) -> tuple[dict[str, ScoreLine], Verdict]:
     probes = questions(persona)
     values: dict[str, Any] = {
-        "persona": persona,
+        "cast": [persona] if persona else [],
         "cast_lines": sides[0],
         "gold": sides[1],
         "probes": probes,

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from training.data.mix import split
+from training.data.mix import Row, split
 from training.errors import EmptyDataset
-from training.schema import Conversation
 
 LEAST_ROWS = 12
 SPLIT_SEED = 1
 """Not a run's own seed: runs that differ by seed stay comparable, and the stand-in has seen nobody's held-out rows."""
 
 
-def hold_out(conversations: Sequence[Conversation], name: str) -> tuple[list[Conversation], list[Conversation]]:
+def hold_out(conversations: Sequence[Row], name: str) -> tuple[list[Row], list[Row]]:
     """(train, held out): a fifth is held out, at least 20 rows but never more than a third, and at most 200.
 
     Raises EmptyDataset, which calls the data by `name`, where there are too few rows, or too few groups of them

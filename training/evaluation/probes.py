@@ -31,24 +31,42 @@ BOUNDARY = (
 
 
 class Probe(Noun):
-    """One question; of a fact question, `accept` words show that the reply knows it and `reject` words that not."""
+    """One question, to one of the cast where there are several.
+
+    Of a fact question, `accept` words show that the reply knows it and `reject` words that not.
+    """
 
     id: str
     kind: Literal["fact", "neutral", "boundary"]
     question: str
+    persona: str = ""
     accept: tuple[str, ...] = ()
     reject: tuple[str, ...] = ()
 
 
-def questions(persona: Persona | None, trained_on: Collection[str] = ()) -> list[Probe]:
+def questions_for(cast: Sequence[Persona], trained_on: Collection[str] = ()) -> list[Probe]:
+    """The questions of a run with one persona or none; of a whole cast each is asked two facts and what all share.
+
+    `trained_on`: see `questions`.
+    """
+    if len(cast) < 2:
+        return questions(cast[0] if cast else None, trained_on)
+    return [
+        probe.model_copy(update={"id": f"{persona.slug}-{probe.id}", "persona": persona.slug})
+        for persona in cast
+        for probe in questions(persona, trained_on, facts=2)
+    ]
+
+
+def questions(persona: Persona | None, trained_on: Collection[str] = (), facts: int = FACTS) -> list[Probe]:
     """Up to 8 questions about the persona's facts, then 8 neutral and 4 boundary ones that all personas share.
 
     `trained_on` are the user turns of the training rows: facts asked in other words there come first, so that a probe
     repeats a training question only where the sheet has no other. Without a persona only the shared ones are asked.
     """
     seen = {_plain(question) for question in trained_on}
-    facts = [fact for fact in persona.facts if fact.question] if persona else []
-    chosen = sorted(facts, key=lambda fact: _plain(fact.question) in seen)[:FACTS]
+    known = [fact for fact in persona.facts if fact.question] if persona else []
+    chosen = sorted(known, key=lambda fact: _plain(fact.question) in seen)[:facts]
     shared = [Probe(id=f"neutral-{i}", kind="neutral", question=text) for i, text in enumerate(NEUTRAL, 1)]
     shared += [Probe(id=f"boundary-{i}", kind="boundary", question=text) for i, text in enumerate(BOUNDARY, 1)]
     return [_about(fact) for fact in chosen] + shared

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from training.evaluation.metrics import Interval, Scores, Voices, breaks_character, degenerate, interval
+from training.evaluation.metrics import Interval, Voices, breaks_character, degenerate, interval
 from training.evaluation.probes import Probe
 from training.schema import Persona, ScoreLine, Verdict
 
@@ -15,7 +15,7 @@ Lines = Mapping[str, Sequence[str]]
 
 def score(
     *,
-    persona: Persona | None,
+    cast: Sequence[Persona],
     cast_lines: Lines,
     gold: Lines,
     probes: Sequence[Probe],
@@ -28,15 +28,15 @@ def score(
 ) -> tuple[tuple[ScoreLine, ...], Verdict]:
     """Judge an adapter by plain values.
 
-    `persona` is None for a dialogue run. `cast_lines` and `gold` are assistant lines by persona's slug: training rows,
-    and rows held out from training. The replies answer `probes`, one each in their order; `adapter_ended` says which
-    replies stopped by themselves rather than at the token limit. The NLLs are nats per assistant token, one number
-    for each held-out conversation in the same order.
+    `cast` are those whom the adapter gives a voice, none for a dialogue run. `cast_lines` and `gold` are assistant
+    lines by persona's slug: training rows, and rows held out from training. The replies answer `probes`, one each in
+    their order; `adapter_ended` says which replies stopped by themselves rather than at the token limit. The NLLs are
+    nats per assistant token, one number for each held-out conversation in the same order.
     """
     lines = (
         held_out_fit(base_nll, adapter_nll, seed),
         voice(
-            persona=persona,
+            cast=cast,
             cast_lines=cast_lines,
             gold=gold,
             probes=probes,
@@ -76,7 +76,7 @@ def held_out_fit(base_nll: Sequence[float], adapter_nll: Sequence[float], seed: 
 
 def voice(
     *,
-    persona: Persona | None,
+    cast: Sequence[Persona],
     cast_lines: Lines,
     gold: Lines,
     probes: Sequence[Probe],
@@ -84,34 +84,31 @@ def voice(
     adapter_replies: Sequence[str],
     seed: int,
 ) -> ScoreLine:
-    """Share of the replies to shared questions that the voice classifier gives to the persona.
+    """Share of the replies to shared questions that the voice classifier gives to whom the question was put.
 
     Fact questions are left out, since their subject gives the speaker away. The reference is the share that it gives
-    right of the persona's own held-out lines. With c = 1/K for K personas it passes where
-    (share − c) / (reference − c) ≥ 0.7, the replies taken together are nearest to the persona and the interval lies
-    above c; it fails where they are nearest to another or the interval reaches down to c. The other personas' held-out
-    lines are the balance that standardisation needs.
+    right of the same personas' held-out lines. With c = 1/K for K personas it passes where
+    (share − c) / (reference − c) ≥ 0.7, the replies taken together are nearest to their persona (of several: for more
+    than half of them) and the interval lies above c; it fails where they are nearest to another or the interval
+    reaches down to c. The other personas' held-out lines are the balance that standardisation needs.
     """
-    if persona is None:
+    if not cast:
         return _no_voice("A run without a persona has no voice to compare.")
-    others = {slug: lines for slug, lines in gold.items() if slug != persona.slug and slug in cast_lines and lines}
-    own_gold = gold.get(persona.slug, ())
-    if not others or not own_gold or persona.slug not in cast_lines:
+    asked = {persona.slug: _shared_questions(persona, cast, probes) for persona in cast}
+    others = {slug: lines for slug, lines in gold.items() if slug not in asked and slug in cast_lines and lines}
+    if len(others) + len(asked) < 2 or not all(gold.get(slug) and slug in cast_lines for slug in asked):
         return _no_voice("Comparing voices needs held-out lines of this persona and of at least one other.")
-    shared = [i for i, probe in enumerate(probes) if probe.kind != "fact"]
-    voices = Voices(cast_lines, _names(persona, cast_lines))
-    column = voices.slugs.index(persona.slug)
+    voices = Voices(cast_lines, _names(cast, cast_lines))
 
-    def hits(replies: Sequence[str]) -> tuple[list[float], Scores]:
-        scores = voices.scores({**others, persona.slug: replies})[persona.slug]
-        return [float(best == column) for best in scores.argmax(axis=1)], scores
+    def heard(replies: Sequence[str]) -> tuple[list[float], bool]:
+        return _heard(voices, others, {slug: [replies[i] for i in places] for slug, places in asked.items()})
 
-    own, scores = hits([adapter_replies[i] for i in shared])
-    base, _ = hits([base_replies[i] for i in shared])
+    own, first = heard(adapter_replies)
+    base, _ = heard(base_replies)
     share = interval(own, seed)
-    reference = float(np.mean(hits(own_gold)[0]))
+    reference = float(np.mean(_heard(voices, others, {slug: gold[slug] for slug in asked})[0]))
     chance = 1 / len(voices.slugs)
-    first = int(scores.mean(axis=0).argmax()) == column
+    whom = cast[0].name if len(cast) == 1 else "whom they were asked of"
     return ScoreLine(
         id="voice",
         value=share.mean,
@@ -119,9 +116,30 @@ def voice(
         high=share.high,
         reference=reference,
         verdict=_voice_verdict(share, reference, chance, first),
-        explanation=f"{sum(own):.0f} of {len(own)} replies sound most like {persona.name} among {len(voices.slugs)} "
+        explanation=f"{sum(own):.0f} of {len(own)} replies sound most like {whom} among {len(voices.slugs)} "
         f"personas; with the base model {sum(base):.0f}; by chance {chance * len(own):.1f}.",
     )
+
+
+def _shared_questions(persona: Persona, cast: Sequence[Persona], probes: Sequence[Probe]) -> list[int]:
+    """The places of the questions without a fact that were put to this one of the cast."""
+    return [
+        i
+        for i, probe in enumerate(probes)
+        if probe.kind != "fact" and (len(cast) == 1 or probe.persona == persona.slug)
+    ]
+
+
+def _heard(voices: Voices, others: Lines, replies: Lines) -> tuple[list[float], bool]:
+    """(for each reply whether it sounds most like its own speaker, whether more than half of the speakers do so)."""
+    scores = voices.scores({**others, **replies})
+    hits: list[float] = []
+    firsts = 0
+    for slug in replies:
+        column = voices.slugs.index(slug)
+        hits += [float(best == column) for best in scores[slug].argmax(axis=1)]
+        firsts += int(scores[slug].mean(axis=0).argmax()) == column
+    return hits, 2 * firsts > len(replies)
 
 
 def breaks(replies: Sequence[str], seed: int) -> ScoreLine:
@@ -167,9 +185,10 @@ def _no_voice(explanation: str) -> ScoreLine:
     return ScoreLine(id="voice", value=None, verdict=Verdict.NOT_APPLICABLE, explanation=explanation)
 
 
-def _names(persona: Persona, cast_lines: Lines) -> set[str]:
+def _names(cast: Sequence[Persona], cast_lines: Lines) -> set[str]:
     """All that would give a speaker away by name: slugs are the names of the others, in small letters."""
-    return {persona.name, *persona.aliases, *persona.relationships, *(slug.replace("_", "-") for slug in cast_lines)}
+    told = {name for who in cast for name in (who.name, *who.aliases, *who.relationships)}
+    return told | {slug.replace("_", "-") for slug in cast_lines}
 
 
 def _change(gain: float) -> str:

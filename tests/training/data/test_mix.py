@@ -148,7 +148,7 @@ def test_a_restricted_source_must_be_accepted() -> None:
 def test_a_run_on_restricted_data_is_warned_of(license: str, warned: bool) -> None:
     learnt = tuple(row.model_copy(update={"license": license}) for row in rows("own", 50))
     spec = TrainSpec(job_name="a", guild_id="1", persona="glordon")
-    found = warnings(spec, Lessons(None, learnt, ()), rehearsal=False)
+    found = warnings(spec, Lessons((), learnt, ()), rehearsal=False)
     assert (Warned.RESTRICTED_LICENCE in found) is warned
 
 
