@@ -1,4 +1,4 @@
-"""LoRA adapters on a base model: made anew, or taken up from an earlier run."""
+"""LoRA adapters on a base model: made anew, or taken up from an earlier run, and kept with the template they go by."""
 
 from __future__ import annotations
 
@@ -8,18 +8,30 @@ from typing import TYPE_CHECKING
 import torch
 from safetensors import SafetensorError
 
-from training.errors import AdapterUnreadable
+from training.chat import ChatFormat
+from training.errors import AdapterUnreadable, NotAdaptable
 from training.models import Loaded
 from training.schema import Hyperparameters
 
 if TYPE_CHECKING:
     from peft import PeftModel
 
+TEMPLATE_FILE = "chat_template.jinja"
+"""Beside an adapter, as transformers names it beside a tokenizer."""
+
 
 def add_adapter(loaded: Loaded, knobs: Hyperparameters) -> PeftModel:
-    """The base model with a fresh adapter on its catalog row's layers, its weights in fp32, drawn by the seed."""
+    """The base model with a fresh adapter on its catalog row's layers, its weights in fp32, drawn by the seed.
+
+    Raises NotAdaptable for a mixture of experts.
+    """
     from peft import LoraConfig, get_peft_model
 
+    # The experts of a layer are one tensor of three dimensions, which peft adapts in its own way, and not with dropout.
+    if any(weight.ndim > 2 for weight in loaded.model.parameters()):
+        raise NotAdaptable(
+            name=loaded.base.id, reason="its layers hold experts, and only plain linear layers are known"
+        )
     torch.manual_seed(knobs.seed)
     config = LoraConfig(
         task_type="CAUSAL_LM",
@@ -41,3 +53,20 @@ def resume_adapter(loaded: Loaded, folder: Path) -> PeftModel:
         return PeftModel.from_pretrained(loaded.model, folder, is_trainable=True)
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         raise AdapterUnreadable(path=folder.parent.name) from error
+
+
+def save_adapter(model: PeftModel, chat_format: ChatFormat, folder: Path) -> None:
+    """Write the adapter as plain peft reads it, and with it the chat template that it was trained under."""
+    model.save_pretrained(folder, safe_serialization=True)
+    # peft writes a card of its own, without a word of what was trained; ours lies in the run folder.
+    (folder / "README.md").unlink(missing_ok=True)
+    (folder / TEMPLATE_FILE).write_bytes(chat_format.template.encode())
+
+
+def format_of(folder: Path, base_format: ChatFormat) -> ChatFormat:
+    """How conversations are written for the adapter in `folder`: as it was trained, whatever its base does today.
+
+    An adapter that came without a template goes by its base's.
+    """
+    path = folder / TEMPLATE_FILE
+    return base_format.with_template(path.read_bytes().decode()) if path.is_file() else base_format

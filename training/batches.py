@@ -87,18 +87,22 @@ def families(examples: Iterable[Example]) -> list[Family]:
     return [Family(shared, tuple(members)) for shared, members in groups]
 
 
-def micro_batches(examples: Sequence[Example], tokens: int, *, share: bool = True) -> list[list[Family]]:
+def micro_batches(
+    examples: Sequence[Example], tokens: int, *, share: bool = True, among: int = 1
+) -> list[list[Family]]:
     """The examples cut into as few passes of at most `tokens` tokens as can be, each about as large as the others.
 
     A single longer example gets a pass of its own. `share`: read what examples have in common at their beginning once.
+    `among`: so many processes divide the passes, so that there are as many for each, if there are enough examples.
     """
     whole = families(examples) if share else [Family(0, (example,)) for example in examples]
     whole.sort(key=lambda family: -family.tokens)
     passes = _filled(whole, tokens)
-    even = -(-sum(family.tokens for family in whole) // len(passes))
+    wanted = -(-len(passes) // among) * among
+    even = -(-sum(family.tokens for family in whole) // wanted)
     # A little more than even, since what does not fit exactly would else open another pass.
     evener = _filled(whole, min(tokens, even + even // 16))
-    return evener if len(evener) == len(passes) else passes
+    return evener if len(evener) == wanted or among > 1 else passes
 
 
 def pack(group: Sequence[Family], pad: int, device: torch.device) -> Batch:

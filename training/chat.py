@@ -34,8 +34,8 @@ the end-of-sequence token ends each answer. A member can type what opens a turn 
 DAY = "26 Jul 2024"
 """What Llama's templates are told is today, the day that they name by themselves where they have no clock: what is
 learnt must not depend on when, nor differ from what is asked later."""
-THOUGHT = "</think>"
-"""What ends the reasoning in front of an answer."""
+THOUGHT = ("<think>", "</think>")
+"""What stands around the reasoning in front of an answer."""
 ROUND: list[Turn] = [{"role": "user", "content": "qzxv"}, {"role": "assistant", "content": "vxzq"}]
 """What templates are tried on: words that none of them holds."""
 
@@ -314,5 +314,6 @@ def _turn(message: Message) -> Turn:
     without the reasoning in front of an answer."""
     text = message.content.strip()
     if message.role == "assistant":
-        text = text.rpartition(THOUGHT)[2].strip() or text
+        begin, end = THOUGHT
+        text = text.rpartition(end)[2].replace(begin, "").strip() or text
     return {"role": message.role, "content": text}

@@ -58,6 +58,15 @@ class PackageMissing(UnderstudyError):
     Install the gpu extra there, as README.md shows, or choose another base model."""
 
 
+class NotAdaptable(UnderstudyError):
+    """The base model {name} cannot be fine-tuned here: {reason}. Choose another base model."""
+
+
+class NotInFourBits(UnderstudyError):
+    """The base model {name} cannot be kept in 4 bits: layers of it read {widths} features, no multiple of {block}.
+    Choose quantisation none, or another base model."""
+
+
 class PathNotAllowed(UnderstudyError):
     """{path} is outside the folders this server may use. Put the file under ARTIFACT_ROOT or DATASET_WAREHOUSE."""
 
@@ -78,6 +87,11 @@ class AdapterUnreadable(UnderstudyError):
 
 class AdapterMissing(UnderstudyError):
     """The adapter of run {run} cannot be learnt on: {reason}. Name another run with start_from, or leave it out."""
+
+
+class ProcessesFailed(UnderstudyError):
+    """One of the {count} processes of this run ended with code {code}; the log has the reason.
+    Set TRAIN_PROCESSES to 1 to train on one card."""
 
 
 class RunStopped(UnderstudyError):

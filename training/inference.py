@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from training import models
+from training.adapters import format_of
 from training.chat import ChatFormat
 from training.errors import AdapterUnreadable
 from training.models import Loaded
@@ -101,11 +102,12 @@ class Engine:
         self, loaded: Loaded, conversations: Sequence[Sequence[Message]], adapter_dir: Path | None, spec: ChatSpec
     ) -> list[Answer]:
         room = max(1, loaded.context - spec.max_new_tokens)
-        prompts = [loaded.format.fit_prompt(messages, room) for messages in conversations]
+        chat_format = format_of(adapter_dir, loaded.format) if adapter_dir else loaded.format
+        prompts = [chat_format.fit_prompt(messages, room) for messages in conversations]
         with self._speaking(loaded, adapter_dir) as model:
             return generate(
                 model,
-                loaded.format,
+                chat_format,
                 prompts,
                 max_new_tokens=spec.max_new_tokens,
                 temperature=spec.temperature,

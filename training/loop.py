@@ -152,7 +152,7 @@ def _lead(
             loss, norm = _learn(trainee, objective, rows, hooks, ranks)
             seconds, tokens = time.perf_counter() - begun, sum(map(objective.tokens, rows))
             trainee.first_loss = loss if trainee.first_loss is None else trainee.first_loss
-            validated = _validate_if_due(trainee, objective)
+            validated = _validate_if_due(trainee, objective, ranks)
             line: Metrics = {"step": trainee.step, "train_loss": loss, "gradient_norm": norm}
             line["learning_rate"] = trainee.rate
             line |= {"tokens": tokens, "seconds": round(seconds, 4)}
@@ -177,7 +177,7 @@ def _follow(trainee: Trainee[Row], objective: Objective[Row], hooks: Hooks, rank
     """The same steps in a process that neither writes nor tells."""
     while not _done(trainee):
         _learn(trainee, objective, trainee.course.rows_at(trainee.step), hooks, ranks)
-        _validate_if_due(trainee, objective)
+        _validate_if_due(trainee, objective, ranks)
         if ranks.any(hooks.should_stop()) and not _done(trainee):
             raise RunStopped(step=trainee.step)
 
@@ -214,10 +214,10 @@ def _done(trainee: Trainee[Row]) -> bool:
     return trainee.step == trainee.course.steps or (patience > 0 and trainee.stale >= patience)
 
 
-def _validate_if_due(trainee: Trainee[Row], objective: Objective[Row]) -> float | None:
+def _validate_if_due(trainee: Trainee[Row], objective: Objective[Row], ranks: Ranks) -> float | None:
     if not trainee.course.check_due(trainee.step, VALIDATIONS):
         return None
-    trainee.eval_loss = loss = objective.held_out_loss()
+    trainee.eval_loss = loss = ranks.of_first(objective.held_out_loss)
     if not math.isfinite(loss):
         raise Diverged(step=trainee.step)
     if not trainee.course.in_last_stage(trainee.step):

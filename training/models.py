@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import re
@@ -15,26 +16,31 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from huggingface_hub.errors import HfHubHTTPError
+from pydantic import Field
+from safetensors import SafetensorError
 
 from training import standin
 from training.chat import ChatFormat
-from training.errors import BaseModelNotAllowed, BaseModelUnavailable, PackageMissing, PathNotAllowed
+from training.decoder.forward import compute_dtype
+from training.errors import BaseModelNotAllowed, BaseModelUnavailable, NotInFourBits, PackageMissing, PathNotAllowed
 from training.memory import BIG_MODEL, GIB, Shape, in_four_bits, measure
 from training.places import SHIPPED
 from training.schema import Machine, Noun, Workspace
 
 if TYPE_CHECKING:
-    from transformers import PretrainedConfig, PreTrainedModel
+    from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 CATALOG = SHIPPED / "catalog" / "models.toml"
 log = logging.getLogger(__name__)
 FOLDERS = re.compile(r"(?<![\w:/.~-])~?(?:/[^/\s'\"]+)*/(?=[^/\s'\"])")
 """What stands in front of the last name of an absolute path; the paths of web addresses are not absolute."""
 UNREACHABLE = (OSError, ValueError, KeyError, HfHubHTTPError)
+BLOCK = 64
+"""Weights that share one scale in 4 bits; they must lie in one row."""
 
 
 class Base(Noun):
-    """A base model: a row of `catalog/models.toml`, or one that the operator named."""
+    """A base model: a row of `catalog/models.toml`, whose head says what each field holds, or one of the operator's."""
 
     id: str
     license: str = "see the model's own page"
@@ -42,7 +48,16 @@ class Base(Noun):
     learning_rate: float = 2e-4
     batch_size: int = 16
     targets: str = "all-linear"
+    chat: bool = True
+    template: str | None = None
     rehearsal: bool = False
+    architecture: dict[str, int | bool | str] = Field(default_factory=dict)
+
+    def config(self) -> PretrainedConfig:
+        """The configuration of a model of the row's dimensions; of a row that has them."""
+        from transformers import AutoConfig
+
+        return AutoConfig.for_model(**self.architecture)
 
 
 @dataclass(frozen=True)
@@ -138,20 +153,20 @@ def without_card() -> Machine:
 
 def load_format(base: Base, workspace: Workspace) -> ChatFormat:
     """The tokenizer and chat template alone; the stand-in's is made on the spot, before there is a model."""
-    from transformers import AutoTokenizer
-
     if base.id == standin.ID:
         return ChatFormat(standin.standin_tokenizer())
     with _explained(base):
-        return ChatFormat(AutoTokenizer.from_pretrained(base.id, **_hub_arguments(workspace)))
+        return ChatFormat(_tokenizer(base, base.id, _hub_arguments(workspace)))
 
 
 def load_config(base: Base, workspace: Workspace) -> PretrainedConfig:
-    """The model's configuration; no weights are read."""
+    """The model's configuration, by the catalog's row where it has dimensions; no weights are read."""
     from transformers import AutoConfig
 
     if base.id == standin.ID:
         return standin.standin_config()
+    if base.architecture:
+        return base.config()
     with _explained(base):
         return AutoConfig.from_pretrained(base.id, **_hub_arguments(workspace))
 
@@ -171,14 +186,16 @@ def base_at(source: str) -> Base:
     return catalog().get(source) or Base(id=source)
 
 
-def load(base: Base, source: str, workspace: Workspace) -> Loaded:
+def load(base: Base, source: str, workspace: Workspace, *, quantised: bool | None = None) -> Loaded:
     """The base model in memory, frozen, ready for adapters.
 
-    On CUDA in bf16, or in 4 bits (nf4, double-quantised) where bf16 weights would take more than 60 % of what is
-    free; on CPU in fp32, from a billion parameters on in bf16. Safetensors only; no code from the hub is run.
-    Raises BaseModelUnavailable or PackageMissing.
+    On CUDA in bf16, or in 4 bits where bf16 weights would take more than 60 % of what is free; on CPU in fp32, from a
+    billion parameters on in bf16. Safetensors only; no code from the hub is run.
+
+    quantised: whether the layers that LoRA adapts are kept in 4 bits (nf4, double-quantised), on whatever device; the
+    embeddings and the head never are. Raises BaseModelUnavailable, NotInFourBits or PackageMissing.
     """
-    from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoConfig, AutoModelForCausalLM
     from transformers.utils.logging import disable_progress_bar
 
     disable_progress_bar()
@@ -187,13 +204,19 @@ def load(base: Base, source: str, workspace: Workspace) -> Loaded:
     where, hub = device(), _hub_arguments(workspace)
     with _explained(base):
         shape = measure(AutoConfig.from_pretrained(source, **hub))
-        tokenizer = AutoTokenizer.from_pretrained(source, **hub)
-        model = AutoModelForCausalLM.from_pretrained(
-            source, use_safetensors=True, device_map={"": where}, **_weights(shape), **hub
+        tokenizer = _tokenizer(base, source, hub)
+        # Sizes that do not match are told of in `found` too, and not by a RuntimeError as a full card is.
+        how = {"use_safetensors": True, "output_loading_info": True, "ignore_mismatched_sizes": True}
+        model, found = AutoModelForCausalLM.from_pretrained(
+            source, device_map={"": where}, **_weights(base, shape, quantised), **how, **hub
         )
+    astray = len(found["missing_keys"]) + len(found["mismatched_keys"])
+    if astray:
+        raise BaseModelUnavailable(name=base.id, reason=f"{astray} of its weights are missing or of another size")
     if base.rehearsal:
         # So small a model gains little from a second thread, and loses all where another process wants that core.
         torch.set_num_threads(1)
+    _keep_layout(model)
     model.requires_grad_(False)
     model.eval()
     return Loaded(base, source, model, ChatFormat(tokenizer), where)
@@ -209,19 +232,45 @@ def _main_memory() -> tuple[int, int]:
         return total, total
 
 
-def _weights(shape: Shape) -> dict[str, Any]:
+def _tokenizer(base: Base, source: str, hub: dict[str, Any]) -> PreTrainedTokenizerBase:
+    from transformers import AutoTokenizer
+
+    try:
+        return AutoTokenizer.from_pretrained(source, **hub)
+    except ValueError as error:
+        raise BaseModelUnavailable(name=base.id, reason="its tokenizer is missing or broken") from error
+
+
+def _weights(base: Base, shape: Shape, quantised: bool | None) -> dict[str, Any]:
+    """How the weights are kept, as transformers takes it."""
     machine = this_machine()
-    if machine.device == "cpu":
-        return {"dtype": torch.bfloat16 if shape.parameters >= BIG_MODEL else torch.float32}
-    bf16 = torch.bfloat16 if machine.bf16 else torch.float32
-    if not in_four_bits(shape, machine):
-        return {"dtype": bf16}
+    if quantised is None:
+        quantised = in_four_bits(shape, machine)
+    if quantised:
+        return _four_bits(base, shape, compute_dtype(device()))
+    half = machine.bf16 if machine.device == "cuda" else shape.parameters >= BIG_MODEL
+    return {"dtype": torch.bfloat16 if half else torch.float32}
+
+
+def _four_bits(base: Base, shape: Shape, dtype: torch.dtype) -> dict[str, Any]:
+    """nf4 with its scales quantised too; all else of the model in the type that is computed in."""
     from transformers import BitsAndBytesConfig
 
+    odd = sorted({inputs for inputs, _ in shape.linears if inputs % BLOCK})
+    if odd:
+        raise NotInFourBits(name=base.id, widths=", ".join(map(str, odd)), block=BLOCK)
     nf4 = BitsAndBytesConfig(
-        load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=bf16
+        load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=dtype
     )
-    return {"dtype": bf16, "quantization_config": nf4}
+    return {"dtype": dtype, "quantization_config": nf4}
+
+
+def _keep_layout(model: PreTrainedModel) -> None:
+    """Keep bitsandbytes from laying out 4-bit weights anew at the first pass without gradients, as it does on a CPU
+    with AVX512-BF16: what reads them afterwards, for gradients too, takes them for the first layout."""
+    for module in model.modules():
+        if hasattr(module, "support_avx512bf16_for_cpu"):
+            module.support_avx512bf16_for_cpu = False
 
 
 @contextmanager
@@ -232,6 +281,9 @@ def _explained(base: Base) -> Iterator[None]:
     except ImportError as error:
         log.warning("The base model %s could not be loaded.", base.id, exc_info=True)
         raise PackageMissing(name=base.id, reason=_reason(error)) from error
+    except SafetensorError as error:
+        log.warning("The base model %s could not be loaded.", base.id, exc_info=True)
+        raise BaseModelUnavailable(name=base.id, reason="a file of its weights is cut short or broken") from error
     except UNREACHABLE as error:
         log.warning("The base model %s could not be loaded.", base.id, exc_info=True)
         raise BaseModelUnavailable(name=base.id, reason=_reason(error)) from error
@@ -239,6 +291,8 @@ def _explained(base: Base) -> Iterator[None]:
 
 def _reason(error: Exception) -> str:
     """The first line of a library's error, without the folders of this machine: the sentence may go into a channel."""
+    if isinstance(error, json.JSONDecodeError):
+        return "a JSON file of it is cut short or broken"
     first = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
     return FOLDERS.sub("", first)
 

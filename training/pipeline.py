@@ -34,6 +34,8 @@ from training.modelcard import model_card
 from training.models import Loaded
 from training.planning import plan, remember_pace
 from training.preference import Preferences
+from training.provenance import Provenance, provenance_of, write_provenance
+from training.ranks import ALONE, Ranks
 from training.runs import read_lines, write_bytes, write_json
 from training.schema import (
     ChatSpec,
@@ -52,6 +54,7 @@ from training.schema import (
 from training.seeds import keep_best
 from training.sft import Answers
 from training.start import Start, starting_point
+from training.together import finetune_together
 
 __all__ = ["finetune", "plan"]
 
@@ -82,11 +85,13 @@ def finetune(
     on_progress: Notify,
     should_stop: Callable[[], bool],
     on_checkpoint: Callable[[int], None] = lambda step: None,
+    ranks: Ranks = ALONE,
 ) -> Report:
     """Train an adapter as `spec` asks and leave the run folder complete; a finished folder's report is returned as is.
 
     Goes on from `run_dir/checkpoints` where it can, and removes them once the report is written. Once `should_stop()`
-    is true it raises RunStopped, in the training phase after a checkpoint. Raises DoesNotFit, Diverged, and what
+    is true it raises RunStopped, in the training phase after a checkpoint. Where the workspace asks for several
+    processes it starts them; `ranks` says that this is the first of them. Raises DoesNotFit, Diverged, and what
     choosing data and base model raises.
     """
     done = run_dir / "report.json"
@@ -95,71 +100,117 @@ def finetune(
         _drop_checkpoints(run_dir)
         return Report.model_validate_json(done.read_bytes())
     run_dir.mkdir(parents=True, exist_ok=True)
+    hooks = Hooks(on_progress, should_stop, on_checkpoint)
+    if workspace.processes > ranks.count:
+        return finetune_together(spec, job_id=job_id, workspace=workspace, run_dir=run_dir, hooks=hooks)
     write_json(run_dir / "spec.json", spec.model_dump(mode="json"))
     try:
-        return _Run(spec, job_id, workspace, run_dir, Hooks(on_progress, should_stop, on_checkpoint)).finish()
+        return _Run(spec, workspace, run_dir, hooks, ranks).finish(job_id)
     except torch.OutOfMemoryError as error:
         estimate = plan(spec, workspace=workspace)
         raise DoesNotFit(needed_gib=estimate.peak_gib, free_gib=estimate.free_gib) from error
 
 
+def follow(
+    spec: TrainSpec, *, workspace: Workspace, run_dir: Path, should_stop: Callable[[], bool], ranks: Ranks
+) -> None:
+    """Learn along with the process that finishes the run, of several that share it; raises what `finetune` does."""
+    run = _Run(spec, workspace, run_dir, Hooks(should_stop=should_stop), ranks)
+    run.train(run.prepare())
+
+
+@dataclass(frozen=True)
+class _Prepared:
+    """What a run works with, once its data is chosen and its base model in memory."""
+
+    start: Start | None
+    lessons: Lessons
+    probes: Sequence[Probe]
+    loaded: Loaded
+    material: Material
+    trainee: Trainee[Any]
+    objective: Answers | Preferences
+
+
 class _Run:
     """One attempt at a run."""
 
-    def __init__(self, spec: TrainSpec, job_id: str, workspace: Workspace, run_dir: Path, hooks: Hooks) -> None:
-        self.spec, self.job_id, self.workspace, self.run_dir, self.hooks = spec, job_id, workspace, run_dir, hooks
+    def __init__(self, spec: TrainSpec, workspace: Workspace, run_dir: Path, hooks: Hooks, ranks: Ranks) -> None:
+        self.spec, self.workspace, self.run_dir = spec, workspace, run_dir
+        self.hooks, self.ranks = hooks, ranks
         self.begun = time.monotonic() - _spent(run_dir)
 
-    def finish(self) -> Report:
+    def finish(self, job_id: str) -> Report:
         """The steps of a run, in order."""
-        self._enter(Phase.DATA)
-        start = starting_point(self.spec, self.workspace)
-        lessons = learning.gather(self.spec, self.workspace)
-        # Before anything is learnt: whoever is to be forgotten is found in unfinished runs too.
-        note_data(self.run_dir, self.spec.dataset, [*lessons.learnt, *lessons.held_out])
-        probes = questions_for(lessons.cast, learning.said(lessons.learnt, "user"))
-        loaded = self._load(start)
-        material = laid_out(self.spec, lessons, loaded.base, loaded.format, loaded.context)
-
-        def begin(knobs: Hyperparameters) -> Trainee[Any]:
-            return sft.setup(loaded, knobs, material.course(knobs), start_from=start.adapter if start else None)
-
-        trainee = begin(self.spec.hyperparameters)
-        objective = material.objective(trainee, MICRO_TOKENS)
+        ready = self.prepare()
         self._enter(Phase.BASELINE)
-        with trainee.model.disable_adapter():
-            before = self._examine(trainee, material, probes, lessons)
+        with ready.trainee.model.disable_adapter():
+            before = self._examine(ready, ready.trainee)
         if not math.isfinite(before.loss):
-            raise BaseModelUnavailable(name=loaded.base.id, reason="its loss on the held-out lines is not finite")
+            raise BaseModelUnavailable(name=ready.loaded.base.id, reason="its loss on what is held out is not finite")
 
-        self._enter(Phase.TRAINING)
-        key = _key(self.spec, loaded, lessons)
-
-        def learn(trainee: Trainee[Any], folder: Path, hooks: Hooks) -> None:
-            fit(trainee, replace(objective, decoder=trainee.decoder), run_dir=folder, key=key, hooks=hooks)
-
-        trainee = keep_best(trainee, begin, learn, run_dir=self.run_dir, key=key, hooks=self.hooks)
+        trainee = self.train(ready)
 
         self._enter(Phase.EVALUATING)
-        after = self._examine(trainee, material, probes, lessons)
-        lines, verdict = self._judge(lessons, probes, before, after)
+        after = self._examine(ready, trainee)
 
         self._enter(Phase.SAVING)
         sft.save(trainee, self.run_dir)
+        report = self._report(job_id, ready, trainee, before, after)
+        begun_from = ready.start.adapter.parent if ready.start else None
+        self._publish(report, ready.loaded, provenance_of(ready.lessons, ready.material, ready.loaded, begun_from))
+        return report
+
+    def prepare(self) -> _Prepared:
+        """Choose the data, load the base model, and put an adapter on it."""
+        self._enter(Phase.DATA)
+        start = starting_point(self.spec, self.workspace)
+        lessons = learning.gather(self.spec, self.workspace)
+        if self.ranks.first:
+            # Before anything is learnt: whoever is to be forgotten is found in unfinished runs too.
+            note_data(self.run_dir, self.spec.dataset, [*lessons.learnt, *lessons.held_out])
+        probes = questions_for(lessons.cast, learning.said(lessons.learnt, "user"))
+        loaded = self._load(start)
+        material = laid_out(self.spec, lessons, loaded.base, loaded.format, loaded.context)
+        knobs = self.spec.hyperparameters
+        trainee = sft.setup(loaded, knobs, material.course(knobs), start_from=start.adapter if start else None)
+        objective = material.objective(trainee, MICRO_TOKENS, self.ranks)
+        return _Prepared(start, lessons, probes, loaded, material, trainee, objective)
+
+    def train(self, ready: _Prepared) -> Trainee[Any]:
+        """Go through the course with each seed, and leave the best adapter in place."""
+        self._enter(Phase.TRAINING)
+        key = _key(self.spec, ready.loaded, ready.lessons)
+
+        def begin(knobs: Hyperparameters) -> Trainee[Any]:
+            adapter = ready.start.adapter if ready.start else None
+            return sft.setup(ready.loaded, knobs, ready.material.course(knobs), start_from=adapter)
+
+        def learn(trainee: Trainee[Any], folder: Path, hooks: Hooks) -> None:
+            objective = replace(ready.objective, decoder=trainee.decoder)
+            fit(trainee, objective, run_dir=folder, key=key, hooks=hooks, ranks=self.ranks)
+
+        return keep_best(ready.trainee, begin, learn, run_dir=self.run_dir, key=key, hooks=self.hooks, ranks=self.ranks)
+
+    def _report(
+        self, job_id: str, ready: _Prepared, trainee: Trainee[Any], before: Examined, after: Examined
+    ) -> Report:
+        lessons, loaded = ready.lessons, ready.loaded
+        lines, verdict = self._judge(lessons, ready.probes, before, after)
         curve = loss_curve(self.run_dir)
-        if not material.held_out_pairs:
+        if not ready.material.held_out_pairs:
             # From where the base model stood, so that the chart shows what training changed.
             curve = [LossPoint(step=0, eval_loss=before.loss), *curve]
-        report = Report(
-            job_id=self.job_id,
+        return Report(
+            job_id=job_id,
             spec=self.spec,
             base_model=loaded.base.id,
             rehearsal=loaded.base.rehearsal,
             device=models.device_name(),
             examples=len(lessons.learnt),
             held_out=len(lessons.held_out),
-            tokens=material.tokens,
-            steps=material.steps,
+            tokens=ready.material.tokens,
+            steps=ready.material.steps,
             best_step=trainee.best.step,
             seconds=time.monotonic() - self.begun,
             peak_gib=_peak_gib(),
@@ -171,15 +222,13 @@ class _Run:
             curve=thinned(curve, CURVE_POINTS),
             lines=lines,
             verdict=verdict,
-            samples=_samples(probes, before, after),
+            samples=_samples(ready.probes, before, after),
             personas=tuple(persona.slug for persona in lessons.cast),
             seed=trainee.knobs.seed,
-            preferred=_preferred(objective, trainee),
+            preferred=_preferred(ready.objective, trainee),
             temperature=TEMPERATURE,
             warnings=learning.warnings(self.spec, lessons, rehearsal=loaded.base.rehearsal),
         )
-        self._publish(report, loaded, lessons)
-        return report
 
     def _enter(self, phase: Phase) -> None:
         if self.hooks.should_stop():
@@ -198,14 +247,12 @@ class _Run:
         self._enter(Phase.LOADING)
         return models.load(base, source, self.workspace)
 
-    def _examine(
-        self, trainee: Trainee[Any], material: Material, probes: Sequence[Probe], lessons: Lessons
-    ) -> Examined:
+    def _examine(self, ready: _Prepared, trainee: Trainee[Any]) -> Examined:
         """Held-out losses, and answers drawn by the run's seed, of the model as its adapter is switched now."""
-        loaded = trainee.loaded
-        sums = sft.measure(loaded, trainee.decoder, material.held_out, MICRO_TOKENS)
+        loaded = ready.loaded
+        sums = sft.measure(loaded, trainee.decoder, ready.material.held_out, MICRO_TOKENS)
         room = loaded.context - ANSWER_TOKENS
-        prompts = [loaded.format.fit_prompt(_asked(probe, lessons), room) for probe in probes]
+        prompts = [loaded.format.fit_prompt(_asked(probe, ready.lessons), room) for probe in ready.probes]
         answers = generate(
             trainee.model,
             loaded.format,
@@ -237,13 +284,14 @@ class _Run:
             seed=self.spec.hyperparameters.seed,
         )
 
-    def _publish(self, report: Report, loaded: Loaded, lessons: Lessons) -> None:
+    def _publish(self, report: Report, loaded: Loaded, found: Provenance) -> None:
         """Write what people read; the report comes last, since it says that the folder is complete.
 
         What follows it only saves room and betters later plans.
         """
         write_bytes(self.run_dir / "loss.png", loss_chart(report.curve, title=self.spec.job_name))
-        card = model_card(report, loaded.base, loaded.source, lessons)
+        write_provenance(self.run_dir, found)
+        card = model_card(report, found, loaded.format.stop_ids)
         write_bytes(self.run_dir / "README.md", card.encode())
         write_json(self.run_dir / "report.json", report.model_dump(mode="json"))
         _drop_checkpoints(self.run_dir)

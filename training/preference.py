@@ -88,7 +88,9 @@ class Preferences:
 
     def shares(self, rows: Sequence[Pair], how: Pass) -> Iterator[torch.Tensor]:
         """The loss of the whole step, nats per pair, a forward pass at a time."""
-        for number, group in enumerate(self.ranks.mine(self._passes(rows))):
+        fair = -(-sum(pair.tokens for pair in rows) // self.ranks.count)
+        passes = self._passes(rows, min(self.tokens_at_once, fair))
+        for number, group in self.ranks.mine(list(enumerate(passes))):
             advantage = self._margins(group, how.numbered(number)) - self._references(group)
             yield -logsigmoid(self.beta * advantage).sum() / len(rows)
 
@@ -119,7 +121,7 @@ class Preferences:
         was_training = self.decoder.model.training
         self.decoder.model.eval()
         with torch.inference_mode(), self.decoder.packed():
-            for group in self._passes(pairs):
+            for group in self._passes(pairs, self.tokens_at_once):
                 margins = self._margins(group, Pass()).tolist()
                 found |= dict(zip(map(_name, group), margins, strict=True))
         self.decoder.model.train(was_training)
@@ -138,14 +140,14 @@ class Preferences:
         rejected = [place[id(pair.rejected)] for pair in group]
         return summed[rejected] - summed[chosen]
 
-    def _passes(self, pairs: Sequence[Pair]) -> list[list[Pair]]:
+    def _passes(self, pairs: Sequence[Pair], tokens: int) -> list[list[Pair]]:
         """The pairs in passes of at most so many tokens, a longer one in a pass of its own; no pair is torn apart."""
         passes: list[list[Pair]] = []
         room = 0
         for pair in sorted(pairs, key=lambda pair: (-pair.tokens, _name(pair))):
             if pair.tokens > room:
                 passes.append([])
-                room = self.tokens_at_once
+                room = tokens
             passes[-1].append(pair)
             room -= pair.tokens
         return passes

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -41,16 +41,29 @@ class Ranks:
             weight.grad = part.view_as(weight)
         return float(summed)
 
+    def of_first(self, measure: Callable[[], float]) -> float:
+        """What the first process measures; the others wait for it, so that all decide alike."""
+        if self.count == 1:
+            return measure()
+        told = torch.tensor([measure() if self.first else 0.0], dtype=torch.float64, device=_where())
+        distributed.broadcast(told, 0)
+        return float(told)
+
     def any(self, here: bool) -> bool:
         """Whether it is so in any of the processes."""
         if self.count == 1:
             return here
-        flag = torch.tensor([float(here)], device="cuda" if distributed.get_backend() == "nccl" else "cpu")
+        flag = torch.tensor([float(here)], device=_where())
         distributed.all_reduce(flag, distributed.ReduceOp.MAX)
         return bool(flag.item())
 
 
 ALONE = Ranks()
+
+
+def _where() -> str:
+    """Where tensors must lie for these processes to exchange them."""
+    return "cuda" if distributed.get_backend() == "nccl" else "cpu"
 
 
 def _gradient(weight: torch.nn.Parameter) -> torch.Tensor:

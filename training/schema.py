@@ -241,6 +241,7 @@ class Workspace(Noun):
     dataset_warehouse: Path
     cache_dir: Path
     base_model: str = "auto"
+    processes: int = Field(1, ge=1, le=64, description="How many processes train one run together, one a card.")
     allowed_base_models: tuple[str, ...] = ()
     hf_token: SecretStr | None = None
     language_model: LanguageModel | None = Field(None, description="Writes dialogues; None: none is set up.")

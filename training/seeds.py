@@ -11,6 +11,7 @@ from pathlib import Path
 from safetensors.torch import load_file, save_file
 
 from training.loop import Best, Hooks, Row, Trainee, adopt
+from training.ranks import ALONE, Ranks
 from training.runs import publish, write_json
 from training.schema import Hyperparameters, Progress
 
@@ -29,12 +30,20 @@ class Kept:
 
 
 def keep_best(
-    trainee: Trainee[Row], begin: Begin[Row], learn: Learn[Row], *, run_dir: Path, key: str, hooks: Hooks
+    trainee: Trainee[Row],
+    begin: Begin[Row],
+    learn: Learn[Row],
+    *,
+    run_dir: Path,
+    key: str,
+    hooks: Hooks,
+    ranks: Ranks = ALONE,
 ) -> Trainee[Row]:
     """Train with each seed in turn and return the trainee with the adapter of the lowest held-out loss.
 
     trainee: as `begin` made it for the first seed. learn: trains to the end in a folder, where it goes on from its own
-    checkpoints. Attempts that were finished before, for the same `key`, are not made again.
+    checkpoints. Attempts that were finished before, for the same `key`, are not made again. Of several processes
+    the first alone writes, and it alone ends with the best adapter.
     """
     knobs = trainee.knobs
     if knobs.seeds == 1:
@@ -48,8 +57,12 @@ def keep_best(
             trainee = trainee if not kept else _next(trainee, begin, knobs.seed + number)
             folder.mkdir(parents=True, exist_ok=True)
             learn(trainee, folder, _within(hooks, number, knobs.seeds, trainee.course.steps))
-            found = _finish(trainee, folder, key)
+            found = Kept(trainee.knobs.seed, trainee.best.loss, trainee.best.step, folder)
+            if ranks.first:
+                _finish(trainee, found, key)
         kept.append(found)
+    if not ranks.first:
+        return trainee
     best = min(kept, key=lambda one: one.loss)
     shutil.copyfile(best.folder / "metrics.jsonl", run_dir / "metrics.jsonl")
     adopt(trainee, load_file(best.folder / "best" / "adapter.safetensors"))
@@ -71,20 +84,18 @@ def _finished(folder: Path, key: str) -> Kept | None:
     return Kept(told["seed"], told["loss"], told["step"], folder) if told["key"] == key else None
 
 
-def _finish(trainee: Trainee[Row], folder: Path, key: str) -> Kept:
+def _finish(trainee: Trainee[Row], kept: Kept, key: str) -> None:
     """Leave the best adapter of an attempt in its folder; its checkpoints are done with."""
-    made = folder / ".best.tmp"
+    made = kept.folder / ".best.tmp"
     shutil.rmtree(made, ignore_errors=True)
     made.mkdir()
     save_file(
         {name: weight.detach().cpu().contiguous() for name, weight in trainee.weights().items()},
         made / "adapter.safetensors",
     )
-    kept = Kept(trainee.knobs.seed, trainee.best.loss, trainee.best.step, folder)
     write_json(made / "best.json", {"key": key, "seed": kept.seed, "loss": kept.loss, "step": kept.step})
-    publish(made, folder / "best")
-    shutil.rmtree(folder / "checkpoints", ignore_errors=True)
-    return kept
+    publish(made, kept.folder / "best")
+    shutil.rmtree(kept.folder / "checkpoints", ignore_errors=True)
 
 
 def _within(hooks: Hooks, number: int, attempts: int, steps: int) -> Hooks:

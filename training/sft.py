@@ -12,12 +12,12 @@ from pathlib import Path
 
 import torch
 
-from training.adapters import add_adapter, resume_adapter
+from training.adapters import add_adapter, resume_adapter, save_adapter
 from training.batches import micro_batches, pack
 from training.chat import Example
 from training.course import Course
 from training.decoder.forward import Decoder, Pass, compute_dtype
-from training.errors import BaseModelUnavailable
+from training.errors import NotAdaptable
 from training.loop import Row, Trainee, trained_weights
 from training.models import Loaded
 from training.optimisers import make_optimiser
@@ -42,7 +42,8 @@ class Answers:
     def shares(self, rows: Sequence[Example], how: Pass) -> Iterator[torch.Tensor]:
         """Nats per assistant token of the whole step, a forward pass at a time."""
         labels = sum(example.labels for example in rows)
-        for number, group in enumerate(self.ranks.mine(micro_batches(rows, self.tokens_at_once))):
+        passes = micro_batches(rows, self.tokens_at_once, among=self.ranks.count)
+        for number, group in self.ranks.mine(list(enumerate(passes))):
             batch = pack(group, self.loaded.format.pad, self.loaded.device)
             yield self.decoder.losses(batch, how.numbered(number)).sum() / labels
 
@@ -65,8 +66,8 @@ def setup(
 ) -> Trainee[Row]:
     """Put an adapter on the base model, fresh or as it lies in `start_from`, and an optimiser on the adapter.
 
-    redo: gradient checkpointing. Raises AdapterUnreadable, PackageMissing, and BaseModelUnavailable for a model whose
-    layers mix tokens in a way that rows of several texts cannot follow.
+    redo: gradient checkpointing. Raises AdapterUnreadable, PackageMissing, and NotAdaptable for a model whose layers
+    mix tokens in a way that rows of several texts cannot follow.
     """
     model = resume_adapter(loaded, start_from) if start_from else add_adapter(loaded, knobs)
     decoder = Decoder(model.get_base_model(), compute_dtype(loaded.device))
@@ -74,7 +75,7 @@ def setup(
         model.activation_checkpointing_enable({"use_reentrant": False})
     model.eval()
     if not decoder.agrees():
-        raise BaseModelUnavailable(name=loaded.base.id, reason="its kind of layers is not supported")
+        raise NotAdaptable(name=loaded.base.id, reason="its kind of layers is not supported")
     peak = knobs.learning_rate or loaded.base.learning_rate
     optimiser = make_optimiser(knobs.optimiser, trained_weights(model), peak, loaded.device)
     return Trainee(loaded, model, decoder, optimiser, knobs, course, redo)
@@ -110,8 +111,6 @@ def mean_loss(sums: dict[str, tuple[float, int]]) -> float:
 def save(trainee: Trainee[Row], run_dir: Path) -> Path:
     """Write `run_dir/adapter/`, usable with plain peft."""
     made = run_dir / ".adapter.tmp"
-    trainee.model.save_pretrained(made, safe_serialization=True)
-    # peft writes a card of its own, without a word of what was trained; ours lies in the run folder.
-    (made / "README.md").unlink(missing_ok=True)
+    save_adapter(trainee.model, trainee.loaded.format, made)
     publish(made, run_dir / "adapter")
     return run_dir / "adapter"

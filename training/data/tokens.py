@@ -10,7 +10,7 @@ import random
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol
 
-from training.chat import ChatFormat
+from training.chat import THOUGHT, ChatFormat
 from training.data.encoding import LONGEST_TEXT, TextCounter, text_counter
 from training.data.layout import Layout, find_layout, place_of, words_of_template
 from training.schema import Conversation, Message
@@ -79,7 +79,7 @@ class FastCounter:
         self._texts = texts
         self._added = sorted(chat.tokenizer.get_added_vocab(), key=len, reverse=True)
         self._gaps = {place: self._gap(text) for place, text in layout.gaps.items()}
-        self._delicate = _by_first_letters({*self._added, *MARKERS, *words_of_template(chat)})
+        self._delicate = _by_first_letters({*self._added, *MARKERS, *THOUGHT, *words_of_template(chat)})
         self._counted = 0
 
     def count(self, messages: Sequence[Message]) -> int:
@@ -123,7 +123,7 @@ class FastCounter:
     def _folded(self, messages: Sequence[Message]) -> Sequence[Message]:
         if self._chat.takes_system or messages[0].role != "system":
             return messages
-        first = Message(role="user", content=f"{messages[0].content}\n\n{messages[1].content}")
+        first = Message(role="user", content=f"{messages[0].content.strip()}\n\n{messages[1].content.strip()}")
         return (first, *messages[2:])
 
     def _gap(self, text: str) -> tuple[str, int, str]:

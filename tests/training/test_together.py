@@ -1,0 +1,103 @@
+"""One run by two processes: the same learning, stopped and gone on with, and never left behind."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from tests.training.test_task_types import KNOBS, asked, run, steps_told
+from training.errors import RunStopped, UnderstudyError
+from training.schema import Progress, Workspace
+
+SPEC = asked(hyperparameters=KNOBS.model_copy(update={"lora_dropout": 0.0, "learning_rate": 0.003}))
+
+
+@pytest.fixture
+def pair(tiny_workspace: Workspace) -> Workspace:
+    """The workspace whose runs two processes share."""
+    return tiny_workspace.model_copy(update={"processes": 2})
+
+
+def adapter(workspace: Workspace, job_id: str) -> dict[str, torch.Tensor]:
+    return load_file(workspace.artifact_root / "runs" / job_id / "adapter/adapter_model.safetensors")
+
+
+def test_two_processes_learn_what_one_learns(tiny_workspace: Workspace, pair: Workspace) -> None:
+    told: list[Progress] = []
+    alone, shared = run(SPEC, tiny_workspace, "alone0000000"), run(SPEC, pair, "shared000000", told.append)
+    assert steps_told(told) == list(range(1, shared.steps + 1))
+    assert shared.steps == alone.steps
+    assert shared.eval_loss_before == alone.eval_loss_before
+    # Sums of gradients are rounded otherwise; apart from that it is the same course over the same rows.
+    assert shared.eval_loss_after == pytest.approx(alone.eval_loss_after, abs=2e-3)
+    gained = alone.eval_loss_before - alone.eval_loss_after
+    assert gained > 0.02
+    ours, theirs = (
+        torch.cat([t.flatten() for t in adapter(tiny_workspace, name).values()])
+        for name in ("alone0000000", "shared000000")
+    )
+    assert torch.nn.functional.cosine_similarity(ours, theirs, dim=0) > 0.99
+
+
+def test_a_shared_run_is_stopped_and_goes_on(pair: Workspace) -> None:
+    told: list[Progress] = []
+
+    def enough() -> bool:
+        return len(steps_told(told)) >= 2
+
+    with pytest.raises(RunStopped) as stopped:
+        run(SPEC, pair, "stopped00000", told.append, enough)
+    at = int(str(stopped.value.details["step"]))
+    again: list[Progress] = []
+    report = run(SPEC, pair, "stopped00000", again.append)
+    assert 2 <= at < report.steps
+    assert steps_told(again)[0] == at + 1
+
+
+def test_what_one_of_them_meets_is_told(pair: Workspace) -> None:
+    wild = SPEC.model_copy(
+        update={"hyperparameters": KNOBS.model_copy(update={"learning_rate": 0.1, "warmup_ratio": 0})}
+    )
+    wild = wild.model_copy(update={"persona": "nobody"})
+    with pytest.raises(UnderstudyError) as met:
+        run(wild, pair, "refused00000")
+    assert met.value.problem.code == "UnknownPersona"
+    assert "Choose one of" in str(met.value)
+
+
+def test_they_end_with_whoever_started_them(pair: Workspace, tmp_path: Path) -> None:
+    program = (
+        "import sys\n"
+        "from tests.training.test_together import SPEC\n"
+        "from tests.training.test_task_types import run\n"
+        "from training.schema import Workspace\n"
+        "run(SPEC, Workspace.model_validate_json(sys.argv[1]), 'killed000000')\n"
+    )
+    argv = [sys.executable, "-W", "ignore", "-c", program, pair.model_dump_json()]
+    process = subprocess.Popen(argv, stderr=subprocess.DEVNULL, cwd=Path(__file__).parents[2])
+    metrics = pair.artifact_root / "runs/killed000000/metrics.jsonl"
+    family: list[psutil.Process] = []
+    try:
+        deadline = time.monotonic() + 120
+        while not (metrics.exists() and metrics.stat().st_size):
+            assert process.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        family = psutil.Process(process.pid).children(recursive=True)
+        assert len(family) >= 3
+    finally:
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    _, alive = psutil.wait_procs(family, timeout=60)
+    for left in alive:
+        os.kill(left.pid, signal.SIGKILL)
+    assert not alive
