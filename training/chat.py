@@ -209,11 +209,18 @@ class ChatFormat:
             if i in muted:
                 continue
             asked, answered = self._asked(folded[:i]), self._ids(folded[: i + 1])
-            stop = len(answered) - self._behind
-            if answered[: len(asked)] != asked or ids[:stop] != answered[:stop] or ids[stop - 1] != self.end_of_turn:
+            begin, stop = _shared(asked, answered), len(answered) - self._behind
+            opened = begin == len(asked) or self._continues(asked, answered)
+            if not opened or ids[:stop] != answered[:stop] or ids[stop - 1] != self.end_of_turn:
                 raise self._unusable("what opens an answer is not how the answered turn begins")
-            mask[len(asked) : stop] = [True] * (stop - len(asked))
+            mask[begin:stop] = [True] * (stop - begin)
         return Example(conversation_id, tuple(ids), tuple(mask))
+
+    def _continues(self, asked: list[int], answered: list[int]) -> bool:
+        """Whether the answered turn begins as text like what was asked, though a token may reach from one into the
+        other: Mistral's has no space between "[/INST]" and an answer, and "])" is one token. Such a one is learnt."""
+        decode = self.tokenizer.decode
+        return str(decode(answered)).startswith(str(decode(asked)))
 
     def _probe_system(self) -> bool:
         turns = [{"role": "system", "content": "qzxv"}, {"role": "user", "content": "a"}]
@@ -228,7 +235,9 @@ class ChatFormat:
         Such are the beginning of a thought, and the name of the channel that an answer without one goes to.
         """
         unanswered, asked, answered = self._ids(ROUND[:1]), self._ids(ROUND[:1], opened=True), self._ids(ROUND)
-        shared = next((i for i, (a, b) in enumerate(zip(asked, answered, strict=False)) if a != b), len(asked))
+        shared = _shared(asked, answered)
+        if shared < len(asked) and self._continues(asked, answered):
+            return 0, []
         if shared < len(asked) and shared <= len(unanswered):
             raise self._unusable("what opens an answer is not how the answered turn begins")
         said = self._said(answered, shared)
@@ -264,7 +273,7 @@ class ChatFormat:
 
     def _turns(self, messages: Sequence[Message], *, fold: bool = True) -> list[Turn]:
         """What templates accept: at most one system turn, in front; then user and assistant in turn, user first."""
-        cards = [m.content for m in messages if m.role == "system"]
+        cards = [_turn(message)["content"] for message in messages if message.role == "system"]
         turns: list[Turn] = []
         for message in messages:
             turn = _turn(message)
@@ -307,6 +316,11 @@ class ChatFormat:
 
     def _unusable(self, reason: str) -> UnusableTemplate:
         return UnusableTemplate(name=self.tokenizer.name_or_path or "this tokenizer", reason=reason)
+
+
+def _shared(one: list[int], other: list[int]) -> int:
+    """How many tokens both begin with."""
+    return next((i for i, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))
 
 
 def _turn(message: Message) -> Turn:

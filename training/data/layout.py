@@ -11,7 +11,7 @@ from jinja2 import nodes
 from jinja2.ext import Extension
 from jinja2.parser import Parser
 
-from training.chat import ChatFormat
+from training.chat import ChatFormat, UnusableTemplate
 from training.data.canonical import Role
 from training.schema import Message
 
@@ -95,7 +95,7 @@ def _shapes(chat: ChatFormat, edge: str) -> list[list[Message]]:
 def _written(chat: ChatFormat, turns: Sequence[Message]) -> str:
     try:
         return chat.text(turns)
-    except jinja2.TemplateError:
+    except UnusableTemplate:
         return ""
 
 
