@@ -32,7 +32,23 @@ COUNTS = (
     "{{ messages | length }}{% for m in messages %}{{ '<|' + m.role + '|>' + m.content + '<|end|>' }}{% endfor %}"
     "{% if add_generation_prompt %}<|assistant|>{% endif %}"
 )
-NEVER_ENDS = "{% for m in messages %}{{ m.role + ': ' + m.content + '\n' }}{% endfor %}"
+NEVER_OPENS = "{% for m in messages %}{{ m.role + ': ' + m.content + '\n' }}{% endfor %}"
+NEVER_ENDS = NEVER_OPENS + "{% if add_generation_prompt %}{{ 'assistant:' }}{% endif %}"
+INSTRUCTS = (
+    "{% for m in messages %}{% if m.role == 'user' %}{{ '[INST] ' + m.content + ' [/INST]' }}"
+    "{% else %}{{ ' ' + m.content + '<|end|>' }}{% endif %}{% endfor %}"
+)
+CARD_LAST = (
+    "{% set card = messages[0].content if messages[0].role == 'system' else '' %}"
+    "{% for m in messages if m.role != 'system' %}{{ '<|' + m.role + '|>' }}"
+    "{% if m.role == 'user' and loop.index >= loop.length - 1 %}{{ card }}{% endif %}{{ m.content + '<|end|>' }}"
+    "{% endfor %}{% if add_generation_prompt %}<|assistant|>{% endif %}"
+)
+ENDS_TWICE = (
+    "{% for m in messages %}{{ '<|' + m.role + '|>' + m.content + '<|end|>\n' }}{% endfor %}"
+    "{% if add_generation_prompt %}<|assistant|>{% else %}<|pad|>{% endif %}"
+)
+LOSES_WORDS = "{% for m in messages %}{{ '<|' + m.role + '|><|end|>' }}{% endfor %}"
 
 
 def with_template(template: str) -> ChatFormat:
@@ -60,6 +76,45 @@ def test_only_answers_and_their_ends_are_learnt(template: str) -> None:
     chat_format = with_template(template)
     [window] = chat_format.examples(TWO_ROUNDS, 200)
     assert learnt(chat_format, window) == "Warm.<|end|>Still warm.<|end|>"
+
+
+def test_what_opens_an_answer_may_end_the_question() -> None:
+    chat_format = with_template(INSTRUCTS)
+    [window] = chat_format.examples(TWO_ROUNDS.model_copy(update={"messages": TWO_ROUNDS.messages[1:]}), 200)
+    assert chat_format.show(window).startswith("[INST] How are you? [/INST]⟦ Warm.<|end|>⟧[INST]")
+
+
+def test_what_follows_the_last_turn_alone_is_not_waited_for() -> None:
+    chat_format = with_template(ENDS_TWICE)
+    assert chat_format.stable
+    [window] = chat_format.examples(TWO_ROUNDS, 200)
+    assert learnt(chat_format, window) == "Warm.<|end|>Still warm.<|end|>"
+    assert chat_format.end_of_turn == chat_format.tokenizer.convert_tokens_to_ids("<|end|>")
+
+
+def test_a_template_that_moves_the_card_gets_one_window_an_answer() -> None:
+    chat_format = with_template(CARD_LAST)
+    first, second = chat_format.examples(TWO_ROUNDS, 200)
+    assert learnt(chat_format, first) == "Warm.<|end|>"
+    assert learnt(chat_format, second) == "Still warm.<|end|>"
+    assert chat_format.show(second).count("You are Glordon.") == 1
+
+
+def test_a_token_may_end_turns_without_being_named() -> None:
+    """As Gemma's does: the vocabulary calls it special, and no attribute of the tokenizer names it."""
+    tokenizer = standin_tokenizer(TINY)
+    tokenizer.add_special_tokens({"eos_token": "<|system|>", "extra_special_tokens": []})
+    chat_format = ChatFormat(tokenizer)
+    end = tokenizer.convert_tokens_to_ids("<|end|>")
+    assert end not in tokenizer.all_special_ids
+    assert chat_format.end_of_turn == end
+
+
+def test_a_format_takes_another_template_and_leaves_the_first_as_it_was() -> None:
+    first = with_template(TEMPLATE)
+    assert first.with_template(TEMPLATE) is first
+    other = first.with_template(PLAIN)
+    assert (first.template, other.template) == (TEMPLATE, PLAIN)
 
 
 def test_the_mask_agrees_with_generation_marks() -> None:
@@ -90,7 +145,16 @@ def test_a_template_that_rewrites_earlier_rounds_gets_one_window_an_answer() -> 
     assert "<|assistant|>Warm." in chat_format.tokenizer.decode(second.ids)
 
 
-@pytest.mark.parametrize(("template", "reason"), [(COUNTS, "what opens"), (NEVER_ENDS, "never stop"), ("", "none")])
+@pytest.mark.parametrize(
+    ("template", "reason"),
+    [
+        (COUNTS, "what opens an answer is not"),
+        (NEVER_OPENS, "more in front of an answer"),
+        (NEVER_ENDS, "never stop"),
+        (LOSES_WORDS, "leaves out what is said"),
+        ("{{ raise_exception('needs tools') }}", r"refuses a plain conversation \(needs tools\)"),
+    ],
+)
 def test_templates_that_cannot_be_trained_on_say_why(template: str, reason: str) -> None:
     with pytest.raises(UnusableTemplate, match=reason):
         with_template(template).examples(TWO_ROUNDS, 200)

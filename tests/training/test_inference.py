@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import threading
 from pathlib import Path
 
@@ -9,7 +10,8 @@ import pytest
 import torch
 
 from tests.training.conftest import Finished
-from training.chat import ChatFormat
+from training.adapters import TEMPLATE_FILE
+from training.chat import DEFAULT_TEMPLATE, ChatFormat
 from training.errors import BaseModelUnavailable
 from training.inference import Answer, Engine, generate
 from training.models import choose, load
@@ -107,6 +109,24 @@ def test_an_adapter_without_its_base_says_so(finished: Finished, tmp_path: Path,
     config.write_text(config.read_text().replace(finished.workspace.base_model, "/no/such/folder"))
     with pytest.raises(BaseModelUnavailable, match="train the persona again"):
         ask(Engine(finished.workspace), finished, "olga", gone)
+
+
+def test_an_adapter_is_spoken_to_as_it_was_trained(finished: Finished, tmp_path: Path) -> None:
+    """Whatever the tokenizer of its base says by now; here the base lost its template, and got our own instead."""
+    bare, workspace = tmp_path / "warehouse/bare", finished.workspace
+    shutil.copytree(workspace.base_model, bare)
+    (bare / "chat_template.jinja").unlink()
+    adapter = tmp_path / "adapter"
+    shutil.copytree(finished.folders["olga"] / "adapter", adapter)
+    config = adapter / "adapter_config.json"
+    config.write_text(config.read_text().replace(workspace.base_model, str(bare)))
+    said = ask(Engine(workspace), finished, "olga", finished.folders["olga"] / "adapter").text
+    engine = Engine(workspace)
+    assert ask(engine, finished, "olga", adapter).text == said
+    assert engine._loaded is not None
+    assert engine._loaded.format.is_default
+    (adapter / TEMPLATE_FILE).write_text(DEFAULT_TEMPLATE)
+    assert ask(engine, finished, "olga", adapter).text != said
 
 
 def test_the_base_model_is_made_ready_from_a_workspace_alone(tiny_workspace: Workspace, finished: Finished) -> None:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import json
+import re
+import shutil
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
-from transformers import LlamaConfig
+from safetensors.torch import load_file, save_file
+from transformers import AutoModelForCausalLM, LlamaConfig
 from transformers.utils import is_bitsandbytes_available
 
 from training import models
@@ -118,6 +123,88 @@ def test_pickled_weights_are_never_loaded(tiny_standin: Path, workspace: Workspa
     torch.save({"any": torch.zeros(1)}, folder / "pytorch_model.bin")
     with pytest.raises(BaseModelUnavailable):
         load(choose(str(folder), workspace), str(folder), workspace)
+
+
+def cut(file: Path) -> None:
+    file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+
+
+def in_shards(folder: Path) -> None:
+    model = AutoModelForCausalLM.from_pretrained(folder)
+    (folder / "model.safetensors").unlink()
+    model.save_pretrained(folder, max_shard_size="150KB")
+
+
+def without_a_shard(folder: Path) -> None:
+    in_shards(folder)
+    (folder / "model-00002-of-00004.safetensors").unlink()
+
+
+def with_half_a_shard(folder: Path) -> None:
+    in_shards(folder)
+    cut(folder / "model-00002-of-00004.safetensors")
+
+
+def with_half_an_index(folder: Path) -> None:
+    in_shards(folder)
+    cut(folder / "model.safetensors.index.json")
+
+
+def without_weights(folder: Path) -> None:
+    (folder / "model.safetensors").unlink()
+
+
+def with_a_pointer(folder: Path) -> None:
+    (folder / "model.safetensors").write_text("version https://git-lfs.github.com/spec/v1\nsize 1\n")
+
+
+def without_a_layer(folder: Path) -> None:
+    weights = load_file(folder / "model.safetensors")
+    del weights["model.layers.1.mlp.down_proj.weight"]
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+
+
+def with_another_width(folder: Path) -> None:
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"intermediate_size": 256}))
+
+
+def without_a_tokenizer(folder: Path) -> None:
+    for name in ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja"):
+        (folder / name).unlink(missing_ok=True)
+
+
+@pytest.mark.parametrize(
+    ("broken", "sentence"),
+    [
+        (without_weights, "no file named model.safetensors"),
+        (without_a_shard, "No such file or directory: model-00002-of-00004.safetensors"),
+        (with_half_a_shard, "a file of its weights is cut short or broken"),
+        (with_half_an_index, "a JSON file of it is cut short or broken"),
+        (with_a_pointer, "a file of its weights is cut short or broken"),
+        (without_a_layer, "1 of its weights are missing or of another size"),
+        (with_another_width, "6 of its weights are missing or of another size"),
+        (without_a_tokenizer, "its tokenizer is missing or broken"),
+        (lambda folder: cut(folder / "tokenizer.json"), "its tokenizer is missing or broken"),
+        (lambda folder: cut(folder / "config.json"), "not a valid JSON file"),
+    ],
+)
+def test_half_a_download_is_one_sentence(
+    broken: Callable[[Path], None], sentence: str, tiny_standin: Path, workspace: Workspace, tmp_path: Path
+) -> None:
+    folder = tmp_path / "warehouse/half"
+    shutil.copytree(tiny_standin, folder)
+    load(choose(str(folder), workspace), str(folder), workspace)
+    broken(folder)
+    with pytest.raises(BaseModelUnavailable, match=re.escape(sentence)) as caught:
+        load(choose(str(folder), workspace), str(folder), workspace)
+    assert "\n" not in str(caught.value)
+    assert str(tmp_path) not in str(caught.value.details["reason"])
+
+
+def test_a_format_without_a_tokenizer_is_one_sentence(workspace: Workspace, tmp_path: Path) -> None:
+    with pytest.raises(BaseModelUnavailable, match="its tokenizer is missing or broken"):
+        models.load_format(choose(str(tmp_path / "warehouse/own"), workspace), workspace)
 
 
 def test_a_folder_with_a_stand_in_stays_a_rehearsal(tiny_workspace: Workspace) -> None:

@@ -42,9 +42,11 @@ THINKING = (
     "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n<think>\n\n</think>\n\n' }}{% endif %}"
 )
 NO_SYSTEM = "{% if messages[0].role == 'system' %}{{ raise_exception('no system turn') }}{% endif %}" + CHATML
-LAST_FIRST = (
-    "{% for m in messages | reverse %}{{ '<|im_start|>' + m.content + '<|im_end|>' }}{% endfor %}"
-    "{% if add_generation_prompt %}{{ '<|im_start|>' }}{% endif %}"
+CARD_LAST = (
+    "{% for m in messages if m.role != 'system' %}{{ '<|im_start|>' + m.role + '\n' }}"
+    "{% if m.role == 'user' and messages[0].role == 'system' and loop.revindex <= 2 %}{{ messages[0].content }}"
+    "{% endif %}{{ m.content + '<|im_end|>' }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
 )
 SAID = st.text(
     st.one_of(st.characters(codec="utf-8"), st.sampled_from(" \n\t.'a1é中🎭")), min_size=1, max_size=60
@@ -129,7 +131,7 @@ def test_long_emoji_and_chinese_rows_are_counted() -> None:
 
 
 def test_a_template_that_reorders_turns_is_counted_the_slow_way() -> None:
-    chat = bpe(LAST_FIRST)
+    chat = bpe(CARD_LAST)
     assert find_layout(chat) is None
     counter = counter_for(chat, "backwards")
     assert isinstance(counter, ExactCounter)
