@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import json
+import logging
 import math
+import os
+import re
 import resource
 import shutil
 import sys
@@ -15,13 +19,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 
 from training import lessons as learning
 from training import models, sft
 from training.batches import MICRO_TOKENS
 from training.charts import loss_chart
 from training.data.lineage import note_data
-from training.errors import BaseModelUnavailable, DoesNotFit, RunStopped
+from training.errors import BaseModelUnavailable, DiskRefused, DoesNotFit, RunStopped, disk_refused
 from training.evaluation.metrics import perplexity
 from training.evaluation.probes import Probe, questions_for, telling
 from training.evaluation.scorecard import score
@@ -58,6 +63,7 @@ from training.together import finetune_together
 
 __all__ = ["finetune", "plan"]
 
+log = logging.getLogger(__name__)
 ANSWER_TOKENS = 96
 TEMPERATURE: float = ChatSpec.model_fields["temperature"].default
 """Probes are answered as members will hear the persona; the likeliest words alone repeat themselves more."""
@@ -106,9 +112,35 @@ def finetune(
     write_json(run_dir / "spec.json", spec.model_dump(mode="json"))
     try:
         return _Run(spec, workspace, run_dir, hooks, ranks).finish(job_id)
-    except torch.OutOfMemoryError as error:
-        estimate = plan(spec, workspace=workspace)
-        raise DoesNotFit(needed_gib=estimate.peak_gib, free_gib=estimate.free_gib) from error
+    except (RuntimeError, MemoryError) as error:
+        if not _out_of_memory(error):
+            raise
+        log.warning("Job %s ran out of memory.", job_id, exc_info=True)
+    except (OSError, SafetensorError) as error:
+        if refused := _refused_by_disk(error):
+            raise refused from error
+        raise
+    # Out here the error no longer holds what the run held in memory.
+    gc.collect()
+    # Of the plan only the memory counts, so no time is spent on measuring how fast the machine is.
+    machine = models.this_machine().model_copy(update={"operations_per_second": 1.0})
+    estimate = plan(spec, workspace=workspace, machine=machine)
+    raise DoesNotFit(needed_gib=estimate.peak_gib, free_gib=estimate.free_gib)
+
+
+def _out_of_memory(error: Exception) -> bool:
+    """Whether that is a device's way, or the processor's, of saying that no memory is left."""
+    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or "DefaultCPUAllocator" in str(error)
+
+
+def _refused_by_disk(error: OSError | SafetensorError) -> DiskRefused | None:
+    """Where a run folder lies is nobody's business in a channel; safetensors tells the system's reason as text."""
+    if isinstance(error, OSError):
+        return disk_refused(error, "A file of the run's folder")
+    told = re.search(r"os error (\d+)", str(error))
+    return (
+        disk_refused(OSError(int(told[1]), os.strerror(int(told[1]))), "A file of the run's folder") if told else None
+    )
 
 
 def follow(

@@ -93,8 +93,10 @@ class Decoder:
             with self.packed():
                 ours = self.losses(batch)
             theirs = torch.cat([self._plain(example) for example in sorted(examples, key=lambda e: e.ids)])
-        tolerance = 1e-3 if self.dtype == torch.float32 else 0.1
-        return torch.allclose(ours, theirs, atol=tolerance, rtol=tolerance / 5)
+        if self.dtype == torch.float32:
+            return torch.allclose(ours, theirs, atol=1e-3, rtol=2e-4)
+        # In half precision single losses of a deep model differ by rounding; a token wrongly seen moves them all.
+        return bool((ours - theirs).abs().mean() <= 0.02 + 0.02 * theirs.mean())
 
     def _plain(self, example: Example) -> Tensor:
         """The losses of one text by the model's own forward pass."""

@@ -1,0 +1,101 @@
+"""What can go wrong on the way ends in one plain sentence with a code, and costs nothing that was learnt."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.training.test_task_types import KNOBS, asked, run
+from training.errors import DiskRefused, EmptyDataset, UnderstudyError
+from training.schema import Hyperparameters, Report, TaskType, TrainSpec, Workspace
+
+LIMITED = """
+import json, resource, signal, sys
+from tests.training.test_task_types import run
+from training.errors import UnderstudyError
+from training.schema import Phase, TrainSpec, Workspace
+
+kind, most = getattr(resource, sys.argv[1]), int(sys.argv[2])
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+
+def hear(look):
+    if look.phase is Phase.TRAINING and look.step == int(sys.argv[5]):
+        used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+        resource.setrlimit(kind, (most + (used if kind == resource.RLIMIT_AS else 0), resource.RLIM_INFINITY))
+
+spec, workspace = TrainSpec.model_validate_json(sys.argv[3]), Workspace.model_validate_json(sys.argv[4])
+try:
+    run(spec, workspace, "limited00000", hear)
+except UnderstudyError as error:
+    resource.setrlimit(kind, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+    print(error.problem.model_dump_json())
+"""
+
+
+def limited(kind: str, most: int, spec: TrainSpec, workspace: Workspace, step: int) -> dict[str, str]:
+    """What a run tells whose process may use only so much of something after so many steps."""
+    argv = [sys.executable, "-W", "ignore", "-c", LIMITED, kind, str(most), spec.model_dump_json()]
+    done = subprocess.run(
+        [*argv, workspace.model_dump_json(), str(step)],
+        cwd=Path(__file__).parents[2],
+        capture_output=True,
+        text=True,
+        timeout=200,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    told: dict[str, str] = json.loads(done.stdout)
+    return told
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="limits of this kind are Linux's")
+def test_a_full_disk_is_told_and_the_run_goes_on_once_there_is_room(tiny_workspace: Workspace) -> None:
+    spec = asked(hyperparameters=KNOBS.model_copy(update={"epochs": 3}))
+    # Room for a line of metrics, none for a checkpoint.
+    told = limited("RLIMIT_FSIZE", 20_000, spec, tiny_workspace, 3)
+    assert told["code"] == DiskRefused.__name__
+    assert "Make room" in told["sentence"]
+    assert str(tiny_workspace.artifact_root) not in told["sentence"]
+    folder = tiny_workspace.artifact_root / "runs/limited00000"
+    assert not (folder / "report.json").exists()
+    report = run(spec, tiny_workspace, "limited00000")
+    assert Report.model_validate_json((folder / "report.json").read_bytes()) == report
+    assert not list(folder.rglob("*.tmp"))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="limits of this kind are Linux's")
+def test_memory_that_runs_out_is_told_with_figures(tiny_workspace: Workspace) -> None:
+    spec = asked(hyperparameters=KNOBS.model_copy(update={"batch_size": 64}))
+    told = limited("RLIMIT_AS", 24 * 2**20, spec, tiny_workspace, 0)
+    assert told["code"] == "DoesNotFit"
+    assert "GiB are free" in told["sentence"]
+
+
+def test_data_whose_answers_are_all_cut_away_is_refused(tiny_workspace: Workspace) -> None:
+    warehouse = tiny_workspace.dataset_warehouse
+    warehouse.mkdir()
+    turns = [{"role": "user", "content": "word " * 300}, {"role": "assistant", "content": "Yes."}]
+    rows = [{"id": str(i), "source": "s", "messages": turns} for i in range(14)]
+    (warehouse / "long.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    spec = TrainSpec(
+        job_name="t",
+        guild_id="1",
+        task_type=TaskType.DIALOGUE,
+        dataset="long.jsonl",
+        hyperparameters=Hyperparameters(max_length=64),
+    )
+    with pytest.raises(EmptyDataset, match="cut to max_length, holds 0 usable"):
+        run(spec, tiny_workspace, "cutaway00000")
+
+
+def test_every_expected_error_is_one_line_and_has_a_code() -> None:
+    def below(kind: type[UnderstudyError]) -> list[type[UnderstudyError]]:
+        return [kind, *(found for child in kind.__subclasses__() for found in below(child))]
+
+    for kind in below(UnderstudyError)[1:]:
+        assert kind.__doc__, kind
+        assert kind.__name__.isidentifier()
