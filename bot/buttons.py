@@ -9,7 +9,7 @@ from typing import Any, Self
 
 import discord
 
-from bot import cards, data_cards
+from bot import cards, data_cards, job_lines
 from bot.door import Ask
 from bot.errors import NotYourPlan, PlanGone, explain
 from bot.members import origin_of, require_starter, require_trainer
@@ -24,13 +24,15 @@ class Deed(StrEnum):
 
     START = "start"
     DISCARD = "discard"
+    PAUSE = "pause"
+    RESUME = "resume"
     CANCEL = "cancel"
     LIVE = "live"
 
 
 class JobButton(
     discord.ui.DynamicItem[discord.ui.Button[discord.ui.View]],
-    template=r"job:(?P<deed>start|discard|cancel|live):(?P<job>[a-z0-9]{12})",
+    template=r"job:(?P<deed>start|discard|pause|resume|cancel|live):(?P<job>[a-z0-9]{12})",
 ):
     """A button that does one thing to one job."""
 
@@ -92,9 +94,15 @@ def buttons(job_id: str, *deeds: Deed) -> discord.ui.View:
     return view
 
 
-def card_buttons(job_id: str, state: JobState) -> discord.ui.View | None:
+def card_buttons(job: Job, state: JobState) -> discord.ui.View | None:
     """What may be pressed under a job's card, wherever it is shown: nothing once its end is certain."""
-    return None if state.ended or state is JobState.CANCELLING else buttons(job_id, Deed.CANCEL)
+    if state.ended or state is JobState.CANCELLING:
+        return None
+    if job.kind == "train" and state is JobState.RUNNING:
+        return buttons(job.id, Deed.PAUSE, Deed.CANCEL)
+    if job.kind == "train" and state in (JobState.PAUSING, JobState.PAUSED):
+        return buttons(job.id, Deed.RESUME, Deed.CANCEL)
+    return buttons(job.id, Deed.CANCEL)
 
 
 async def _start(interaction: Ask, job_id: str) -> None:
@@ -113,12 +121,29 @@ async def _discard(interaction: Ask, job_id: str) -> None:
 
 
 async def _cancel(interaction: Ask, job_id: str) -> None:
+    guild_id = await _steered(interaction, job_id, "cancel")
+    view = await interaction.client.queue.cancel(job_id, guild_id)
+    await interaction.followup.send(job_lines.cancelling(view), ephemeral=True)
+
+
+async def _pause(interaction: Ask, job_id: str) -> None:
+    guild_id = await _steered(interaction, job_id, "pause")
+    view = await interaction.client.queue.pause(job_id, guild_id)
+    await interaction.followup.send(job_lines.pausing(view), ephemeral=True)
+
+
+async def _resume(interaction: Ask, job_id: str) -> None:
+    guild_id = await _steered(interaction, job_id, "resume")
+    view = await interaction.client.queue.resume(job_id, guild_id)
+    await interaction.followup.send(job_lines.resuming(view), ephemeral=True)
+
+
+async def _steered(interaction: Ask, job_id: str, wish: str) -> str:
+    """The guild of a job that the member may cancel, pause or resume; raises NotYourJob."""
     guild_id = origin_of(interaction).guild_id
     await interaction.response.defer()
-    queue = interaction.client.queue
-    require_starter(interaction, (await queue.show(job_id, guild_id)).job)
-    view = await queue.cancel(job_id, guild_id)
-    await interaction.followup.send(cards.cancelling(view), ephemeral=True)
+    require_starter(interaction, (await interaction.client.queue.show(job_id, guild_id)).job, wish)
+    return guild_id
 
 
 async def _make_live(interaction: Ask, job_id: str) -> None:
@@ -127,13 +152,15 @@ async def _make_live(interaction: Ask, job_id: str) -> None:
     await interaction.response.defer()
     queue = interaction.client.queue
     view = await queue.show(job_id, guild_id)
-    spec = _spec(view.job)
-    if spec.persona is None or view.version is None:
+    voices = await queue.voices(view.job, view.report)
+    if not voices:
         raise NoSuchJob(name=job_id)
-    await queue.make_live(guild_id, spec.persona, view.version)
+    for voice in voices:
+        await queue.make_live(guild_id, voice.persona, voice.version)
+    live = [voice.model_copy(update={"live": True}) for voice in voices]
     catalog = await interaction.client.known_catalog(guild_id)
-    await interaction.edit_original_response(content=cards.result_text(view, True, catalog), view=None)
-    await interaction.followup.send(cards.made_live(spec.persona, view.version, catalog))
+    await interaction.edit_original_response(content=cards.result_text(view, live, catalog), view=None)
+    await interaction.followup.send(cards.made_live(live, catalog))
 
 
 async def _delete(interaction: Ask, name: str) -> None:
@@ -179,6 +206,8 @@ Press = Callable[[Ask, str], Awaitable[None]]
 _DEEDS: dict[Deed, tuple[str, discord.ButtonStyle, Press]] = {
     Deed.START: (cards.START, discord.ButtonStyle.success, _start),
     Deed.DISCARD: (cards.DISCARD, discord.ButtonStyle.secondary, _discard),
+    Deed.PAUSE: (cards.PAUSE, discord.ButtonStyle.secondary, _pause),
+    Deed.RESUME: (cards.RESUME, discord.ButtonStyle.success, _resume),
     Deed.CANCEL: (cards.CANCEL, discord.ButtonStyle.danger, _cancel),
     Deed.LIVE: (cards.MAKE_LIVE, discord.ButtonStyle.primary, _make_live),
 }

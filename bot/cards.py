@@ -10,7 +10,6 @@ from collections.abc import Sequence
 import discord
 
 from bot.limits import (
-    CHOICE_NAME,
     EMBED_DESCRIPTION,
     EMBED_FIELD_NAME,
     EMBED_FIELD_VALUE,
@@ -20,9 +19,10 @@ from bot.limits import (
     width,
 )
 from bot.phrases import REHEARSAL, bar, big, count, duration, harmless, nats, percent, span, trend
-from tasks.jobs import Catalog, Event, EventKind, Job, JobState, JobView
+from tasks.jobs import AdapterVersion, Catalog, Event, EventKind, Job, JobState, JobView
 from training.data.schema import DataSpec
 from training.schema import (
+    WHOLE_CAST,
     Phase,
     Plan,
     Problem,
@@ -35,14 +35,16 @@ from training.schema import (
     Warned,
 )
 
-LISTED_JOBS = 15
 FAR_AWAY = 30 * 24 * 3600
 CHART_FILE = "loss.png"
 START, DISCARD, CANCEL, MAKE_LIVE = "Start", "Discard", "Cancel", "Make live"
+PAUSE, RESUME = "Pause", "Resume"
+NAMED_VOICES = 8
 
 STATES: dict[JobState, tuple[str, str, int]] = {
     JobState.QUEUED: ("🟡", "queued", 0xFEE75C),
     JobState.RUNNING: ("🔵", "running", 0x5865F2),
+    JobState.PAUSING: ("🟠", "pausing", 0xE67E22),
     JobState.PAUSED: ("🟠", "paused", 0xE67E22),
     JobState.CANCELLING: ("⚪", "cancelling", 0x99AAB5),
     JobState.SUCCEEDED: ("🟢", "done", 0x57F287),
@@ -163,8 +165,12 @@ def _where_it_stands(job: Event | JobView, now: float) -> list[str]:
             again = job.progress is not None or (isinstance(job, Event) and job.kind is EventKind.REQUEUED)
             waiting = "Waiting for a worker; it goes on from its last checkpoint." if again else "Waiting for a worker."
             return [waits or waiting]
-        case JobState.RUNNING | JobState.PAUSED:
+        case JobState.RUNNING:
             return _progress(job.progress, now) if job.progress else ["Starting."]
+        case JobState.PAUSING:
+            return ["Pausing at the next step; what it has learnt is kept."]
+        case JobState.PAUSED:
+            return [*_rests(job), "Whoever started it, or a moderator, lets it go on: Resume, or /finetune resume."]
         case JobState.CANCELLING:
             return ["Stopping at the next step."]
         case JobState.FAILED:
@@ -173,6 +179,18 @@ def _where_it_stands(job: Event | JobView, now: float) -> list[str]:
             return _reached(job.progress) or ["Cancelled before it began."]
         case JobState.SUCCEEDED:
             return ["Done. The result is a message of its own."]
+
+
+def _rests(job: Event | JobView) -> list[str]:
+    """Where a paused job would go on from, which is its last checkpoint."""
+    if job.progress is None:
+        return ["Paused while it waited in line."]
+    if job.checkpoint is None:
+        return ["Paused before anything was kept; it will begin anew."]
+    total = job.progress.total_steps
+    if not total:
+        return [f"Paused at step {job.checkpoint:,}."]
+    return [bar(job.checkpoint / total), f"Paused at step {job.checkpoint:,} of {total:,}."]
 
 
 def _progress(progress: Progress, now: float) -> list[str]:
@@ -218,22 +236,29 @@ def problem_text(problem: Problem | None) -> str:
 # --- results -------------------------------------------------------------------------------------------------------
 
 
-def result_text(job: Event | JobView, live: bool, catalog: Catalog | None) -> str:
-    """The line above a result, which mentions the starter."""
+def result_text(job: Event | JobView, voices: Sequence[AdapterVersion], catalog: Catalog | None) -> str:
+    """The line above a result, which mentions the starter; `voices` are the versions that the job registered."""
     spec = _train_spec(job.job)
     user = job.job.origin.user_id
     mention = f"<@{user}> " if user else ""
     if job.state is not JobState.SUCCEEDED:
         return f"{mention}**{_name(spec)}** {STATES[job.state][1]}."
-    if spec.persona is None or job.version is None:
+    if not voices:
         return f"{mention}**{_name(spec)}** is done."
-    voice = f"{mention}**{persona_name(spec.persona, catalog)} v{job.version}** is trained"
-    return f"{voice} and live: try /persona-chat." if live else f"{voice}, and not live yet."
+    told = [f"{persona_name(voice.persona, catalog)} v{voice.version}" for voice in voices]
+    trained = f"{mention}**{_listed(told)}** {'is' if len(voices) == 1 else 'are'} trained"
+    if all(voice.live for voice in voices):
+        return f"{trained} and live: try /persona-chat."
+    return f"{trained}, and not {'all ' if any(voice.live for voice in voices) else ''}live yet."
 
 
-def made_live(persona: str, version: int, catalog: Catalog | None) -> str:
-    """What a channel reads when a version was made live."""
-    return f"🎙️ **{persona_name(persona, catalog)}** now speaks with v{version}: try /persona-chat."
+def made_live(voices: Sequence[AdapterVersion], catalog: Catalog | None) -> str:
+    """What a channel reads when versions were made live, one for each persona."""
+    if len(voices) == 1:
+        name = persona_name(voices[0].persona, catalog)
+        return f"🎙️ **{name}** now speaks with v{voices[0].version}: try /persona-chat."
+    told = [f"{persona_name(voice.persona, catalog)} with v{voice.version}" for voice in voices]
+    return f"🎙️ Now speak: **{_listed(told)}**. Try /persona-chat."
 
 
 def result_embeds(job: Event | JobView, catalog: Catalog | None, chart: bool) -> list[discord.Embed]:
@@ -282,13 +307,22 @@ def _found(report: Report) -> list[str]:
     fit = f"Held-out loss {report.eval_loss_before:.2f} → **{report.eval_loss_after:.2f}** {fell} nats per token"
     perplexity = f"perplexity {big(report.perplexity_before)} → {big(report.perplexity_after)}"
     peak = f" · peak {report.peak_gib:.1f} GiB" if report.peak_gib else ""
+    seed = report.spec.hyperparameters.seed if report.seed is None else report.seed
+    share = report.preferred
+    agreed = [] if share is None else [f"Leans to the chosen answer in **{percent(share)}** of the held-out pairs"]
     return [
         f"{fit} · {perplexity} · best step {report.best_step:,} of {report.steps:,}",
-        f"{count(report.examples, 'training conversation')} · {report.held_out:,} held out · "
+        *agreed,
+        f"{count(report.examples, 'pair' if agreed else 'training conversation')} · {report.held_out:,} held out · "
         f"{count(report.tokens, 'token')}",
         f"{harmless(report.base_model, 120)} on {harmless(report.device, 60)}{peak} · "
-        f"seed {report.spec.hyperparameters.seed} · data {harmless(report.data_digest[:8], 8)}",
+        f"seed {seed} · data {harmless(report.data_digest[:8], 8)}",
     ]
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = len(names) - NAMED_VOICES
+    return ", ".join(names) if more <= 0 else f"{', '.join(names[:NAMED_VOICES])} and {more} more"
 
 
 def _scorecard(lines: Sequence[ScoreLine]) -> str:
@@ -335,55 +369,25 @@ def _add_warnings(card: discord.Embed, warnings: Sequence[Warned]) -> None:
         card.add_field(name="Mind", value="\n".join(told), inline=False)
 
 
-# --- lists and sentences -------------------------------------------------------------------------------------------
-
-
-def job_choice(view: JobView) -> str:
-    """A job as one line of a choice."""
-    emoji, word, _ = STATES[view.state]
-    return trim(f"{emoji} {_train_spec(view.job).job_name} · {word} · {view.job.id}", CHOICE_NAME)
-
-
-def job_list(views: Sequence[JobView], catalog: Catalog | None) -> discord.Embed:
-    """The newest jobs of a server."""
-    lines = [_listed(view, catalog) for view in views[:LISTED_JOBS]]
-    if len(views) > LISTED_JOBS:
-        lines.append(f"… and {len(views) - LISTED_JOBS} older ones.")
-    return card_of("Jobs here", lines or ["None yet. Begin with /finetune start."], STATES[JobState.RUNNING][2])
-
-
-def _listed(view: JobView, catalog: Catalog | None) -> str:
-    spec = _train_spec(view.job)
-    emoji, word, _ = STATES[view.state]
-    version = f" · v{view.version}" if view.version else ""
-    share = ""
-    if view.state is JobState.RUNNING and view.progress and view.progress.total_steps:
-        share = f" · {percent(view.progress.step / view.progress.total_steps)}"
-    subject = persona_name(spec.persona, catalog) if spec.persona else harmless(spec.dataset or "", 60)
-    return f"{emoji} **{_name(spec)}** · {word}{share} · {subject}{version} · <t:{int(view.job.created_at)}:R>"
-
-
-def cancelling(view: JobView) -> str:
-    """What whoever cancelled a job reads."""
-    name = shown_name(view.job)
-    if view.state is JobState.CANCELLED:
-        return f"⚪ **{name}** is cancelled."
-    return f"⚪ **{name}** is being cancelled; its card will say when it has stopped."
-
-
 # --- names ---------------------------------------------------------------------------------------------------------
 
 
 def persona_name(slug: str, catalog: Catalog | None) -> str:
-    """A persona's name as people read it: the catalog's, else one made of its slug."""
-    known = catalog.personas.get(slug) if catalog else None
+    """A persona's name as people read it: the catalog's, else one made of its slug; the whole cast is everybody."""
+    known = "Everybody" if slug == WHOLE_CAST else catalog.personas.get(slug) if catalog else None
     return harmless(known or slug.replace("-", " ").replace("_", " ").title(), 80)
 
 
 def _asked(spec: TrainSpec, catalog: Catalog | None) -> str:
     persona = persona_name(spec.persona, catalog) if spec.persona else ""
     learns_from = harmless(spec.dataset or "", 200)
-    parts = (persona, learns_from, f"{spec.task_type} fine-tuning", count(spec.hyperparameters.epochs, "epoch"))
+    parts = (
+        persona,
+        learns_from,
+        f"{spec.task_type} fine-tuning",
+        count(spec.hyperparameters.epochs, "epoch"),
+        f"on from job {spec.start_from}" if spec.start_from else "",
+    )
     return " · ".join(part for part in parts if part)
 
 

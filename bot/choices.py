@@ -10,17 +10,17 @@ from collections.abc import Iterable
 
 from discord.app_commands import Choice
 
-from bot import cards, data_cards
+from bot import data_cards, job_lines
 from bot.door import Ask
 from bot.limits import CHOICE_NAME, CHOICES, trim, width
 from tasks.errors import RedisAway
-from tasks.jobs import Catalog, JobView
+from tasks.jobs import Catalog, JobState, JobView
 from training.data.schema import DatasetOffer
-from training.errors import UnknownDataset, UnknownPersona
+from training.errors import BaseModelNotAllowed, UnknownDataset, UnknownPersona
+from training.schema import WHOLE_CAST
 
 # Discord drops choices that come after 3 s; an empty list in time says that nothing is known yet.
 PATIENCE_SECONDS = 2.0
-ALL = "all"
 _PATH_SIGNS = ("/", "~")
 
 
@@ -44,18 +44,30 @@ async def own_datasets(interaction: Ask, typed: str) -> list[Choice[str]]:
 
 async def personas_or_all(interaction: Ask, typed: str) -> list[Choice[str]]:
     """The whole cast, then the server's personas."""
-    return [*_matching(typed, [("All of them", ALL)]), *await personas(interaction, typed)][:CHOICES]
+    return [*_matching(typed, [("Everybody (all)", WHOLE_CAST)]), *await personas(interaction, typed)][:CHOICES]
+
+
+async def base_models(interaction: Ask, typed: str) -> list[Choice[str]]:
+    """The base models whose name contains what was typed."""
+    catalog = await _catalog(interaction)
+    return _matching(typed, ((name, name) for name in catalog.base_models)) if catalog else []
 
 
 async def jobs(interaction: Ask, typed: str) -> list[Choice[str]]:
     """The server's newest training jobs."""
-    return _matching(typed, ((cards.job_choice(view), view.job.id) for view in await _jobs(interaction)))
+    return _matching(typed, ((job_lines.job_choice(view), view.job.id) for view in await _jobs(interaction)))
 
 
 async def active_jobs(interaction: Ask, typed: str) -> list[Choice[str]]:
     """The server's training jobs that have not ended."""
     views = [view for view in await _jobs(interaction) if not view.state.ended]
-    return _matching(typed, ((cards.job_choice(view), view.job.id) for view in views))
+    return _matching(typed, ((job_lines.job_choice(view), view.job.id) for view in views))
+
+
+async def paused_jobs(interaction: Ask, typed: str) -> list[Choice[str]]:
+    """The server's training jobs that rest, or are about to."""
+    views = [view for view in await _jobs(interaction) if view.state in (JobState.PAUSED, JobState.PAUSING)]
+    return _matching(typed, ((job_lines.job_choice(view), view.job.id) for view in views))
 
 
 def known_persona(catalog: Catalog, named: str) -> str:
@@ -69,8 +81,16 @@ def known_persona(catalog: Catalog, named: str) -> str:
 
 def known_persona_or_all(catalog: Catalog, named: str) -> str | None:
     """The slug of the persona that a member named; None for the whole cast; raises UnknownPersona."""
-    everyone = named.strip().casefold() == ALL and ALL not in catalog.personas
+    everyone = named.strip().casefold() == WHOLE_CAST and WHOLE_CAST not in catalog.personas
     return None if everyone else known_persona(catalog, named)
+
+
+def known_base_model(catalog: Catalog, named: str) -> str:
+    """The base model that a member named; a path is left for the worker to judge; raises BaseModelNotAllowed."""
+    wanted = named.strip()
+    if wanted in (catalog.base_model, *catalog.base_models) or _is_path(wanted):
+        return wanted
+    raise BaseModelNotAllowed(name=trim(named, 80) or "nothing", choices=", ".join(catalog.base_models) or "none")
 
 
 def known_offer(catalog: Catalog, named: str) -> DatasetOffer:
@@ -89,9 +109,13 @@ def made_here(catalog: Catalog) -> dict[str, DatasetOffer]:
 def known_dataset(catalog: Catalog, named: str) -> str:
     """The dataset that a member named; a path is left for the worker to judge; raises UnknownDataset."""
     wanted = named.strip()
-    if wanted in catalog.datasets or (wanted.startswith(_PATH_SIGNS) and len(wanted) <= 400):
+    if wanted in catalog.datasets or _is_path(wanted):
         return wanted
     raise _unknown_dataset(catalog, named)
+
+
+def _is_path(wanted: str) -> bool:
+    return wanted.startswith(_PATH_SIGNS) and len(wanted) <= 400
 
 
 def _unknown_dataset(catalog: Catalog, named: str) -> UnknownDataset:

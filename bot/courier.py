@@ -21,7 +21,6 @@ from bot.limits import NONCE
 from bot.voices import Voices
 from tasks.jobs import Catalog, Event
 from training.charts import loss_chart
-from training.schema import TrainSpec
 
 UNKNOWN_WEBHOOK = 10015
 # Discord's clock and ours may differ by as much; a busy channel says no more than this within it.
@@ -54,7 +53,7 @@ class Courier:
         """Let a card show its newest state."""
         message = self._channel(row).get_partial_message(int(message_id))
         text, embed = await self._card(row.event, plain)
-        await message.edit(content=text, embed=embed, view=card_buttons(row.job_id, row.event.state))
+        await message.edit(content=text, embed=embed, view=card_buttons(row.event.job, row.event.state))
 
     async def find(self, row: Row) -> str | None:
         """The id of the message that an interrupted `post` of this row left in the channel, if it got that far."""
@@ -70,7 +69,7 @@ class Courier:
         sent = await self._channel(row).send(
             text,
             embed=embed or discord.utils.MISSING,
-            view=card_buttons(row.job_id, row.event.state) or discord.utils.MISSING,
+            view=card_buttons(row.event.job, row.event.state) or discord.utils.MISSING,
             nonce=nonce(row),
         )
         return str(sent.id)
@@ -78,15 +77,15 @@ class Courier:
     async def _post_result(self, row: Row, plain: bool) -> str:
         event = row.event
         catalog = await self._door.known_catalog(event.job.guild_id)
-        live = await self._is_live(event)
-        text = data_cards.result_text(event) if _is_data(event) else cards.result_text(event, live, catalog)
+        voices = await self._door.queue.voices(event.job, event.report)
+        text = data_cards.result_text(event) if _is_data(event) else cards.result_text(event, voices, catalog)
         files = []
         if not plain and event.report is not None and event.report.curve:
             title = f"{event.report.spec.job_name}: loss"
             picture = await asyncio.to_thread(loss_chart, event.report.curve, title=title)
             files.append(discord.File(BytesIO(picture), cards.CHART_FILE))
         starter = event.job.origin.user_id
-        offered = event.version is not None and not live
+        offered = not all(voice.live for voice in voices)
         sent = await self._channel(row).send(
             f"{text}\n-# {cards.result_marker(row.job_id)}" if plain else text,
             embeds=[] if plain else _result_embeds(event, catalog, chart=bool(files)),
@@ -155,12 +154,6 @@ class Courier:
         catalog = await self._door.known_catalog(event.job.guild_id)
         embed = data_cards.data_card(event, catalog) if _is_data(event) else cards.job_card(event, event.at, catalog)
         return (f"{embed.title}\n-# {cards.card_marker(event.job_id)}", None) if plain else (None, embed)
-
-    async def _is_live(self, event: Event) -> bool:
-        if event.version is None or not isinstance(event.job.spec, TrainSpec) or not event.job.spec.persona:
-            return False
-        versions = await self._door.queue.versions(event.job.guild_id, event.job.spec.persona)
-        return any(version.live and version.version == event.version for version in versions)
 
 
 def _is_data(event: Event) -> bool:

@@ -200,7 +200,7 @@ def _where_it_stands(job: Event | JobView, spec: DataSpec) -> list[str]:
     match job.state:
         case JobState.QUEUED:
             return ["Waiting for a worker."]
-        case JobState.RUNNING | JobState.PAUSED:
+        case JobState.RUNNING | JobState.PAUSING | JobState.PAUSED:
             return [_running(job, spec)]
         case JobState.CANCELLING:
             return ["Stopping."]

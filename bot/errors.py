@@ -26,8 +26,8 @@ class MayNotTrain(UnderstudyError):
     Ask a moderator for the role."""
 
 
-class MayNotCancel(UnderstudyError):
-    """Only the member who started this job or someone with the permission Moderate Members may cancel it."""
+class NotYourJob(UnderstudyError):
+    """Only the member who started this job or someone with the permission Moderate Members may {wish} it."""
 
 
 class NotYourPlan(UnderstudyError):
@@ -60,6 +60,11 @@ class PersonaNeeded(UnderstudyError):
 
 class DatasetNeeded(UnderstudyError):
     """A {task_type} job needs a dataset. Name one with the option dataset."""
+
+
+class NotForEverybody(UnderstudyError):
+    """A persona job for everybody learns each persona's own dialogues. Leave dataset out,
+    or choose task_type mixed."""
 
 
 class NotForThisTask(UnderstudyError):

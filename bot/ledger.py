@@ -139,7 +139,7 @@ class Ledger:
         if row["final"]:
             return
         before = _event(row)
-        newest = event if event.progress or not before else event.model_copy(update={"progress": before.progress})
+        newest = _continued(before, event) if before else event
         # The last state is worth an edit at once; any other waits for the card's slow clock.
         db.execute(
             "UPDATE outbox SET event = ?, final = ?, revision = revision + 1, "
@@ -267,6 +267,12 @@ def _event(row: sqlite3.Row) -> Event | None:
     except ValidationError:
         logger.exception("The ledger's row %s of job %s cannot be read.", row["id"], row["job_id"])
         return None
+
+
+def _continued(before: Event, event: Event) -> Event:
+    """An event with what it does not tell itself: how far the job had come, and from where it would go on."""
+    known = {name: getattr(before, name) for name in ("progress", "checkpoint") if getattr(event, name) is None}
+    return event.model_copy(update=known)
 
 
 def _row(row: sqlite3.Row, event: Event) -> Row:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import discord
 
 from bot.door import Ask
-from bot.errors import ChannelClosed, MayNotCancel, MayNotTrain, NotInAServer
+from bot.errors import ChannelClosed, MayNotTrain, NotInAServer, NotYourJob
 from tasks.jobs import Job, Origin
 
 TO_TALK = {
@@ -39,10 +39,10 @@ def require_trainer(interaction: Ask) -> None:
         raise MayNotTrain(role=wanted)
 
 
-def require_starter(interaction: Ask, job: Job) -> None:
-    """Raise MayNotCancel unless the member started the job or has Moderate Members."""
+def require_starter(interaction: Ask, job: Job, wish: str) -> None:
+    """Raise NotYourJob unless the member, who wishes to cancel, pause or resume it, started it or may moderate."""
     if job.origin.user_id != str(interaction.user.id) and not _moderates(interaction):
-        raise MayNotCancel
+        raise NotYourJob(wish=wish)
 
 
 def require_channel(interaction: Ask, needed: Mapping[str, str]) -> None:

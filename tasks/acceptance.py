@@ -2,7 +2,8 @@
 
 One SQLite file per door. All its writes go through one thread that commits whatever has gathered, so a burst of
 commands costs few fsyncs and the event loop never waits for the disk. An accepted command is pushed to Redis again
-and again until its job has ended there; so an emptied Redis loses none. What was said is kept no longer than that.
+and again until its job has ended there; so an emptied Redis loses none. What was said is kept no longer than that. Of
+what was wished of a job, to pause or to go on, only the newest counts, so no more is kept.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from queue import SimpleQueue
 from typing import Any, Literal, TypeVar
 
 from tasks.errors import FolderUnusable
-from tasks.jobs import Job
+from tasks.jobs import Job, Wish
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -43,6 +44,14 @@ CREATE TABLE IF NOT EXISTS commands (
     UNIQUE (kind, job_id, guild_id)
 );
 CREATE INDEX IF NOT EXISTS unsettled ON commands (number) WHERE settled_at IS NULL;
+CREATE TABLE IF NOT EXISTS wishes (
+    job_id TEXT NOT NULL,
+    guild_id TEXT NOT NULL,
+    kind TEXT NOT NULL CHECK (kind IN ('pause', 'resume')),
+    wished_at INTEGER NOT NULL,
+    pushed_at REAL,
+    PRIMARY KEY (job_id, guild_id)
+);
 CREATE TABLE IF NOT EXISTS drafts (
     job_id TEXT PRIMARY KEY,
     guild_id TEXT NOT NULL,
@@ -54,14 +63,19 @@ CREATE TABLE IF NOT EXISTS drafts (
 
 @dataclass(frozen=True)
 class Command:
-    """One accepted command; a submit carries its job."""
+    """One accepted command; a submit carries its job.
+
+    number: in the order of acceptance, 0 for a wish. wished_at: when a wish was made, in microseconds; of a submit,
+    when its job was wished to pause, 0 if it was not.
+    """
 
     number: int
-    kind: Literal["submit", "cancel"]
+    kind: Literal["submit", "cancel", "pause", "resume"]
     job_id: str
     guild_id: str
     job: Job | None
     pushed: bool
+    wished_at: int = 0
 
 
 class Acceptance:
@@ -103,24 +117,35 @@ class Acceptance:
             )
         )
 
-    async def unsettled(self) -> list[Command]:
-        """The accepted commands whose jobs have not ended, oldest first."""
-        rows = await self._do(
+    async def accept_wish(self, job_id: str, guild_id: str, kind: Wish, wished_at: int) -> None:
+        """Keep a wish in place of an earlier one; it is younger than that, whatever the clock says."""
+        row = (job_id, guild_id, kind, wished_at)
+        await self._do(
             lambda db: db.execute(
-                "SELECT number, kind, job_id, guild_id, job, pushed_at FROM commands "
-                "WHERE settled_at IS NULL ORDER BY number"
-            ).fetchall()
+                "INSERT INTO wishes (job_id, guild_id, kind, wished_at) VALUES (?, ?, ?, ?) "
+                "ON CONFLICT DO UPDATE SET kind = excluded.kind, pushed_at = NULL, "
+                "wished_at = max(excluded.wished_at, wished_at + 1)",
+                row,
+            )
         )
-        return [_command(row) for row in rows]
+
+    async def unsettled(self) -> list[Command]:
+        """The accepted commands whose jobs have not ended, oldest first, and behind them what is wished of them."""
+        return await self._do(_unsettled)
 
     async def note(self, *, arrived: Sequence[Command], ended: Sequence[Command]) -> None:
         """Note which commands Redis has, and whose jobs have ended, so that those are not pushed again."""
         now = time.time()
         pushed = [(now, command.number) for command in arrived]
+        wished = [(now, c.job_id, c.guild_id, c.wished_at) for c in arrived if c.kind in ("pause", "resume")]
         settled = [(now, command.job_id, command.guild_id) for command in ended]
 
         def work(db: sqlite3.Connection) -> None:
             db.executemany("UPDATE commands SET pushed_at = ? WHERE number = ?", pushed)
+            db.executemany(
+                "UPDATE wishes SET pushed_at = ? WHERE job_id = ? AND guild_id = ? AND wished_at = ?", wished
+            )
+            db.executemany("DELETE FROM wishes WHERE job_id = ? AND guild_id = ?", [row[1:] for row in settled])
             db.executemany(
                 "UPDATE commands SET settled_at = ?, job = NULL WHERE job_id = ? AND guild_id = ? "
                 "AND settled_at IS NULL",
@@ -223,8 +248,18 @@ def _transact(db: sqlite3.Connection, works: Sequence[Work]) -> list[Any]:
     return answers
 
 
+def _unsettled(db: sqlite3.Connection) -> list[Command]:
+    commands = db.execute(
+        "SELECT number, kind, job_id, guild_id, job, pushed_at FROM commands WHERE settled_at IS NULL ORDER BY number"
+    ).fetchall()
+    wishes = db.execute("SELECT 0, kind, job_id, guild_id, NULL, pushed_at, wished_at FROM wishes").fetchall()
+    paused = {(job_id, guild_id): wished_at for _, kind, job_id, guild_id, *_, wished_at in wishes if kind == "pause"}
+    told = [(*row, paused.get((row[2], row[3]), 0) if row[1] == "submit" else 0) for row in commands]
+    return [_command(row) for row in (*told, *wishes)]
+
+
 def _command(row: tuple[Any, ...]) -> Command:
-    number, kind, job_id, guild_id, job, pushed_at = row
+    number, kind, job_id, guild_id, job, pushed_at, wished_at = row
     return Command(
         number=number,
         kind=kind,
@@ -232,4 +267,5 @@ def _command(row: tuple[Any, ...]) -> Command:
         guild_id=guild_id,
         job=Job.model_validate_json(job) if job else None,
         pushed=pushed_at is not None,
+        wished_at=wished_at,
     )

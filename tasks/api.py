@@ -27,13 +27,16 @@ from tasks.settings import TaskSettings, load_settings
 from training.errors import DoesNotFit, UnderstudyError
 from training.schema import (
     SLUG_PATTERN,
+    WHOLE_CAST,
     Hyperparameters,
     JobName,
     Noun,
     Plan,
+    Preset,
     Problem,
     Progress,
     Report,
+    RunId,
     Slug,
     TaskType,
     TrainSpec,
@@ -80,27 +83,44 @@ class NotForThisTask(UnderstudyError):
     """A {task_type} job takes no "{field}". Leave it out, or choose the task_type mixed, which uses both."""
 
 
-class JobKnobs(Noun):
-    """`hyperparameters` of a request, by the names that transformers gives them."""
+class NotForEverybody(UnderstudyError):
+    """A persona job for everybody learns each persona's own dialogues. Leave "dataset_path" out,
+    or choose the task_type mixed."""
 
-    num_train_epochs: int = Hyperparameters.model_fields["epochs"].default
+
+class JobKnobs(Noun):
+    """`hyperparameters` of a request, by the names that transformers gives them; what is left out is the preset's."""
+
+    num_train_epochs: int | None = None
     per_device_train_batch_size: int | None = None
     learning_rate: float | None = None
+
+    def given(self) -> dict[str, int | float]:
+        """Those that the request names, by a job's own names."""
+        own = {
+            "epochs": self.num_train_epochs,
+            "batch_size": self.per_device_train_batch_size,
+            "learning_rate": self.learning_rate,
+        }
+        return {name: value for name, value in own.items() if value is not None}
 
 
 class StartTraining(Noun):
     """The body of `POST /finetune/start-training`.
 
     A persona job names its persona with `persona`, or in `dataset_path` when it needs nothing else; with both, the
-    dataset is one that was built for the persona.
+    dataset is one that was built for the persona. The persona "all" is the whole cast. A preference job that names
+    neither `start_from` nor another base model learns on from the persona's live version.
     """
 
     job_name: JobName
-    base_model: str | None = Field(None, max_length=400)
-    dataset_path: str | None = Field(None, max_length=400)
-    persona: Slug | None = None
+    base_model: str | None = Field(None, max_length=400, description="Left out: the operator's own choice.")
+    dataset_path: str | None = Field(None, max_length=400, description="A dataset's name, or a path on the worker.")
+    persona: Slug | None = Field(None, description='Whom it gives a voice; "all" is the whole cast.')
     task_type: TaskType = TaskType.PERSONA
+    preset: Preset = Field(Preset.BALANCED, description="The knobs to begin with; hyperparameters override it.")
     hyperparameters: JobKnobs = JobKnobs()
+    start_from: RunId | None = Field(None, description="The job whose adapter is learnt on.")
 
     def spec(self, guild_id: str) -> TrainSpec:
         """The job this body asks for; raises pydantic's ValidationError, or what its task lacks or has no use for."""
@@ -117,11 +137,8 @@ class StartTraining(Noun):
             persona=persona,
             dataset=dataset,
             base_model=self.base_model,
-            hyperparameters=Hyperparameters(
-                epochs=self.hyperparameters.num_train_epochs,
-                batch_size=self.hyperparameters.per_device_train_batch_size,
-                learning_rate=self.hyperparameters.learning_rate,
-            ),
+            start_from=self.start_from,
+            hyperparameters=Hyperparameters.of(self.preset, **self.hyperparameters.given()),
         )
 
     def _check(self, persona: str | None, dataset: str | None) -> None:
@@ -131,6 +148,8 @@ class StartTraining(Noun):
             raise DatasetNeeded(task_type=self.task_type)
         if self.task_type is TaskType.DIALOGUE and persona is not None:
             raise NotForThisTask(task_type=self.task_type, field="persona")
+        if self.task_type is TaskType.PERSONA and persona == WHOLE_CAST and dataset:
+            raise NotForEverybody
 
 
 # A job's own names for what the body names otherwise.
@@ -152,7 +171,8 @@ class JobAnswer(Noun):
     address: str
     created_at: float
     position: int | None = None
-    version: int | None = None
+    checkpoint: int | None = Field(None, description="The step that it would go on from.")
+    version: int | None = Field(None, description="The version that it registered, where it is one persona's.")
     plan: Plan | None = None
     progress: Progress | None = None
     report: Report | None = None
@@ -178,6 +198,7 @@ def answer(view: JobView, plan: Plan | None = None) -> JobAnswer:
         address=f"/finetune/jobs/{view.job.id}",
         created_at=view.job.created_at,
         position=view.position,
+        checkpoint=view.checkpoint,
         version=view.version,
         plan=plan or view.plan,
         progress=view.progress,
@@ -189,7 +210,10 @@ def answer(view: JobView, plan: Plan | None = None) -> JobAnswer:
 STATUS = {
     "WrongKey": 401,
     "NoSuchJob": 404,
+    "BeingCancelled": 409,
     "JobEnded": 409,
+    "NotPaused": 409,
+    "NotTraining": 409,
     "BodyTooLarge": 413,
     "RedisAway": 503,
     "WorkersAway": 503,
@@ -264,6 +288,7 @@ async def start_training(body: StartTraining, door: Admitted, response: Response
         spec = body.spec(door.guild_id)
     except ValidationError as error:
         raise in_plain_words(error.errors()) from error
+    spec = await door.client.learning_on(spec)
     job = new_job("train", spec, Origin(door="api", guild_id=door.guild_id))
     plan = await door.plan(spec, job.origin)
     await door.client.submit(job)
@@ -290,6 +315,18 @@ async def show_job(job_id: str, door: Admitted) -> JobAnswer:
 async def cancel_job(job_id: str, door: Admitted) -> JobAnswer:
     """Ask for a job's end; 409 if it has ended already."""
     return answer(await door.client.cancel(job_id, door.guild_id))
+
+
+@router.post("/jobs/{job_id}/pause", status_code=202)
+async def pause_job(job_id: str, door: Admitted) -> JobAnswer:
+    """Let a job rest: it keeps a checkpoint and its place, and frees the card; 409 if it has ended already."""
+    return answer(await door.client.pause(job_id, door.guild_id))
+
+
+@router.post("/jobs/{job_id}/resume", status_code=202)
+async def resume_job(job_id: str, door: Admitted) -> JobAnswer:
+    """Let a paused job go on from its checkpoint once its turn comes; 409 if it is not paused."""
+    return answer(await door.client.resume(job_id, door.guild_id))
 
 
 async def bounded(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:

@@ -13,23 +13,26 @@ from tasks.acceptance import Acceptance, Command
 from tasks.bell import Bell
 from tasks.embedded_redis import redis_url
 from tasks.errors import (
+    BeingCancelled,
     CatalogMissing,
     DataRefused,
     JobEnded,
     NoSuchJob,
     NoSuchVersion,
+    NotPaused,
+    NotTraining,
     PlanRefused,
     RedisAway,
     WorkersAway,
 )
 from tasks.follow import Follower
-from tasks.jobs import AdapterVersion, Catalog, Event, Job, JobState, JobView, Origin, Queue, new_job
+from tasks.jobs import AdapterVersion, Catalog, Event, Job, JobState, JobView, Origin, Queue, Wish, new_job, voiced
 from tasks.settings import TaskSettings
 from tasks.store import AsyncStore, Call
 from tasks.timings import Timings
 from training.data.schema import DataReport, DataSpec
 from training.errors import UnderstudyError
-from training.schema import Plan, TrainSpec
+from training.schema import WHOLE_CAST, Plan, Report, TaskType, TrainSpec
 
 log = logging.getLogger(__name__)
 START_SECONDS = 5.0
@@ -115,20 +118,20 @@ class Client:
             command = await self._accepted(job_id, guild_id)
             if command is None or command.pushed:
                 raise
-            return _queued(command)
+            return _accepted_view(command)
         if view:
             return view
         command = await self._accepted(job_id, guild_id)
         if command is None:
             raise NoSuchJob(name=job_id)
-        return _queued(command)
+        return _accepted_view(command)
 
     async def jobs(self, guild_id: str, limit: int = 25) -> list[JobView]:
         """This guild's training jobs, newest first."""
         views = await self._store.do(store.jobs(guild_id, limit))
         known = {view.job.id for view in views}
         fresh = [
-            _queued(command)
+            _accepted_view(command)
             for command in await self._acceptance.unsettled()
             if command.job and command.job.kind == "train" and command.guild_id == guild_id and not command.pushed
         ]
@@ -155,6 +158,25 @@ class Client:
     async def versions(self, guild_id: str, persona: str) -> list[AdapterVersion]:
         """The trained voices of a persona in a guild, oldest first."""
         return await self._store.do(store.versions(guild_id, persona))
+
+    async def voices(self, job: Job, report: Report | None) -> list[AdapterVersion]:
+        """The versions that a finished job registered, one for each persona that it gave a voice."""
+        personas = voiced(job.spec, report) if report else ()
+        known = [await self.versions(job.guild_id, persona) for persona in personas]
+        return [entry for entries in known for entry in entries if entry.job_id == job.id]
+
+    async def learning_on(self, spec: TrainSpec) -> TrainSpec:
+        """A job as it is to be planned: where it learns preferences, on the persona's live version if there is one.
+
+        What the job names itself, a run or a base model other than that version's, stays as it is.
+        """
+        if spec.task_type is not TaskType.PREFERENCE or spec.start_from or spec.persona in (None, WHOLE_CAST):
+            return spec
+        known = await self.versions(spec.guild_id, str(spec.persona))
+        live = next((entry for entry in known if entry.live), None)
+        if live is None or spec.base_model not in (None, live.base_model):
+            return spec
+        return spec.model_copy(update={"start_from": live.job_id})
 
     async def workers(self) -> list[str]:
         """The workers that were there a moment ago, as queue/node."""
@@ -192,13 +214,52 @@ class Client:
         """Accept the wish to cancel; raises NoSuchJob or JobEnded. Shows the job as it stands then."""
         view = await self.show(job_id, guild_id)
         if view.state.ended:
-            raise JobEnded(name=_name(view.job), state=view.state.lower())
+            raise JobEnded(name=_name(view.job), state=view.state.lower(), wish="cancel")
         await self._acceptance.accept_cancel(job_id, guild_id)
+        return await self._pushed(view, JobState.CANCELLING)
+
+    async def pause(self, job_id: str, guild_id: str) -> JobView:
+        """Accept the wish that a training job stop for now, keep its place and free its card; shows it as it stands.
+
+        A job that waits rests at once; one that runs keeps a checkpoint first, and one that has begun to judge its
+        result finishes. Raises NoSuchJob, NotTraining, JobEnded or BeingCancelled.
+        """
+        view = await self._wishable(job_id, guild_id, "pause")
+        await self._acceptance.accept_wish(job_id, guild_id, "pause", _later(view))
+        return await self._pushed(view, JobState.PAUSING)
+
+    async def resume(self, job_id: str, guild_id: str) -> JobView:
+        """Accept the wish that a paused job go on from its checkpoint, also while it still stops; shows it then.
+
+        It waits at its old place, before all that were submitted after it. Raises what `pause` does, and NotPaused.
+        """
+        view = await self._wishable(job_id, guild_id, "resume")
+        if view.state not in (JobState.PAUSED, JobState.PAUSING):
+            raise NotPaused(name=_name(view.job), state=view.state.lower())
+        await self._acceptance.accept_wish(job_id, guild_id, "resume", _later(view))
+        view = await self._pushed(view, JobState.QUEUED)
+        if view.position:
+            await self._ring([view.job])
+        return view
+
+    async def _wishable(self, job_id: str, guild_id: str, wish: Wish) -> JobView:
+        view = await self.show(job_id, guild_id)
+        if view.job.kind != "train":
+            raise NotTraining(name=_name(view.job))
+        if view.state.ended:
+            raise JobEnded(name=_name(view.job), state=view.state.lower(), wish=wish)
+        if view.state is JobState.CANCELLING:
+            raise BeingCancelled(name=_name(view.job), wish=wish)
+        return view
+
+    async def _pushed(self, view: JobView, otherwise: JobState) -> JobView:
+        """The job once Redis knows what was accepted of it, else as it will be then."""
+        job = view.job
         try:
-            await self._push([c for c in await self._acceptance.unsettled() if c.job_id == job_id])
-            return await self.show(job_id, guild_id)
+            await self._push([c for c in await self._acceptance.unsettled() if c.job_id == job.id])
+            return await self.show(job.id, job.guild_id)
         except RedisAway:
-            return view.model_copy(update={"state": JobState.CANCELLING, "position": None})
+            return view.model_copy(update={"state": otherwise, "position": None})
 
     async def make_live(self, guild_id: str, persona: str, version: int) -> None:
         """Let one version speak for the persona; raises NoSuchVersion."""
@@ -316,13 +377,21 @@ class Client:
 
 def _call(command: Command) -> Call[tuple[bool, JobState | None]]:
     if command.job:
-        return store.submit(command.job)
+        return store.submit(command.job, command.wished_at)
+    if command.kind in ("pause", "resume"):
+        return store.wish(command.guild_id, command.job_id, command.kind, command.wished_at)
     return store.cancel(command.guild_id, command.job_id)
 
 
-def _queued(command: Command) -> JobView:
+def _accepted_view(command: Command) -> JobView:
+    """A job that Redis has yet to hear of."""
     assert command.job is not None
-    return JobView(job=command.job, state=JobState.QUEUED)
+    return JobView(job=command.job, state=JobState.PAUSED if command.wished_at else JobState.QUEUED)
+
+
+def _later(view: JobView) -> int:
+    """Now in microseconds, but later than any wish that is known, since another door's clock may be ahead."""
+    return max(int(time.time() * 1_000_000), view.wished + 1)
 
 
 def _name(job: Job) -> str:

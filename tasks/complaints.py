@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from pydantic_core import ErrorDetails
 
-from training.schema import GUILD_PATTERN, JOB_NAME_PATTERN, SLUG_PATTERN
+from training.schema import GUILD_PATTERN, JOB_NAME_PATTERN, RUN_PATTERN, SLUG_PATTERN
 
 _PATTERNS = {
     JOB_NAME_PATTERN: "must be 1 to 40 letters, digits, - and _, beginning with a letter or a digit",
     SLUG_PATTERN: "must be 1 to 40 small letters, digits, - and _, beginning with a letter or a digit",
+    RUN_PATTERN: "must be a job's id of 12 small letters and digits",
     GUILD_PATTERN: "may only hold letters, digits, - and _, at most 40 of them",
 }
 _KINDS = {

@@ -59,7 +59,19 @@ class NoSuchJob(UnderstudyError):
 
 
 class JobEnded(UnderstudyError):
-    """The job {name} has already ended ({state}), so there is nothing to cancel."""
+    """The job {name} has already ended ({state}), so there is nothing to {wish}."""
+
+
+class BeingCancelled(UnderstudyError):
+    """The job {name} is being cancelled, so there is nothing to {wish}."""
+
+
+class NotPaused(UnderstudyError):
+    """The job {name} is not paused ({state}), so there is nothing to resume."""
+
+
+class NotTraining(UnderstudyError):
+    """{name} is no training job, and no other can be paused. Cancel it instead."""
 
 
 class NoSuchVersion(UnderstudyError):

@@ -9,9 +9,10 @@ from collections.abc import AsyncIterator, Callable
 from functools import partial
 
 from tasks import keys, store
+from tasks.answers import payloads
 from tasks.errors import RedisAway
 from tasks.jobs import Event, Job
-from tasks.store import AsyncStore, payloads
+from tasks.store import AsyncStore
 
 log = logging.getLogger(__name__)
 PAUSE_SECONDS = 0.5

@@ -10,7 +10,18 @@ from typing import Literal
 from pydantic import Field
 
 from training.data.schema import DataAction, DataReport, DatasetOffer, DataSpec
-from training.schema import ChatReply, ChatSpec, GuildId, Noun, Plan, Problem, Progress, Report, TrainSpec
+from training.schema import (
+    WHOLE_CAST,
+    ChatReply,
+    ChatSpec,
+    GuildId,
+    Noun,
+    Plan,
+    Problem,
+    Progress,
+    Report,
+    TrainSpec,
+)
 
 Kind = Literal["train", "chat", "plan", "data"]
 Spec = TrainSpec | ChatSpec | DataSpec
@@ -23,6 +34,7 @@ class JobState(StrEnum):
 
     QUEUED = "QUEUED"
     RUNNING = "RUNNING"
+    PAUSING = "PAUSING"
     PAUSED = "PAUSED"
     CANCELLING = "CANCELLING"
     SUCCEEDED = "SUCCEEDED"
@@ -36,6 +48,9 @@ class JobState(StrEnum):
 
 
 ENDED = frozenset({JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED})
+
+Wish = Literal["pause", "resume"]
+"""What may be wished of a training job, again and again; of two wishes the later one counts."""
 
 
 class Queue(StrEnum):
@@ -87,6 +102,13 @@ def new_job(kind: Kind, spec: Spec, origin: Origin) -> Job:
     return Job(id=secrets.token_hex(6), kind=kind, spec=spec, origin=origin, created_at=time.time())
 
 
+def voiced(spec: Spec, report: Report) -> tuple[str, ...]:
+    """The personas that a run gave a voice: the one it was for, or those of the whole cast that it learnt."""
+    if not isinstance(spec, TrainSpec) or spec.persona is None:
+        return ()
+    return tuple(dict.fromkeys(report.personas)) if spec.persona == WHOLE_CAST else (spec.persona,)
+
+
 class EventKind(StrEnum):
     """What happened to a job."""
 
@@ -94,6 +116,9 @@ class EventKind(StrEnum):
     STARTED = "started"
     PROGRESS = "progress"
     REQUEUED = "requeued"
+    PAUSING = "pausing"
+    PAUSED = "paused"
+    RESUMED = "resumed"
     CANCELLING = "cancelling"
     SUCCEEDED = "succeeded"
     FAILED = "failed"
@@ -110,8 +135,9 @@ class Event(Noun):
     at: float = Field(description="Unix seconds, by Redis' clock.")
     job: Job
     progress: Progress | None = None
+    checkpoint: int | None = Field(None, description="The step that it would go on from; told when it stops.")
     report: Report | None = None
-    version: int | None = Field(None, description="The adapter version that a succeeded persona job registered.")
+    version: int | None = Field(None, description="The adapter version that a succeeded job of one persona registered.")
     plan: Plan | None = None
     reply: ChatReply | None = None
     data: DataReport | None = None
@@ -124,8 +150,10 @@ class JobView(Noun):
     job: Job
     state: JobState
     position: int | None = Field(None, description="1 is next; only while QUEUED.")
-    attempts: int = 0
+    attempts: int = Field(0, description="How often it was begun, but for those times when it was stopped cleanly.")
+    wished: int = Field(0, description="When its newest wish to pause or to go on was made, in microseconds.")
     progress: Progress | None = None
+    checkpoint: int | None = Field(None, description="The step that it would go on from.")
     report: Report | None = None
     version: int | None = None
     plan: Plan | None = None
@@ -150,5 +178,6 @@ class Catalog(Noun):
 
     personas: dict[str, str] = Field(description="Slug to name.")
     datasets: dict[str, DatasetOffer]
-    base_model: str
+    base_model: str = Field(description="What a job gets that names none.")
     rehearsal: bool
+    base_models: tuple[str, ...] = Field((), description="All that a job may name besides folders.")

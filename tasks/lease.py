@@ -19,10 +19,12 @@ log = logging.getLogger(__name__)
 class Lease:
     """The heartbeat of one job. All that a job tells while it runs goes out with it, the newest look only.
 
+    paused: someone wanted the job to stop for now; whether it still is wanted, Redis decides when it is given back.
     cancelled: someone wants the job ended. lost: it is another worker's now, so nothing written here counts.
     """
 
     def __init__(self, connection: Store, held: Claim, timings: Timings) -> None:
+        self.paused = threading.Event()
         self.cancelled = threading.Event()
         self.lost = threading.Event()
         self._store = connection
@@ -74,7 +76,9 @@ class Lease:
 
     def _beat(self) -> None:
         standing = self._store.do(store.heartbeat(self._held, self._timings.lease))
-        if standing is Standing.CANCEL:
+        if standing is Standing.PAUSE:
+            self.paused.set()
+        elif standing is Standing.CANCEL:
             self.cancelled.set()
         elif standing is Standing.LOST:
             log.warning("Job %s is no longer this worker's.", self._held.job.id)

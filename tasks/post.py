@@ -38,7 +38,7 @@ STOP_PATIENCE_SECONDS = 5.0
 
 @dataclass(frozen=True)
 class GiveBack:
-    """The job goes back to its queue, because this worker stops, or because the job's child crashed."""
+    """The job goes back, because this worker stops, someone wished it to pause, or its child crashed."""
 
     crashed: bool
 

@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from tasks import store
 from tasks.embedded_redis import redis_url
@@ -27,10 +27,18 @@ from training.schema import Machine, Plan, Progress, TrainSpec, Workspace
 log = logging.getLogger(__name__)
 CATALOG_SECONDS = 10.0
 CHANGING = frozenset({DataAction.UPLOAD, DataAction.BUILD, DataAction.DELETE})
-BaseModel = tuple[str, bool]
-"""A base model's id, and whether it is only for rehearsal."""
 MakePlan = Callable[[TrainSpec, Workspace, Machine | None], Plan]
-ChooseBase = Callable[[Workspace, Machine | None], BaseModel]
+
+
+class BaseModels(NamedTuple):
+    """Which base model a job gets that names none, whether it is only for rehearsal, and all that jobs may name."""
+
+    own: str
+    rehearsal: bool
+    choices: tuple[str, ...] = ()
+
+
+LookUp = Callable[[Workspace, Machine | None], BaseModels]
 
 
 class Prepare(Protocol):
@@ -63,12 +71,13 @@ def plan_with_pipeline(spec: TrainSpec, workspace: Workspace, machine: Machine |
     return plan(spec, workspace=workspace, machine=machine or without_card())
 
 
-def choose_base(workspace: Workspace, machine: Machine | None) -> BaseModel:
-    """The base model that a job gets when it names none."""
-    from training.models import choose, without_card
+def look_up_models(workspace: Workspace, machine: Machine | None) -> BaseModels:
+    """The catalog's base models and those that the operator allows, beside the operator's own choice."""
+    from training.models import catalog, choose, without_card
 
     base = choose(None, workspace, machine or without_card())
-    return base.id, base.rehearsal
+    choices = dict.fromkeys((base.id, *catalog(), *workspace.allowed_base_models))
+    return BaseModels(base.id, base.rehearsal, tuple(choices))
 
 
 def prepare_data(
@@ -150,10 +159,10 @@ class Preparer:
 class Publisher:
     """Publishes every seen guild's catalog, and the shipped one, again and again, so that an emptied Redis heals."""
 
-    def __init__(self, settings: TaskSettings, choose: ChooseBase = choose_base) -> None:
+    def __init__(self, settings: TaskSettings, look_up: LookUp = look_up_models) -> None:
         self._workspace = settings.workspace()
-        self._choose = choose
-        self._base: BaseModel | None = None
+        self._look_up = look_up
+        self._models: BaseModels | None = None
         self._machine: Machine | None = None
         self._due: dict[str, float] = {}
         self._refused: dict[str, str] = {}
@@ -161,26 +170,26 @@ class Publisher:
     def __call__(self, connection: Store) -> None:
         """One round: what is due, a guild seen for the first time, and all when another machine is there to train."""
         machine = connection.do(store.machine())
-        if self._base is None or machine != self._machine:
-            self._base, self._machine = self._choose(self._workspace, machine), machine
+        if self._models is None or machine != self._machine:
+            self._models, self._machine = self._look_up(self._workspace, machine), machine
             self._due.clear()
         for guild_id in (SHIPPED, *connection.do(store.guilds())):
             if time.monotonic() >= self._due.get(guild_id, 0):
-                self._publish(connection, guild_id, self._base)
+                self._publish(connection, guild_id, self._models)
                 self._due[guild_id] = time.monotonic() + CATALOG_SECONDS
 
     def refresh(self, connection: Store, guild_id: str) -> None:
         """Publish one guild's catalog now, so that whoever hears of a change finds it there."""
-        if self._base is None:
+        if self._models is None:
             return
         try:
-            self._publish(connection, guild_id, self._base)
+            self._publish(connection, guild_id, self._models)
         except RedisAway as error:  # the next round does it
             log.warning("The catalog of guild %s is published later: %s", guild_id, error)
 
-    def _publish(self, connection: Store, guild_id: str, base: BaseModel) -> None:
+    def _publish(self, connection: Store, guild_id: str, models: BaseModels) -> None:
         try:
-            catalog = self._read(guild_id, base)
+            catalog = self._read(guild_id, models)
         except UnderstudyError as error:  # one guild's files must not keep the others from their catalogs
             if self._refused.get(guild_id) != str(error):
                 log.warning("The catalog of guild %s stays as it was: %s", guild_id, error)
@@ -189,10 +198,11 @@ class Publisher:
         self._refused.pop(guild_id, None)
         connection.do(store.publish(guild_id, catalog))
 
-    def _read(self, guild_id: str, base: BaseModel) -> Catalog:
+    def _read(self, guild_id: str, models: BaseModels) -> Catalog:
         return Catalog(
             personas={slug: persona.name for slug, persona in load_cast(self._workspace, guild_id).items()},
             datasets=offers(self._workspace, guild_id),
-            base_model=base[0],
-            rehearsal=base[1],
+            base_model=models.own,
+            rehearsal=models.rehearsal,
+            base_models=models.choices,
         )

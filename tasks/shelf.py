@@ -9,12 +9,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tasks import store
-from tasks.jobs import AdapterVersion
+from tasks.jobs import AdapterVersion, voiced
 from tasks.settings import TaskSettings
 from tasks.store import Store
 from tasks.timings import Timings
 from training.runs import write_json
-from training.schema import TrainSpec
+from training.schema import Report, TrainSpec
 
 log = logging.getLogger(__name__)
 
@@ -22,8 +22,9 @@ log = logging.getLogger(__name__)
 class Shelf:
     """The run folders, tended by the train worker, whose folders they are.
 
-    A run whose adapter is registered keeps its entry of the registry in `version.json`, so that an emptied Redis gets
-    all versions back, under their numbers and with the same one live. Checkpoints go when their job has ended.
+    A run whose adapter is registered keeps its entry of the registry in `version.json`, one for the whole cast an entry
+    for each persona in `version-PERSONA.json`, so that an emptied Redis gets all versions back, under their numbers and
+    with the same one live. Checkpoints go when their job has ended.
     """
 
     def __init__(self, settings: TaskSettings, timings: Timings | None = None) -> None:
@@ -31,7 +32,8 @@ class Shelf:
         self._pause = (timings or Timings()).sweep
         self._due = 0.0
         self._specs: dict[str, TrainSpec] = {}
-        self._kept: dict[str, AdapterVersion] = {}
+        self._casts: dict[str, tuple[str, ...]] = {}
+        self._kept: dict[Path, AdapterVersion] = {}
 
     def __call__(self, connection: Store) -> None:
         """One round, if one is due."""
@@ -53,22 +55,42 @@ class Shelf:
         for (guild_id, persona), runs in self._trained().items():
             known = connection.do(store.versions(guild_id, persona))
             there = {entry.job_id for entry in known}
-            lost = [entry for run in runs if run.name not in there and (entry := self._noted(run))]
+            lost = [
+                entry for run in runs if run.name not in there and (entry := self._noted(self._note_of(run, persona)))
+            ]
             if lost:
                 count = connection.do(store.restore(lost))
                 log.warning("Redis had lost %d versions of %s in guild %s; it has them back.", count, persona, guild_id)
                 continue
             for run in runs:
-                self._note(run, next((entry for entry in known if entry.job_id == run.name), None))
+                entry = next((entry for entry in known if entry.job_id == run.name), None)
+                self._note(self._note_of(run, persona), entry)
 
     def _trained(self) -> dict[tuple[str, str], list[Path]]:
         """The finished runs of each guild's personas."""
         found: dict[tuple[str, str], list[Path]] = {}
         for run in self._finished():
             spec = self._spec(run)
-            if spec and spec.persona:
-                found.setdefault((spec.guild_id, spec.persona), []).append(run)
+            if spec:
+                for persona in self._cast(run, spec):
+                    found.setdefault((spec.guild_id, persona), []).append(run)
         return found
+
+    def _cast(self, run: Path, spec: TrainSpec) -> tuple[str, ...]:
+        """Whom a finished run gave a voice."""
+        if run.name not in self._casts:
+            try:
+                report = Report.model_validate_json((run / "report.json").read_bytes())
+                self._casts[run.name] = voiced(spec, report)
+            except (OSError, ValueError) as error:
+                log.debug("Run folder %s does not say whom it gave a voice: %s", run, error)
+        return self._casts.get(run.name, ())
+
+    def _note_of(self, run: Path, persona: str) -> Path:
+        """The file that keeps a run's entry of one persona's registry."""
+        spec = self._spec(run)
+        alone = spec is not None and spec.persona == persona
+        return run / ("version.json" if alone else f"version-{persona}.json")
 
     def _finished(self) -> Iterator[Path]:
         for report in self._runs.glob("*/report.json"):
@@ -84,15 +106,15 @@ class Shelf:
                 log.debug("Run folder %s says nothing of its job: %s", run, error)
         return self._specs.get(run.name)
 
-    def _noted(self, run: Path) -> AdapterVersion | None:
-        if run.name not in self._kept:
+    def _noted(self, note: Path) -> AdapterVersion | None:
+        if note not in self._kept:
             try:
-                self._kept[run.name] = AdapterVersion.model_validate_json((run / "version.json").read_bytes())
+                self._kept[note] = AdapterVersion.model_validate_json(note.read_bytes())
             except (OSError, ValueError) as error:
-                log.debug("Run folder %s says nothing of a version: %s", run, error)
-        return self._kept.get(run.name)
+                log.debug("%s says nothing of a version: %s", note, error)
+        return self._kept.get(note)
 
-    def _note(self, run: Path, entry: AdapterVersion | None) -> None:
-        if entry and entry != self._noted(run):
-            write_json(run / "version.json", entry.model_dump(mode="json"))
-            self._kept[run.name] = entry
+    def _note(self, note: Path, entry: AdapterVersion | None) -> None:
+        if entry and entry != self._noted(note):
+            write_json(note, entry.model_dump(mode="json"))
+            self._kept[note] = entry

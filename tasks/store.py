@@ -10,7 +10,6 @@ do nothing once another has claimed the job.
 from __future__ import annotations
 
 import hashlib
-import json
 import secrets
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -29,9 +28,10 @@ from redis.backoff import ExponentialBackoff
 from redis.exceptions import AuthenticationError, NoScriptError, ResponseError
 from redis.retry import Retry
 
-from tasks import keys
+from tasks import answers, keys
+from tasks.answers import pairs
 from tasks.errors import Poisoned, RedisAway, RedisRefused
-from tasks.jobs import AdapterVersion, Catalog, EventKind, Job, JobState, JobView, Queue
+from tasks.jobs import AdapterVersion, Catalog, EventKind, Job, JobState, JobView, Queue, Wish, voiced
 from training.data.schema import DataReport
 from training.schema import ChatReply, Machine, Plan, Problem, Progress, Report, TrainSpec
 
@@ -70,9 +70,10 @@ class Claim:
 
 
 class Standing(StrEnum):
-    """What a heartbeat hears: go on, end the job, or leave it, since it is someone else's now."""
+    """What a heartbeat hears: go on, give the job back, end it, or leave it, since it is someone else's now."""
 
     KEPT = "kept"
+    PAUSE = "pause"
     CANCEL = "cancel"
     LOST = "lost"
 
@@ -80,8 +81,8 @@ class Standing(StrEnum):
 # --- calls of the doors ---------------------------------------------------------------------------------------------
 
 
-def submit(job: Job) -> Call[tuple[bool, JobState | None]]:
-    """Queue a job once; tells whether it is new, and its state."""
+def submit(job: Job, paused_at: int = 0) -> Call[tuple[bool, JobState | None]]:
+    """Queue a job once, or let it rest if it was wished to pause before; tells whether it is new, and its state."""
     name = job.spec.job_name if job.kind == "train" and isinstance(job.spec, TrainSpec) else ""
     guild = job.guild_id
     return Call(
@@ -95,32 +96,38 @@ def submit(job: Job) -> Call[tuple[bool, JobState | None]]:
             keys.jobs(guild),
             keys.names(guild),
         ),
-        (guild, job.id, job.kind, job.model_dump_json(), _keep(job), name),
+        (guild, job.id, job.kind, job.model_dump_json(), _keep(job), name, paused_at),
         lambda raw: (bool(raw[0]), JobState(raw[1])),
     )
 
 
 def cancel(guild_id: str, job_id: str) -> Call[tuple[bool, JobState | None]]:
-    """End a queued job, or ask for the end of a running one; answers as submit does, None: there is no such job."""
-    return Call(
-        "cancel", (keys.EVENTS, keys.record(guild_id, job_id)), (), lambda raw: (False, JobState(raw) if raw else None)
-    )
+    """End a waiting job, or ask for the end of a running one; answers as submit does, None: there is no such job."""
+    return Call("cancel", (keys.EVENTS, keys.record(guild_id, job_id)), (), _known)
+
+
+def wish(guild_id: str, job_id: str, wished: Wish, at: int) -> Call[tuple[bool, JobState | None]]:
+    """Take in a wish made `at` (in microseconds), unless a newer one is known; answers as cancel does."""
+    return Call("wish", (keys.EVENTS, keys.record(guild_id, job_id)), (wished, at), _known)
 
 
 def show(guild_id: str, job_id: str) -> Call[JobView | None]:
     """One job of one guild."""
-    return Call("show", (keys.EVENTS, keys.record(guild_id, job_id)), (), _view)
+    return Call("show", (keys.EVENTS, keys.record(guild_id, job_id)), (), answers.view)
 
 
 def named(guild_id: str, name: str) -> Call[JobView | None]:
     """A guild's newest training job of that name."""
-    return Call("named", (keys.EVENTS, keys.names(guild_id)), (name,), _view)
+    return Call("named", (keys.EVENTS, keys.names(guild_id)), (name,), answers.view)
 
 
 def jobs(guild_id: str, limit: int) -> Call[list[JobView]]:
     """A guild's training jobs, newest first."""
     return Call(
-        "jobs", (keys.EVENTS, keys.jobs(guild_id)), (limit,), lambda raw: [view for view in map(_view, raw) if view]
+        "jobs",
+        (keys.EVENTS, keys.jobs(guild_id)),
+        (limit,),
+        lambda raw: [seen for seen in map(answers.view, raw) if seen],
     )
 
 
@@ -130,14 +137,14 @@ def versions(guild_id: str, persona: str) -> Call[list[AdapterVersion]]:
         "versions",
         (keys.EVENTS, keys.versions(guild_id, persona)),
         (),
-        lambda raw: _adapter_versions(guild_id, persona, _pairs(raw)),
+        lambda raw: answers.adapter_versions(guild_id, persona, pairs(raw)),
     )
 
 
 def restore(kept: Sequence[AdapterVersion]) -> Call[int]:
     """Register one persona's versions again where Redis was emptied; tells how many it did not know."""
     guild_id, persona = kept[0].guild_id, kept[0].persona
-    told = [(entry.job_id, entry.version, _version(entry.job_id, entry.base_model)) for entry in kept]
+    told = [(entry.job_id, entry.version, answers.version(entry.job_id, entry.base_model)) for entry in kept]
     live = next((entry.job_id for entry in kept if entry.live), "")
     args = (live, *(part for entry in sorted(told, key=itemgetter(1)) for part in entry))
     return Call("restore", (keys.EVENTS, keys.versions(guild_id, persona)), args, int)
@@ -165,7 +172,7 @@ def missed(after: str, limit: int = 100) -> Call[list[dict[str, str]]]:
         "missed",
         (keys.EVENTS, keys.ENDS),
         (milliseconds, count or 0, limit),
-        lambda raw: [_pairs(record) for record in raw],
+        lambda raw: [pairs(record) for record in raw],
     )
 
 
@@ -183,7 +190,7 @@ def claim(queue: Queue, *, node: str, boot: str, lease: float) -> Call[Claim | N
         "claim",
         (keys.EVENTS, keys.waiting(queue), keys.running(queue)),
         (node, boot, secrets.token_hex(8), _us(lease)),
-        lambda raw: _claim(_pairs(raw)) if raw else None,
+        lambda raw: _claim(pairs(raw)) if raw else None,
     )
 
 
@@ -206,20 +213,24 @@ def checkpoint(held: Claim, step: int) -> Call[bool]:
 def finish(held: Claim, ending: Ending) -> Call[bool]:
     """End a job: by what it made, by a Problem (FAILED), or by None (CANCELLED); False: it is someone else's now."""
     state, kind, field = _ENDINGS[type(ending)]
-    persona = getattr(held.job.spec, "persona", None) or ""
+    voices: tuple[str, ...] = ()
     version = ""
-    if isinstance(ending, Report) and persona:
-        version = _version(held.job.id, ending.base_model)
+    if isinstance(ending, Report):
+        voices = voiced(held.job.spec, ending)
+        version = answers.version(held.job.id, ending.base_model)
     return Call(
         "finish",
-        (*_held(held), keys.versions(held.job.guild_id, persona)),
+        (*_held(held), *(keys.versions(held.job.guild_id, persona) for persona in voices)),
         (held.fence, state, kind, field, ending.model_dump_json() if ending else "", version),
         bool,
     )
 
 
 def requeue(held: Claim, *, crashed: bool, crash_limit: int) -> Call[bool]:
-    """Give a claim back: after a clean stop, or after a crash, which at the limit ends the job."""
+    """Give a claim back: after a clean stop, or after a crash, which at the limit ends the job.
+
+    The job waits again, rests if it was wished to pause, or has ended if it was cancelled.
+    """
     return Call("requeue", _held(held), (held.fence, int(crashed), crash_limit, _poison(crash_limit)), bool)
 
 
@@ -242,7 +253,7 @@ def attend(queue: Queue, node: str, machine: Machine | None = None) -> Call[int]
 
 def machine() -> Call[Machine | None]:
     """The weakest machine that a train worker works on now, since a plan must hold on each; else the last one known."""
-    return Call("machines", (keys.EVENTS, keys.WORKERS, keys.MACHINES), (_us(AWAY_SECONDS),), _weakest)
+    return Call("machines", (keys.EVENTS, keys.WORKERS, keys.MACHINES), (_us(AWAY_SECONDS),), answers.weakest)
 
 
 def publish(guild_id: str, choices: Catalog) -> Call[bool]:
@@ -265,16 +276,14 @@ _ENDINGS: dict[type, tuple[JobState, EventKind, str]] = {
     Problem: (JobState.FAILED, EventKind.FAILED, "problem"),
     type(None): (JobState.CANCELLED, EventKind.CANCELLED, ""),
 }
-PAYLOADS = ("progress", "report", "version", "plan", "reply", "data", "problem")
-
-
-def payloads(fields: dict[str, str]) -> dict[str, Any]:
-    """The parts of a record or an event that are JSON."""
-    return {name: json.loads(fields[name]) for name in PAYLOADS if name in fields}
 
 
 def _held(held: Claim) -> tuple[str, str]:
     return keys.EVENTS, keys.record(held.job.guild_id, held.job.id)
+
+
+def _known(raw: str | None) -> tuple[bool, JobState | None]:
+    return False, JobState(raw) if raw else None
 
 
 def _keep(job: Job) -> int:
@@ -289,51 +298,8 @@ def _poison(crash_limit: int) -> str:
     return Poisoned(crashes=crash_limit).problem.model_dump_json()
 
 
-def _pairs(flat: Sequence[str]) -> dict[str, str]:
-    return dict(zip(flat[::2], flat[1::2], strict=True))
-
-
-def _view(raw: Any) -> JobView | None:
-    if not raw:
-        return None
-    fields = _pairs(raw[0])
-    return JobView.model_validate(
-        {
-            "job": json.loads(fields["job"]),
-            "state": fields["state"],
-            "position": raw[1] or None,
-            "attempts": fields["attempts"],
-            **payloads(fields),
-        }
-    )
-
-
 def _claim(fields: dict[str, str]) -> Claim:
     return Claim(Job.model_validate_json(fields["job"]), fields["fence"], int(fields["attempts"]))
-
-
-def _weakest(raw: list[str]) -> Machine | None:
-    found = [Machine.model_validate_json(told) for told in raw]
-    return min(found, key=lambda machine: (machine.device == "cuda", machine.free_gib), default=None)
-
-
-def _version(job_id: str, base_model: str) -> str:
-    return json.dumps({"job_id": job_id, "base_model": base_model})
-
-
-def _adapter_versions(guild_id: str, persona: str, fields: dict[str, str]) -> list[AdapterVersion]:
-    found = [
-        AdapterVersion(
-            guild_id=guild_id,
-            persona=persona,
-            version=int(name.removeprefix("version:")),
-            live=name == f"version:{fields['live']}",
-            **json.loads(value),
-        )
-        for name, value in fields.items()
-        if name.startswith("version:")
-    ]
-    return sorted(found, key=lambda version: version.version)
 
 
 # --- making calls ---------------------------------------------------------------------------------------------------

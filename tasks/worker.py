@@ -32,6 +32,8 @@ LOOK_SECONDS = 0.05
 MACHINE_PATIENCE_SECONDS = 120.0
 CHECKPOINT_PATIENCE_SECONDS = 60.0
 TEARDOWN_PATIENCE_SECONDS = 10.0
+FINISHING = frozenset({Phase.EVALUATING, Phase.SAVING})
+"""In these phases all is learnt, so a run that is wished to pause is let finish."""
 
 
 def look_at_machine(command: Sequence[str] = MACHINE) -> Machine | None:
@@ -103,7 +105,7 @@ class Supervisor:
             return None
         if watch.problem:
             return watch.problem
-        if watch.stopped or stopping.is_set() or lease.lost.is_set():
+        if watch.stopped or stopping.is_set() or lease.paused.is_set() or lease.lost.is_set():
             return GiveBack(crashed=False)
         log.warning("The child of job %s ended with code %s; see run.log in its run folder.", job.id, watch.code)
         return GiveBack(crashed=True)
@@ -131,7 +133,7 @@ class Watch:
         self._listener.start()
         asked_at: float | None = None
         while self.code is None:
-            if asked_at is None and (self._unwanted() or self._stopping.is_set()):
+            if asked_at is None and (self._unwanted() or self._stopping.is_set() or self._to_pause()):
                 asked_at = time.monotonic()
                 self._child.terminate()
             if self._overdue(asked_at):
@@ -147,6 +149,9 @@ class Watch:
 
     def _unwanted(self) -> bool:
         return self._lease.cancelled.is_set() or self._lease.lost.is_set()
+
+    def _to_pause(self) -> bool:
+        return self._lease.paused.is_set() and self._phase not in FINISHING
 
     def _overdue(self, asked_at: float | None) -> bool:
         now = time.monotonic()

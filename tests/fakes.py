@@ -19,6 +19,7 @@ from tasks import child
 from training.data.schema import DataReport, DataSpec
 from training.errors import RunStopped, UnknownPersona
 from training.schema import (
+    WHOLE_CAST,
     ChatReply,
     ChatSpec,
     LossPoint,
@@ -43,6 +44,7 @@ BEHAVIOUR = {
     "refused": "ends with an expected error",
     "broken": "ends with an unexpected error",
     "teardown": "is killed after its report is on disk",
+    "judging": "says that all is learnt, and waits for the file `go` before it writes its report",
 }
 
 
@@ -81,6 +83,12 @@ def finetune(
             _stop_if_asked(run_dir, step, tokens, should_stop, on_checkpoint)
             time.sleep(STEP_SECONDS)
         _stop_if_asked(run_dir, step, tokens, should_stop, on_checkpoint)
+    if spec.job_name == "judging":
+        on_progress(Progress(phase=Phase.EVALUATING, step=total, total_steps=total))
+        while not (run_dir / "go").exists():
+            if should_stop():
+                raise RunStopped(step=total)
+            time.sleep(STEP_SECONDS)
     made = report(spec, job_id, steps=total, tokens=tokens)
     _write(run_dir / "report.json", made.model_dump_json())
     (run_dir / "adapter").mkdir(exist_ok=True)
@@ -113,6 +121,7 @@ def report(spec: TrainSpec, job_id: str, *, steps: int = 20, tokens: int = 210) 
         lines=(),
         verdict=Verdict.PASS,
         samples=(),
+        personas=("olga", "caleb") if spec.persona == WHOLE_CAST else (spec.persona,) if spec.persona else (),
     )
 
 

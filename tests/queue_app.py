@@ -9,7 +9,7 @@ from tasks.bell import make_celery
 from tasks.embedded_redis import redis_url
 from tasks.jobs import Queue
 from tasks.post import attach
-from tasks.preparer import Preparer, Publisher
+from tasks.preparer import BaseModels, Preparer, Publisher
 from tasks.settings import TaskSettings, load_settings
 from tasks.shelf import Shelf
 from tasks.talker import Talker
@@ -33,7 +33,7 @@ attach(
     look=partial(look_at_machine, MACHINE),
 )
 attach(app, settings, Queue.CHAT, Talker(settings, fakes.FakeEngine), timings=TIMINGS)
-publisher = Publisher(settings, lambda workspace, machine: (workspace.base_model, True))
+publisher = Publisher(settings, lambda workspace, machine: BaseModels(workspace.base_model, True))
 attach(
     app,
     settings,

@@ -1,7 +1,7 @@
 -- One look at a running job. The record always shows it; the stream only now and then, and when the phase changes.
 -- KEYS events, record · ARGV fence, progress, phase, least microseconds between two events of one phase
 local mine, state = owned(KEYS[2], ARGV[1])
-if not mine or state ~= 'RUNNING' then
+if not mine or not (state == 'RUNNING' or state == 'PAUSING') then
   return 0
 end
 redis.call('HSET', KEYS[2], 'progress', ARGV[2])

@@ -19,6 +19,19 @@ local function emit(record, kind, payload)
     'seq', seq, 'kind', kind, 'at', whole(now), unpack(payload or {}))
 end
 
+-- How far a record's job has come, as an event tells it.
+local function reached(record)
+  local r = redis.call('HMGET', record, 'progress', 'checkpoint')
+  local told = {}
+  for i, name in ipairs({ 'progress', 'checkpoint' }) do
+    if r[i] then
+      table.insert(told, name)
+      table.insert(told, r[i])
+    end
+  end
+  return told
+end
+
 -- A record's end: in no queue any more, its payload kept, one last event, which `missed` finds when the stream is
 -- trimmed before a door has read it. The event also tells how far the job had come.
 local function close(record, state, kind, payload)
@@ -27,11 +40,9 @@ local function close(record, state, kind, payload)
   redis.call('ZREM', r[2], record)
   redis.call('HSET', record, 'state', state, unpack(payload or {}))
   redis.call('HDEL', record, 'reaped')
-  local told = { unpack(payload or {}) }
-  local reached = redis.call('HGET', record, 'progress')
-  if reached then
-    table.insert(told, 'progress')
-    table.insert(told, reached)
+  local told = reached(record)
+  for _, part in ipairs(payload or {}) do
+    table.insert(told, part)
   end
   local entry = emit(record, kind, told)
   local milliseconds = string.match(entry, '%d+')
@@ -43,16 +54,53 @@ local function close(record, state, kind, payload)
   end
 end
 
--- The way back from RUNNING: to its old place in the queue, or to an end if it was being cancelled or is poison.
+-- A job rests: in no queue, held by nobody, until someone wishes it to go on.
+local function rest(record)
+  redis.call('HSET', record, 'state', 'PAUSED')
+  emit(record, 'paused', reached(record))
+end
+
+-- Takes in a wish to pause or to resume, once; one that was made before the newest known is void. A job that goes on
+-- waits at its old place, since it was there before those that came while it rested. Whoever runs a job hears of the
+-- wish with its next heartbeat; where its owner gives it back after all, the state decides what becomes of it.
+local function hear(record, wish, at)
+  local r = redis.call('HMGET', record, 'state', 'wished', 'waiting', 'order')
+  if not r[1] or tonumber(at) <= (tonumber(r[2]) or 0) then
+    return
+  end
+  redis.call('HSET', record, 'wished', at)
+  if wish == 'pause' and r[1] == 'QUEUED' then
+    redis.call('ZREM', r[3], record)
+    rest(record)
+  elseif wish == 'pause' and r[1] == 'RUNNING' then
+    redis.call('HSET', record, 'state', 'PAUSING')
+    emit(record, 'pausing')
+  elseif wish == 'resume' and r[1] == 'PAUSED' then
+    redis.call('ZADD', r[3], r[4], record)
+    redis.call('HSET', record, 'state', 'QUEUED')
+    emit(record, 'resumed')
+  elseif wish == 'resume' and r[1] == 'PAUSING' then
+    redis.call('HSET', record, 'state', 'RUNNING')
+    emit(record, 'resumed')
+  end
+end
+
+-- The way back from its owner: to its old place in the queue, to rest if that was wished, or to an end if it was
+-- being cancelled or is poison. A clean stop counts as no attempt.
 local function put_back(record, crashed, limit, problem)
   local r = redis.call('HMGET', record, 'state', 'waiting', 'running', 'order')
   if r[1] == 'CANCELLING' then
     return close(record, 'CANCELLED', 'cancelled')
   end
-  if crashed and redis.call('HINCRBY', record, 'crashes', 1) >= tonumber(limit) then
+  if not crashed then
+    redis.call('HINCRBY', record, 'attempts', -1)
+  elseif redis.call('HINCRBY', record, 'crashes', 1) >= tonumber(limit) then
     return close(record, 'FAILED', 'failed', { 'problem', problem })
   end
   redis.call('ZREM', r[3], record)
+  if r[1] == 'PAUSING' then
+    return rest(record)
+  end
   redis.call('ZADD', r[2], r[4], record)
   redis.call('HSET', record, 'state', 'QUEUED')
   emit(record, 'requeued')

@@ -1,5 +1,7 @@
--- A new job, once: a second submit of the same job only tells its state.
--- KEYS events, record, waiting, running, guilds, jobs, names · ARGV guild, id, kind, job, keep, name
+-- A new job, once: a second submit of the same job only tells its state. One that was wished to pause before this
+-- Redis knew it rests at once.
+-- KEYS events, record, waiting, running, guilds, jobs, names
+-- ARGV guild, id, kind, job, keep, name, when it was wished to pause in microseconds or 0
 local record = KEYS[2]
 local state = redis.call('HGET', record, 'state')
 if state then
@@ -14,4 +16,7 @@ if ARGV[6] ~= '' then
   redis.call('HSET', KEYS[7], ARGV[6], record)
 end
 emit(record, 'queued')
-return { 1, 'QUEUED' }
+if ARGV[7] ~= '0' then
+  hear(record, 'pause', ARGV[7])
+end
+return { 1, redis.call('HGET', record, 'state') }

@@ -42,6 +42,7 @@ CATALOG = Catalog(
     },
     base_model="standin",
     rehearsal=True,
+    base_models=("standin", "some/other-model"),
 )
 
 Message = dict[str, Any]
@@ -99,9 +100,24 @@ class ScriptedWorker:
         """End a job."""
         assert await self._store.do(store.finish(held, ending))
 
+    async def live(self, guild_id: str, persona: str) -> str | None:
+        """The job whose adapter speaks for a persona."""
+        known = await self._store.do(store.versions(guild_id, persona))
+        return next((entry.job_id for entry in known if entry.live), None)
+
     async def standing(self, held: Claim) -> store.Standing:
         """What a heartbeat hears."""
         return await self._store.do(store.heartbeat(held, LEASE_SECONDS))
+
+    async def until_paused(self, held: Claim, step: int) -> None:
+        """Wait for the wish to pause, and give the job back as a worker does, behind a checkpoint of `step`."""
+
+        async def wished() -> bool:
+            return await self.standing(held) is store.Standing.PAUSE
+
+        await until(wished)
+        assert await self._store.do(store.checkpoint(held, step))
+        assert await self._store.do(store.requeue(held, crashed=False, crash_limit=5))
 
     async def until_cancelled(self, held: Claim) -> None:
         """Wait for the wish to cancel, and end the job as a worker does."""

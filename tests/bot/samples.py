@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from tasks.jobs import Event, EventKind, Job, JobState, JobView, Origin
+from tasks.jobs import AdapterVersion, Event, EventKind, Job, JobState, JobView, Origin
 from training.schema import (
     ChatReply,
     ChatSpec,
@@ -32,7 +32,8 @@ JOB_ID = "a1b2c3d4e5f6"
 KINDS = {
     JobState.QUEUED: EventKind.QUEUED,
     JobState.RUNNING: EventKind.PROGRESS,
-    JobState.PAUSED: EventKind.PROGRESS,
+    JobState.PAUSING: EventKind.PAUSING,
+    JobState.PAUSED: EventKind.PAUSED,
     JobState.CANCELLING: EventKind.CANCELLING,
     JobState.SUCCEEDED: EventKind.SUCCEEDED,
     JobState.FAILED: EventKind.FAILED,
@@ -65,6 +66,12 @@ def event(job: Job | None = None, state: JobState = JobState.RUNNING, seq: int =
 
 def view(job: Job | None = None, state: JobState = JobState.RUNNING, **more: Any) -> JobView:
     return JobView(job=job or train_job(), state=state, **more)
+
+
+def voice(persona: str = "glordon", version: int = 2, live: bool = False) -> AdapterVersion:
+    return AdapterVersion(
+        guild_id=GUILD, persona=persona, version=version, job_id=JOB_ID, base_model="standin", live=live
+    )
 
 
 def progress(step: int = 120, total: int = 240, **more: Any) -> Progress:

@@ -7,7 +7,7 @@ from itertools import product
 import discord
 import pytest
 
-from bot import cards, phrases, talk
+from bot import cards, job_lines, phrases, talk
 from bot.buttons import card_buttons
 from bot.limits import (
     CHOICE_NAME,
@@ -19,7 +19,7 @@ from bot.limits import (
     EMBEDS_IN_ALL,
     width,
 )
-from tasks.jobs import Catalog, EventKind, JobState
+from tasks.jobs import Catalog, EventKind, Job, JobState, new_job
 from tests.bot.samples import (
     JOB_ID,
     NASTY,
@@ -34,8 +34,10 @@ from tests.bot.samples import (
     train_job,
     train_spec,
     view,
+    voice,
 )
-from training.schema import Phase, Problem, Warned
+from training.data.schema import DataAction, DataSpec
+from training.schema import Phase, Problem, Progress, Warned
 
 CATALOG = Catalog(personas={"glordon": "Glordon"}, datasets={}, base_model="standin", rehearsal=True)
 
@@ -89,7 +91,8 @@ def test_running_card_says_where_it_is() -> None:
     [
         (JobState.QUEUED, "🟡", "Waiting for a worker."),
         (JobState.RUNNING, "🔵", "Starting."),
-        (JobState.PAUSED, "🟠", "Starting."),
+        (JobState.PAUSING, "🟠", "Pausing at the next step"),
+        (JobState.PAUSED, "🟠", "Paused while it waited in line."),
         (JobState.CANCELLING, "⚪", "Stopping at the next step."),
         (JobState.SUCCEEDED, "🟢", "Done"),
         (JobState.FAILED, "🔴", "The GPU is full."),
@@ -178,7 +181,7 @@ def test_result_holds_numbers_scorecard_and_samples() -> None:
 @pytest.mark.parametrize(("state", "word"), [(JobState.FAILED, "failed"), (JobState.CANCELLED, "cancelled")])
 def test_ends_without_report(state: JobState, word: str) -> None:
     ended = event(state=state, progress=progress(), problem=Problem(code="X", sentence="Why."))
-    assert cards.result_text(ended, False, CATALOG) == f"<@{USER}> **glordon_v1** {word}."
+    assert cards.result_text(ended, [], CATALOG) == f"<@{USER}> **glordon_v1** {word}."
     (card,) = cards.result_embeds(ended, CATALOG, chart=False)
     assert "Stopped at step 120 of 240." in text_of(card)
     assert (card.footer.text or "").split(" · ")[0] == cards.result_marker(JOB_ID)
@@ -186,10 +189,75 @@ def test_ends_without_report(state: JobState, word: str) -> None:
 
 def test_result_text_mentions_the_starter_and_says_who_is_live() -> None:
     done = event(state=JobState.SUCCEEDED, report=report(), version=2)
-    assert cards.result_text(done, True, CATALOG) == f"<@{USER}> **Glordon v2** is trained and live: try /persona-chat."
-    assert cards.result_text(done, False, CATALOG).endswith("not live yet.")
-    nameless = done.model_copy(update={"version": None})
-    assert cards.result_text(nameless, False, CATALOG).endswith("**glordon_v1** is done.")
+    told = cards.result_text(done, [voice(live=True)], CATALOG)
+    assert told == f"<@{USER}> **Glordon v2** is trained and live: try /persona-chat."
+    assert cards.result_text(done, [voice()], CATALOG).endswith("not live yet.")
+    assert cards.result_text(done, [], CATALOG).endswith("**glordon_v1** is done.")
+
+
+@pytest.mark.parametrize(
+    ("live", "ends"),
+    [((True, True), "are trained and live: try /persona-chat."), ((True, False), "are trained, and not all live yet."),
+     ((False, False), "are trained, and not live yet.")],
+)  # fmt: skip
+def test_a_result_of_the_whole_cast_says_for_whom(live: tuple[bool, bool], ends: str) -> None:
+    done = event(train_job(persona="all"), JobState.SUCCEEDED, report=report(personas=("glordon", "questa")))
+    voices = [voice("glordon", 2, live[0]), voice("questa", 1, live[1])]
+    assert cards.result_text(done, voices, CATALOG) == f"<@{USER}> **Glordon v2, Questa v1** {ends}"
+    assert cards.made_live(voices, CATALOG) == ("🎙️ Now speak: **Glordon with v2, Questa with v1**. Try /persona-chat.")
+    assert "Everybody · persona fine-tuning" in text_of(cards.job_card(event(done.job), 0, CATALOG))
+    assert "**trained** “Honk.”" in text_of(*cards.result_embeds(done, CATALOG, chart=False))
+
+
+def test_no_cast_is_too_long_for_a_result() -> None:
+    done = event(train_job(persona="all"), JobState.SUCCEEDED, report=report())
+    voices = [voice("p" * 38 + f"{number:02}", 10**6) for number in range(100)]
+    for text in (cards.result_text(done, voices, CATALOG), cards.made_live(voices, CATALOG)):
+        assert "and 92 more" in text
+        assert width(text) <= CONTENT
+
+
+def test_what_a_preference_run_found_is_told() -> None:
+    spec = train_spec(task_type="preference", dataset="votes", start_from="f" * 12)
+    found = report(spec, preferred=0.75, seed=44)
+    told = text_of(*cards.result_embeds(event(state=JobState.SUCCEEDED, report=found), None, chart=False))
+    for part in ("Leans to the chosen answer in **75 %** of the held-out pairs", "48 pairs · 12 held out", "seed 44"):
+        assert part in told
+    asked = text_of(cards.job_card(event(train_job(**spec.model_dump(exclude={"job_name", "guild_id"}))), 0, CATALOG))
+    assert "votes · preference fine-tuning · 3 epochs · on from job ffffffffffff" in asked
+
+
+@pytest.mark.parametrize(
+    ("look", "checkpoint", "says"),
+    [
+        (None, None, "Paused while it waited in line."),
+        (progress(), None, "Paused before anything was kept; it will begin anew."),
+        (progress(130), 120, "Paused at step 120 of 240."),
+        (progress(5, total=0), 4, "Paused at step 4."),
+    ],
+)
+def test_a_paused_card_says_where_it_rests_and_who_lets_it_go_on(
+    look: Progress | None, checkpoint: int | None, says: str
+) -> None:
+    rests = event(state=JobState.PAUSED, progress=look, checkpoint=checkpoint)
+    card = cards.job_card(rests, 0, CATALOG)
+    assert card.title == "🟠 **glordon_v1** · paused"
+    lines = (card.description or "").splitlines()
+    assert lines[-2:] == [says, "Whoever started it, or a moderator, lets it go on: Resume, or /finetune resume."]
+
+
+@pytest.mark.parametrize(
+    ("told", "says"),
+    [
+        (job_lines.pausing(view(state=JobState.PAUSED)), "🟠 **glordon_v1** is paused. It keeps its place"),
+        (job_lines.pausing(view(state=JobState.PAUSING)), "🟠 **glordon_v1** is being paused"),
+        (job_lines.pausing(view(state=JobState.SUCCEEDED)), "🟢 **glordon_v1** is done."),
+        (job_lines.resuming(view(state=JobState.QUEUED)), "🟡 **glordon_v1** goes on from where it stopped"),
+        (job_lines.resuming(view(state=JobState.RUNNING)), "🔵 **glordon_v1** is running."),
+    ],
+)
+def test_whoever_pauses_or_resumes_is_told_what_came_of_it(told: str, says: str) -> None:
+    assert told.startswith(says)
 
 
 @pytest.mark.parametrize(
@@ -199,23 +267,40 @@ def test_result_text_mentions_the_starter_and_says_who_is_live() -> None:
 def test_personas_go_by_their_names(slug: str, catalog: Catalog | None, name: str) -> None:
     job = train_job(persona=slug)
     done = event(job, JobState.SUCCEEDED, report=report(), version=2)
-    assert cards.made_live(slug, 2, catalog) == f"🎙️ **{name}** now speaks with v2: try /persona-chat."
-    assert f"**{name} v2** is trained" in cards.result_text(done, True, catalog)
+    assert cards.made_live([voice(slug)], catalog) == f"🎙️ **{name}** now speaks with v2: try /persona-chat."
+    assert f"**{name} v2** is trained" in cards.result_text(done, [voice(slug)], catalog)
     problem = Problem(code="X", sentence="Why.")
     for card in (
         cards.plan_card(job, train_spec(persona=slug), plan(), catalog),
         cards.refused_card(train_spec(persona=slug), problem, catalog),
         cards.job_card(event(job), 0, catalog),
         *cards.result_embeds(event(job, JobState.FAILED, problem=problem), catalog, chart=False),
-        cards.job_list([view(job)], catalog),
+        job_lines.job_list([view(job)], catalog),
     ):
         assert name in (card.description or "")
 
 
-@pytest.mark.parametrize("state", JobState)
-def test_cancel_is_offered_while_a_job_can_still_be_cancelled(state: JobState) -> None:
-    offered = card_buttons(JOB_ID, state) is not None
-    assert offered is (state in (JobState.QUEUED, JobState.RUNNING, JobState.PAUSED))
+@pytest.mark.parametrize(
+    ("state", "offered"),
+    [
+        (JobState.QUEUED, ["Cancel"]),
+        (JobState.RUNNING, ["Pause", "Cancel"]),
+        (JobState.PAUSING, ["Resume", "Cancel"]),
+        (JobState.PAUSED, ["Resume", "Cancel"]),
+        (JobState.CANCELLING, []),
+        (JobState.SUCCEEDED, []),
+        (JobState.FAILED, []),
+        (JobState.CANCELLED, []),
+    ],
+)
+def test_what_can_be_done_with_a_job_is_offered(state: JobState, offered: list[str]) -> None:
+    def labels(job: Job) -> list[str]:
+        shown = card_buttons(job, state)
+        return [item.item.label for item in shown.children] if shown else []  # type: ignore[attr-defined]
+
+    assert labels(train_job()) == offered
+    build = DataSpec(action=DataAction.BUILD, guild_id=train_job().guild_id, name="lore")
+    assert labels(new_job("data", build, train_job().origin)) == offered[-1:]
 
 
 @pytest.mark.parametrize("text", NASTY, ids=range(len(NASTY)))
@@ -249,7 +334,7 @@ def test_no_input_breaks_a_plan_a_list_or_a_question(text: str) -> None:
     shown = (
         cards.plan_card(train_job(), spec, strange, CATALOG),
         cards.refused_card(spec, Problem(code=text, sentence=text), CATALOG),
-        cards.job_list([view(train_job(job_name="J" * 40, dataset="d" * 400, task_type="mixed"))] * 25, CATALOG),
+        job_lines.job_list([view(train_job(job_name="J" * 40, dataset="d" * 400, task_type="mixed"))] * 25, CATALOG),
     )
     for card in shown:
         assert_fits(card)
@@ -260,12 +345,14 @@ def test_no_input_breaks_a_plan_a_list_or_a_question(text: str) -> None:
 
 
 def test_job_list() -> None:
-    told = text_of(cards.job_list([view(progress=progress()), view(state=JobState.SUCCEEDED, version=3)], CATALOG))
+    told = text_of(job_lines.job_list([view(progress=progress()), view(state=JobState.SUCCEEDED, version=3)], CATALOG))
     assert "🔵 **glordon_v1** · running · 50 % · Glordon · <t:" in told
     assert "🟢 **glordon_v1** · done · Glordon · v3" in told
-    assert "None yet" in text_of(cards.job_list([], None))
-    assert "and 5 older ones" in text_of(cards.job_list([view()] * 20, None))
-    assert width(cards.job_choice(view(train_job(job_name="J" * 40)))) <= CHOICE_NAME
+    half = job_lines.job_list([view(state=JobState.PAUSED, progress=progress(), checkpoint=60)], CATALOG)
+    assert "🟠 **glordon_v1** · paused · 25 % · Glordon" in text_of(half)
+    assert "None yet" in text_of(job_lines.job_list([], None))
+    assert "and 5 older ones" in text_of(job_lines.job_list([view()] * 20, None))
+    assert width(job_lines.job_choice(view(train_job(job_name="J" * 40)))) <= CHOICE_NAME
 
 
 def test_job_names_keep_their_letters() -> None:

@@ -138,6 +138,98 @@ async def test_a_second_version_is_made_live_by_its_button(house: House) -> None
         assert changed["embeds"][0]["title"] == results[1]["embeds"][0]["title"]
 
 
+async def test_a_job_rests_while_another_runs_and_goes_on(house: House) -> None:
+    async with house.visitor("Tariq") as tariq, house.visitor("Mara") as mara, house.visitor("Nell") as nell:
+        card = await started(tariq, "sleeper")
+        held = await house.worker.claim()
+        await house.worker.progress(held, progress(12, 40))
+        running = await nell.until(on("sleeper", "Pause", "Cancel"))
+        await nell.press(running, "Pause")
+        await told(
+            nell, "Only the member who started this job or someone with the permission Moderate Members may pause"
+        )
+        await tariq.press(running, "Pause")
+        await told(tariq, "🟠 **sleeper** is being paused")
+        await house.worker.until_paused(held, 12)
+        rests = await nell.until(on("sleeper", "Resume", "Cancel"))
+        rests = await nell.until(lambda seen: seen["id"] == card["id"] and "Paused at step 12 of 40." in words(seen))
+        assert "Whoever started it, or a moderator, lets it go on" in words(rests)
+
+        await started(mara, "guest")
+        guest = await house.worker.claim()
+        assert guest.job.spec.job_name == "guest"  # type: ignore[union-attr]
+        await house.worker.finish(guest, None)
+        await nell.press(rests, "Resume")
+        await told(
+            nell, "Only the member who started this job or someone with the permission Moderate Members may resume"
+        )
+        offered = await mara.autocomplete("workshop", "finetune", "resume", focused="job", options={"job": ""})
+        assert [choice["value"] for choice in offered] == [held.job.id]
+        await mara.slash("workshop", "finetune", "resume", job=held.job.id)
+        await told(mara, "🟡 **sleeper** goes on from where it stopped when its turn comes")
+        await tariq.press(rests, "Resume")
+        await told(tariq, "The job sleeper is not paused (queued), so there is nothing to resume.")
+        again = await house.worker.claim()
+        assert (again.job, again.attempts) == (held.job, 1)
+        await house.worker.progress(again, progress(39, 40))
+        await nell.until(lambda seen: seen["id"] == card["id"] and labels(seen) == ["Pause", "Cancel"])
+        await house.worker.finish(again, report(job_id=held.job.id))
+        result = await nell.until(lambda seen: f"Result of job {held.job.id}" in words(seen))
+        about = [seen for seen in nell.messages("workshop") if held.job.id in words(seen) and not is_private(seen)]
+        assert [seen["id"] for seen in about] == [card["id"], result["id"]]
+        assert [user["username"] for user in result["mentions"]] == ["tariq"]
+
+
+async def test_a_waiting_job_is_paused_resumed_and_cancelled_by_command(house: House) -> None:
+    async with house.visitor("Tariq") as tariq:
+        card = await started(tariq, "by_words")
+        await tariq.slash("workshop", "finetune", "pause", job="by_words")
+        await told(tariq, "🟠 **by_words** is paused. It keeps its place")
+        await tariq.until(on("by_words", "Resume", "Cancel"))
+        await tariq.press(tariq.message(card["id"]), "Resume")
+        await told(tariq, "🟡 **by_words** goes on")
+        await tariq.until(lambda seen: seen["id"] == card["id"] and labels(seen) == ["Cancel"])
+        await tariq.slash("workshop", "finetune", "pause", job="by_words")
+        rests = await tariq.until(lambda seen: seen["id"] == card["id"] and labels(seen) == ["Resume", "Cancel"])
+        await tariq.press(rests, "Cancel")
+        await told(tariq, "⚪ **by_words** is cancelled.")
+        await tariq.slash("workshop", "finetune", "pause", job="by_words")
+        await told(tariq, "The job by_words has already ended (cancelled), so there is nothing to pause.")
+
+
+async def test_one_run_for_the_whole_cast_is_made_live_for_all(house: House) -> None:
+    async with house.visitor("Mara") as mara:
+        offered = await mara.autocomplete(
+            "workshop", "finetune", "start", focused="persona", options={"job_name": "x", "persona": "all"}
+        )
+        assert offered[0] == {"name": "Everybody (all)", "value": "all"}
+        await started(mara, "everybody", "tavern", persona="all")
+        held = await house.worker.claim()
+        assert isinstance(held.job.spec, TrainSpec)
+        assert held.job.spec.persona == "all"
+        await house.worker.finish(held, report(held.job.spec, job_id=held.job.id, personas=("glordon", "questa")))
+        result = await mara.until(lambda seen: f"Result of job {held.job.id}" in words(seen))
+        assert "**Glordon v" in words(result)
+        assert "Ambassador Questa v" in words(result)
+        assert "** are trained, and not live yet." in words(result)
+        await mara.press(result, "Make live")
+        await mara.until(lambda seen: "🎙️ Now speak: **Glordon with v" in words(seen))
+        changed = await mara.until(lambda seen: seen["id"] == result["id"] and not labels(seen))
+        assert "** are trained and live: try /persona-chat." in words(changed)
+
+
+async def test_a_preference_job_learns_on_from_the_live_version(house: House) -> None:
+    async with house.visitor("Mara") as mara:
+        await started(mara, "voter", "tavern", task_type="preference", dataset="/votes.jsonl", persona="questa")
+        held = await house.worker.claim()
+        await house.worker.finish(held, None)
+        spec = held.job.spec
+        assert isinstance(spec, TrainSpec)
+        live = await house.worker.live(spec.guild_id, "questa")
+        assert (spec.task_type, spec.dataset, spec.start_from) == ("preference", "/votes.jsonl", live)
+        assert live is not None
+
+
 # --- plans ---------------------------------------------------------------------------------------------------------
 
 
@@ -179,6 +271,10 @@ async def test_what_cannot_start_has_no_start_button(house: House) -> None:
         ({"persona": None}, "A persona job needs a persona."),
         ({"task_type": "mixed"}, "A mixed job needs a dataset."),
         ({"task_type": "mixed", "dataset": "nonsense"}, "There is no dataset called nonsense here."),
+        ({"task_type": "two-stage"}, "A two-stage job needs a dataset."),
+        ({"task_type": "preference", "persona": None, "dataset": "lore"}, "A preference job needs a persona."),
+        ({"persona": "all", "dataset": "lore"}, "A persona job for everybody learns each persona's own dialogues."),
+        ({"base_model": "gpt"}, "The base model gpt is not allowed here. Choose one of: standin, some/other-model,"),
         ({"task_type": "dialogue", "dataset": "general"}, "A dialogue job takes no persona."),
         ({"dataset": "general"}, "general is no dataset of Glordon's own dialogues. Choose one of: lore;"),
         ({"persona": "g" * 4000}, "Choose one of: glordon, questa."),
@@ -194,6 +290,25 @@ async def test_bad_input_is_answered_with_one_sentence(house: House, options: di
         assert is_private(answer)
         assert labels(answer) == []
         await mara.until_true(lambda: len(mara.messages("workshop")) == before + 1)
+
+
+async def test_a_preset_and_a_base_model_may_be_chosen(house: House) -> None:
+    async with house.visitor("Mara") as mara:
+        offered = await mara.autocomplete(
+            "workshop", "finetune", "start", focused="base_model", options={"job_name": "x", "base_model": "other"}
+        )
+        assert [choice["value"] for choice in offered] == ["some/other-model"]
+        card = await started(mara, "careful", preset="quality", base_model="some/other-model")
+        assert "5 epochs" in words(card)
+        assert REHEARSAL not in words(card)
+        await started(mara, "brief", preset="draft", epochs=2)
+        for epochs, rank, base in ((5, 32, "some/other-model"), (2, 8, None)):
+            held = await house.worker.claim()
+            spec = held.job.spec
+            assert isinstance(spec, TrainSpec)
+            knobs = spec.hyperparameters
+            assert (knobs.epochs, knobs.lora_rank, spec.base_model) == (epochs, rank, base)
+            await house.worker.finish(held, None)
 
 
 async def test_a_persona_may_be_named_as_people_say_it(house: House) -> None:
@@ -240,7 +355,7 @@ async def test_only_the_starter_or_a_moderator_cancels(house: House) -> None:
         for name, how in (("by_starter", tariq), ("by_moderator", mara)):
             card = await started(tariq, name)
             held = await house.worker.claim()
-            seen_by_nell = await nell.until(on(name, "Cancel"))
+            seen_by_nell = await nell.until(on(name, "Pause", "Cancel"))
             refusals = len([seen for seen in nell.messages() if "may cancel it" in words(seen)])
             await nell.press(seen_by_nell, "Cancel")
             await nell.slash("workshop", "finetune", "cancel", job=name)

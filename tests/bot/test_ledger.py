@@ -91,12 +91,12 @@ def test_cursor_and_rows_move_together_or_not_at_all(path: Path) -> None:
 def test_the_newest_state_replaces_older_ones_and_keeps_the_progress(path: Path) -> None:
     ledger = Ledger(path)
     for count, happened in enumerate(
-        [event(progress=progress(1)), event(progress=progress(2)), event(state=JobState.CANCELLING)]
+        [event(progress=progress(1)), event(progress=progress(2), checkpoint=1), event(state=JobState.CANCELLING)]
     ):
         take(ledger, count + 1, happened)
     row = owed(ledger)
     assert (row.revision, row.event.state) == (3, JobState.CANCELLING)
-    assert row.event.progress == progress(2)
+    assert (row.event.progress, row.event.checkpoint) == (progress(2), 1)
 
 
 def test_a_card_waits_for_its_clock_but_its_end_does_not(path: Path) -> None:

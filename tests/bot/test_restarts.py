@@ -87,6 +87,31 @@ async def test_plans_and_buttons_outlive_the_bot_and_commands_are_not_synced_aga
     assert len(house.requests("PUT", "/applications/{application_id}/guilds/{guild_id}/commands")) == syncs
 
 
+async def test_a_wish_outlives_the_bot_and_a_job_that_came_to_rest_meanwhile_shows_it(house: House) -> None:
+    async with house.visitor("Mara") as mara:
+        card = await started(mara, "dreamer")
+        held = await house.worker.claim()
+        await house.worker.progress(held, progress(10, 40))
+        running = await mara.until(lambda seen: seen["id"] == card["id"] and labels(seen) == ["Pause", "Cancel"])
+        await mara.press(running, "Pause")
+        await mara.until(lambda seen: "**dreamer** is being paused" in words(seen))
+        await house.bot.kill()
+        await house.worker.until_paused(held, 10)
+        await house.bot.start()
+        rests = await mara.until(lambda seen: seen["id"] == card["id"] and "Paused at step 10 of 40." in words(seen))
+        assert labels(rests) == ["Resume", "Cancel"]
+        await mara.press(rests, "Resume")
+        await mara.until(lambda seen: "**dreamer** goes on from where it stopped" in words(seen))
+        await house.bot.kill()
+        again = await house.worker.claim()
+        await house.bot.start()
+        await house.worker.finish(again, report(job_id=held.job.id))
+        result = await mara.until(lambda seen: f"Result of job {held.job.id}" in words(seen))
+        public = [seen["id"] for seen in about(mara, held.job.id)]
+        assert public == [card["id"], result["id"]]
+        assert again.job == held.job
+
+
 async def test_an_answer_given_while_the_bot_was_away_is_said_once(house: House) -> None:
     async with house.visitor("Nell") as nell:
         house.worker.chat_open.clear()

@@ -66,6 +66,43 @@ async def test_old_rows_are_dropped_at_the_next_start(path: Path) -> None:
         assert db.execute("SELECT count(*) FROM commands").fetchone() == (2,)
 
 
+async def test_of_two_wishes_the_newer_is_kept_until_its_job_has_ended(path: Path) -> None:
+    acceptance = Acceptance(path)
+    job = train_job("a")
+    await acceptance.accept_submit(job)
+    await acceptance.accept_wish(job.id, GUILD, "pause", 100)
+    submit, pause = await acceptance.unsettled()
+    assert (submit.kind, submit.job, submit.wished_at) == ("submit", job, 100)
+    assert (pause.kind, pause.wished_at, pause.pushed) == ("pause", 100, False)
+    await acceptance.note(arrived=[submit], ended=[])
+    assert [command.pushed for command in await acceptance.unsettled()] == [True, False]
+    await acceptance.note(arrived=[pause], ended=[])
+    assert [command.pushed for command in await acceptance.unsettled()] == [True, True]
+    await acceptance.accept_wish(job.id, GUILD, "resume", 90)  # by a clock that was set back
+    await acceptance.note(arrived=[pause], ended=[])  # what was on its way meanwhile
+    await acceptance.close()
+    acceptance = Acceptance(path)
+    submit, resume = await acceptance.unsettled()
+    assert submit.wished_at == 0
+    assert (resume.kind, resume.wished_at, resume.pushed) == ("resume", 101, False)
+    await acceptance.note(arrived=[], ended=[submit])
+    assert await acceptance.unsettled() == []
+    await acceptance.close()
+
+
+async def test_a_file_of_an_earlier_version_takes_wishes(path: Path) -> None:
+    acceptance = Acceptance(path)
+    job = train_job("a")
+    await acceptance.accept_submit(job)
+    await acceptance.close()
+    with sqlite3.connect(path) as db:
+        db.execute("DROP TABLE wishes")
+    acceptance = Acceptance(path)
+    await acceptance.accept_wish(job.id, GUILD, "pause", 1)
+    assert [command.kind for command in await acceptance.unsettled()] == ["submit", "pause"]
+    await acceptance.close()
+
+
 async def test_a_change_that_cannot_be_kept_fails_alone(acceptance: Acceptance) -> None:
     # SQLite cannot hold half a surrogate pair, and says so with an error that is not its own.
     with pytest.raises(UnicodeEncodeError):

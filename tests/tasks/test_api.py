@@ -14,11 +14,12 @@ import pytest
 from pydantic import SecretStr
 
 from processes import Group
-from tasks.api import Door, make_app
+from tasks.api import Door, StartTraining, make_app
 from tasks.client import Client
 from tasks.embedded_redis import EmbeddedRedis
 from tasks.jobs import Job
 from tests.house import settings_in, until
+from training.schema import WHOLE_CAST, Hyperparameters, Preset, TaskType, TrainSpec
 
 KEY = "a-key-of-more-than-sixteen-letters"
 BODY = {
@@ -69,6 +70,45 @@ def test_a_job_is_accepted_shown_listed_and_cancelled(door: httpx.Client) -> Non
     assert (again.status_code, "already ended" in sentence(again)) == (409, True)
 
 
+def test_a_job_is_paused_and_resumed(door: httpx.Client) -> None:
+    job = door.post("/finetune/start-training", json=BODY | {"job_name": "rests"}).json()
+    early = door.post(f"{job['address']}/resume")
+    assert (early.status_code, "is not paused (queued)" in sentence(early)) == (409, True)
+    paused = door.post(f"{job['address']}/pause")
+    assert (paused.status_code, paused.json()["state"], paused.json()["position"]) == (202, "PAUSED", None)
+    assert door.get(job["address"]).json()["state"] == "PAUSED"
+    resumed = door.post(f"{job['address']}/resume")
+    assert (resumed.status_code, resumed.json()["state"]) == (202, "QUEUED")
+    assert door.post(f"{job['address']}/pause").json()["state"] == "PAUSED"
+    assert door.post(f"{job['address']}/cancel").json()["state"] == "CANCELLED"
+    for wish in ("pause", "resume"):
+        late = door.post(f"{job['address']}/{wish}")
+        assert (late.status_code, f"nothing to {wish}" in sentence(late)) == (409, True)
+        assert door.post(f"/finetune/jobs/aaaaaaaaaaaa/{wish}").status_code == 404
+        assert httpx.post(f"{door.base_url}{job['address']}/{wish}").status_code == 401
+
+
+def asked(**changes: object) -> TrainSpec:
+    """The job that a request asks for."""
+    return StartTraining.model_validate(BODY | changes).spec("guild-a")
+
+
+def test_a_preset_is_begun_with_and_what_is_given_overrides_it() -> None:
+    careful = asked(preset="quality").hyperparameters
+    assert (careful.epochs, careful.lora_rank, careful.batch_size, careful.learning_rate) == (2, 32, 4, 0.001)
+    assert asked(preset="quality", hyperparameters={}).hyperparameters == Hyperparameters.of(Preset.QUALITY)
+    assert asked(hyperparameters={}).hyperparameters == Hyperparameters()
+
+
+def test_two_stages_preferences_and_the_whole_cast_may_be_asked_for() -> None:
+    staged = asked(task_type="two-stage", persona="olga")
+    assert (staged.task_type, staged.persona, staged.dataset) == (TaskType.TWO_STAGE, "olga", "general")
+    preferred = asked(task_type="preference", persona="olga", dataset_path="/votes.jsonl", start_from="a1b2c3d4e5f6")
+    assert (preferred.dataset, preferred.start_from) == ("/votes.jsonl", "a1b2c3d4e5f6")
+    for body in ({"persona": "all", "dataset_path": None}, {"dataset_path": "all"}):
+        assert asked(task_type="persona", **body).persona == WHOLE_CAST
+
+
 @pytest.mark.parametrize("header", [{}, {"Authorization": "Bearer wrong"}, {"Authorization": "Basic eA=="}])
 def test_nobody_enters_without_the_key(door: httpx.Client, header: dict[str, str]) -> None:
     for method, path in (("POST", "/finetune/start-training"), ("GET", "/finetune/jobs"), ("GET", "/finetune/jobs/x")):
@@ -110,6 +150,11 @@ def test_a_persona_job_may_name_the_dataset_that_was_built_for_it(door: httpx.Cl
             "task_type must be 'persona', 'dialogue', 'mixed', 'two-stage' or 'preference'.",
         ),
         ({"task_type": "mixed"}, 'A mixed job needs a persona. Name it with "persona".'),
+        ({"task_type": "two-stage", "persona": "olga", "dataset_path": None}, "A two-stage job needs data."),
+        ({"task_type": "preference"}, "A preference job needs a persona."),
+        ({"task_type": "persona", "persona": "all"}, 'Leave "dataset_path" out, or choose the task_type mixed.'),
+        ({"preset": "lavish"}, "preset must be 'draft', 'balanced' or 'quality'."),
+        ({"start_from": "the last one"}, "start_from must be a job's id of 12 small letters and digits."),
         ({"task_type": "persona", "dataset_path": None}, "A persona job needs a persona."),
         ({"task_type": "persona", "dataset_path": "/data/lines.jsonl"}, 'Name the persona with "persona"'),
         ({"persona": "olga"}, 'A dialogue job takes no "persona".'),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -13,12 +14,23 @@ from pydantic import SecretStr
 from tasks import keys, store
 from tasks.client import Client
 from tasks.embedded_redis import EmbeddedRedis
-from tasks.errors import JobEnded, NoSuchJob, NoSuchVersion, RedisAway, RedisNotStarted, WorkersAway
-from tasks.jobs import Event, EventKind, JobState, Queue
+from tasks.errors import (
+    JobEnded,
+    NoSuchJob,
+    NoSuchVersion,
+    NotPaused,
+    NotTraining,
+    RedisAway,
+    RedisNotStarted,
+    WorkersAway,
+)
+from tasks.jobs import Event, EventKind, JobState, Queue, new_job
 from tasks.settings import TaskSettings
 from tests.fakes import report
 from tests.house import GUILD, ORIGIN, door, history, settings_in, train_job, until
-from training.schema import TrainSpec
+from training.schema import WHOLE_CAST, ChatSpec, Message, TaskType, TrainSpec
+
+SAID = ChatSpec(guild_id=GUILD, persona="olga", messages=(Message(role="user", content="Hello?"),))
 
 
 @pytest.fixture
@@ -49,6 +61,97 @@ async def test_cancelling_a_waiting_job_ends_it_and_cancelling_twice_is_told(cli
         await client.cancel(job.id, GUILD)
     kinds = [event.kind for event in await history(client, job)]
     assert kinds == [EventKind.QUEUED, EventKind.CANCELLED]
+
+
+async def test_a_waiting_job_is_paused_and_resumed_and_each_wish_that_is_void_says_why(client: Client) -> None:
+    job, talk = train_job("a"), new_job("chat", SAID, ORIGIN)
+    for accepted in (job, talk):
+        await client.submit(accepted)
+    with pytest.raises(NotPaused, match=r"a is not paused \(queued\), so there is nothing to resume"):
+        await client.resume(job.id, GUILD)
+    for _ in range(2):
+        assert (await client.pause(job.id, GUILD)).state is JobState.PAUSED
+    assert (await client.resume(job.id, GUILD)).state is JobState.QUEUED
+    assert (await client.pause(job.id, GUILD)).position is None
+    with pytest.raises(NoSuchJob):
+        await client.pause(job.id, "2002")
+    with pytest.raises(NotTraining):
+        await client.pause(talk.id, GUILD)
+    assert (await client.cancel(job.id, GUILD)).state is JobState.CANCELLED
+    for wish, said in ((client.pause, "pause"), (client.resume, "resume")):
+        with pytest.raises(JobEnded, match=rf"has already ended \(cancelled\), so there is nothing to {said}"):
+            await wish(job.id, GUILD)
+    kinds = [event.kind.value for event in await history(client, job)]
+    assert kinds == ["queued", "paused", "resumed", "paused", "cancelled"]
+
+
+async def test_of_two_doors_the_later_wish_counts_though_the_first_ones_clock_is_ahead(
+    client: Client, task_settings: TaskSettings, redis_url: SecretStr
+) -> None:
+    job = train_job("a")
+    await client.submit(job)
+    await client.pause(job.id, GUILD)
+    connection = store.Store(redis_url)
+    ahead = int((time.time() + 3600) * 1_000_000)
+    connection.do(store.wish(GUILD, job.id, "pause", ahead))
+    connection.close()
+    async with door(task_settings, "other") as other:
+        assert (await other.resume(job.id, GUILD)).state is JobState.QUEUED
+
+        async def settled() -> bool:
+            return all(command.pushed for command in await other._acceptance.unsettled())
+
+        await until(settled, "the wish in Redis")
+    await client._push_unsettled(everything=True)  # its own, older wish, once more
+    assert (await client.show(job.id, GUILD)).state is JobState.QUEUED
+
+
+async def test_an_emptied_redis_does_not_wake_a_paused_job(client: Client, redis_url: SecretStr) -> None:
+    paused, resumed = train_job("paused"), train_job("resumed")
+    for job in (paused, resumed):
+        await client.submit(job)
+        await client.pause(job.id, GUILD)
+    await client.resume(resumed.id, GUILD)
+    with redis.Redis.from_url(redis_url.get_secret_value()) as connection:
+        connection.flushall()
+
+    async def back() -> bool:
+        return {view.job.id for view in await client._store.do(store.jobs(GUILD, 9))} == {paused.id, resumed.id}
+
+    await until(back, "both jobs in Redis")
+    states = [(await client.show(job.id, GUILD)).state for job in (paused, resumed)]
+    assert states == [JobState.PAUSED, JobState.QUEUED]
+    assert (await client.resume(paused.id, GUILD)).state is JobState.QUEUED
+    with redis.Redis.from_url(redis_url.get_secret_value(), decode_responses=True) as connection:
+        told = [fields["kind"] for _, fields in connection.xrange("understudy:events") if fields["id"] == paused.id]
+    assert told == ["queued", "paused", "resumed"]
+
+
+async def test_a_preference_job_learns_on_from_the_live_version(client: Client, redis_url: SecretStr) -> None:
+    asked = TrainSpec(job_name="p", guild_id=GUILD, persona="olga", task_type=TaskType.PREFERENCE, dataset="votes")
+    assert await client.learning_on(asked) == asked
+    connection = store.Store(redis_url)
+    jobs = [train_job("one"), train_job("two")]
+    for job in jobs:
+        connection.do(store.submit(job))
+        held = connection.do(store.claim(Queue.TRAIN, node="n", boot="b", lease=5))
+        assert held
+        assert isinstance(job.spec, TrainSpec)
+        connection.do(store.finish(held, report(job.spec, job.id)))
+    connection.close()
+    assert (await client.learning_on(asked)).start_from == jobs[0].id
+    await client.make_live(GUILD, "olga", 2)
+    assert (await client.learning_on(asked)).start_from == jobs[1].id
+    for stays in (
+        {"start_from": jobs[0].id},
+        {"base_model": "another/model"},
+        {"persona": WHOLE_CAST},
+        {"task_type": TaskType.MIXED},
+    ):
+        own = asked.model_copy(update=stays)
+        assert await client.learning_on(own) == own
+    same_base = asked.model_copy(update={"base_model": "standin"})
+    assert (await client.learning_on(same_base)).start_from == jobs[1].id
 
 
 async def test_a_guild_sees_only_its_own(client: Client) -> None:
@@ -156,18 +259,27 @@ async def test_without_workers_there_is_no_catalog_and_no_plan(client: Client, m
 
 async def test_a_door_accepts_and_cancels_while_redis_is_down(tmp_path: Path) -> None:
     with EmbeddedRedis(tmp_path / "redis") as server:
-        kept, unwanted = train_job("kept"), train_job("unwanted")
+        kept, unwanted, rested = train_job("kept"), train_job("unwanted"), train_job("rested")
         async with door(settings_in(tmp_path, server.url)) as client:
             server.stop()
             await client.submit(kept)
             await client.submit(unwanted)
             assert (await client.show(kept.id, GUILD)).state is JobState.QUEUED
             assert (await client.cancel(unwanted.id, GUILD)).state is JobState.CANCELLING
+            await client.submit(rested)
+            assert (await client.pause(rested.id, GUILD)).state is JobState.PAUSING
+            assert (await client.show(rested.id, GUILD)).state is JobState.PAUSED
             with pytest.raises(RedisAway):
                 await client.versions(GUILD, "olga")
             server.start()
             assert (await client.wait(unwanted.id, GUILD, 10)).state is JobState.CANCELLED
             assert (await client.show(kept.id, GUILD)).position == 1
+
+            async def pushed() -> bool:
+                return all(command.pushed for command in await client._acceptance.unsettled())
+
+            await until(pushed, "all commands in Redis")
+            assert (await client.show(rested.id, GUILD)).state is JobState.PAUSED
 
 
 async def test_no_redis_at_start_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -192,6 +192,71 @@ async def test_a_clean_stop_gives_the_job_back_and_no_step_is_done_twice(
     ]
 
 
+@pytest.mark.parametrize("killed", ["worker", "trainer"])
+async def test_a_kill_while_a_run_is_about_to_rest_keeps_the_wish(
+    hire: Hire, client: Client, settings: TaskSettings, killed: str
+) -> None:
+    job = train_job("wedged", epochs=3)  # it does not hear that it should stop
+    worker = hire().ready()
+    await client.submit(job)
+    await at_step(client, job, 30)
+    assert (await client.pause(job.id, job.guild_id)).state is JobState.PAUSING
+    if killed == "worker":
+        worker.kill()
+        hire().ready()
+    else:
+        os.kill(children(settings)[0], signal.SIGKILL)
+
+    async def rests() -> bool:
+        return (await client.show(job.id, job.guild_id)).state is JobState.PAUSED
+
+    await until(rests, "the job to rest")
+    other = train_job("other")
+    await client.submit(other)
+    assert (await client.wait(other.id, other.guild_id, 20)).state is JobState.SUCCEEDED
+    assert not runs(children(settings)[0])
+    view = await client.show(job.id, job.guild_id)
+    assert (view.state, view.checkpoint) == (JobState.PAUSED, 30)
+    open_gate(settings, job)
+    await client.resume(job.id, job.guild_id)
+    view = await client.wait(job.id, job.guild_id, 20)
+    assert view.report
+    assert view.report.tokens == UNDISTURBED
+    assert [step for _, job_id, step in traced(settings.artifact_root) if job_id == job.id] == list(range(1, 61))
+    kinds = [event.kind for event in await history(client, job) if event.kind is not EventKind.PROGRESS]
+    assert [kind.value for kind in kinds] == [
+        "queued", "started", "pausing", "paused", "resumed", "started", "succeeded",
+    ]  # fmt: skip
+
+
+async def test_an_emptied_redis_leaves_a_paused_run_at_rest_with_its_checkpoint(
+    hire: Hire, client: Client, settings: TaskSettings, own_redis: EmbeddedRedis
+) -> None:
+    job = train_job("gate", epochs=3)
+    hire().ready()
+    await client.submit(job)
+    await at_step(client, job, 30)
+    await client.pause(job.id, job.guild_id)
+
+    async def rests() -> bool:
+        return (await client.show(job.id, job.guild_id)).state is JobState.PAUSED
+
+    await until(rests, "the job to rest")
+    with redis.Redis.from_url(own_redis.url.get_secret_value()) as connection:
+        connection.flushall()
+    other = train_job("other")
+    await client.submit(other)
+    assert (await client.wait(other.id, other.guild_id, 20)).state is JobState.SUCCEEDED
+    await until(rests, "the job to rest again")
+    open_gate(settings, job)
+    await client.resume(job.id, job.guild_id)
+    view = await client.wait(job.id, job.guild_id, 20)
+    assert view.report
+    assert view.report.tokens == UNDISTURBED
+    assert [step for _, job_id, step in traced(settings.artifact_root) if job_id == job.id] == list(range(1, 61))
+    await history(client, job)
+
+
 async def test_a_job_whose_bell_was_lost_is_done(hire: Hire, client: Client, settings: TaskSettings) -> None:
     hire().ready()
     assert settings.redis_url

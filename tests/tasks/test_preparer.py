@@ -11,7 +11,7 @@ from redis import Redis
 
 from tasks import store
 from tasks.jobs import Catalog, Queue
-from tasks.preparer import Publisher
+from tasks.preparer import BaseModels, Publisher, look_up_models
 from tasks.settings import TaskSettings
 from tasks.store import Store
 from training.schema import Machine, Workspace
@@ -24,8 +24,9 @@ def redis(redis_url: SecretStr) -> Iterator[Store]:
     connection.close()
 
 
-def choose(workspace: Workspace, machine: Machine | None) -> tuple[str, bool]:
-    return (machine.name if machine else workspace.base_model), machine is None
+def choose(workspace: Workspace, machine: Machine | None) -> BaseModels:
+    own = machine.name if machine else workspace.base_model
+    return BaseModels(own, machine is None, (own, "other"))
 
 
 def offered(redis: Store, guild_id: str) -> Catalog:
@@ -65,6 +66,15 @@ def test_a_catalog_follows_the_machine_that_trains(redis: Store, task_settings: 
     redis.do(store.attend(Queue.TRAIN, "gpu0@a", card))
     publisher(redis)
     assert (offered(redis, "1").base_model, offered(redis, "1").rehearsal) == ("card", False)
+    assert offered(redis, "1").base_models == ("card", "other")
+
+
+def test_a_catalog_offers_what_the_operator_allows_beside_the_shipped_models(task_settings: TaskSettings) -> None:
+    allowed = task_settings.workspace().model_copy(update={"allowed_base_models": ("some/model", "standin")})
+    found = look_up_models(allowed, None)
+    assert (found.own, found.rehearsal) == ("standin", True)
+    assert {"standin", "some/model", "Qwen/Qwen3-0.6B"} <= set(found.choices)
+    assert len(set(found.choices)) == len(found.choices)
 
 
 def test_a_round_in_which_nothing_is_due_asks_little(

@@ -10,14 +10,14 @@ from pydantic import SecretStr
 from redis import Redis
 
 from tasks import store
-from tasks.jobs import AdapterVersion, Job, Queue
+from tasks.jobs import AdapterVersion, Job, JobState, Queue
 from tasks.settings import TaskSettings
 from tasks.shelf import Shelf
 from tasks.store import Ending, Store
 from tasks.timings import Timings
 from tests.fakes import report
 from tests.house import GUILD, train_job
-from training.schema import Problem, TrainSpec
+from training.schema import WHOLE_CAST, Problem, TrainSpec
 
 AT_ONCE = Timings(sweep=0)
 
@@ -34,9 +34,9 @@ def shelf(task_settings: TaskSettings) -> Shelf:
     return Shelf(task_settings, AT_ONCE)
 
 
-def begun(redis: Store, settings: TaskSettings, name: str = "a") -> Job:
+def begun(redis: Store, settings: TaskSettings, name: str = "a", persona: str = "olga") -> Job:
     """A queued job that ran before: its folder holds a checkpoint."""
-    job = train_job(name)
+    job = train_job(name, persona=persona)
     redis.do(store.submit(job))
     run_dir = settings.run_dir(job.id)
     (run_dir / "checkpoints" / "step-000010").mkdir(parents=True)
@@ -44,9 +44,9 @@ def begun(redis: Store, settings: TaskSettings, name: str = "a") -> Job:
     return job
 
 
-def ended(redis: Store, settings: TaskSettings, ending: Ending = None) -> Job:
+def ended(redis: Store, settings: TaskSettings, ending: Ending = None, persona: str = "olga") -> Job:
     """A job that is done; with a report and an adapter unless it ended otherwise."""
-    job = begun(redis, settings)
+    job = begun(redis, settings, persona=persona)
     held = redis.do(store.claim(Queue.TRAIN, node="n", boot="b", lease=5))
     assert held
     assert isinstance(job.spec, TrainSpec)
@@ -68,9 +68,11 @@ def test_checkpoints_stay_while_a_job_may_go_on_and_go_with_its_end(
     done = [ended(redis, task_settings), ended(redis, task_settings, Problem(code="X", sentence="No."))]
     waiting, unwanted = begun(redis, task_settings, "waiting"), begun(redis, task_settings, "unwanted")
     redis.do(store.cancel(GUILD, unwanted.id))
+    resting = begun(redis, task_settings, "resting")
+    assert redis.do(store.wish(GUILD, resting.id, "pause", 1)) == (False, JobState.PAUSED)
     shelf(redis)
     assert [has_checkpoints(task_settings, job) for job in (*done, unwanted)] == [False] * 3
-    assert has_checkpoints(task_settings, waiting)
+    assert [has_checkpoints(task_settings, job) for job in (waiting, resting)] == [True] * 2
 
 
 def test_an_emptied_redis_gets_its_versions_back_with_the_same_one_live(
@@ -87,6 +89,21 @@ def test_an_emptied_redis_gets_its_versions_back_with_the_same_one_live(
     assert redis.do(store.versions(GUILD, "olga")) == []
     Shelf(task_settings, AT_ONCE)(redis)  # a worker that was started since
     assert redis.do(store.versions(GUILD, "olga")) == before
+
+
+def test_a_run_of_the_whole_cast_gets_all_its_versions_back(
+    redis: Store, shelf: Shelf, task_settings: TaskSettings, redis_url: SecretStr
+) -> None:
+    everybody, alone = ended(redis, task_settings, persona=WHOLE_CAST), ended(redis, task_settings)
+    assert redis.do(store.make_live(GUILD, "olga", 2))
+    shelf(redis)
+    before = {persona: redis.do(store.versions(GUILD, persona)) for persona in ("olga", "caleb")}
+    assert [entry.job_id for entry in before["olga"]] == [everybody.id, alone.id]
+    assert [entry.job_id for entry in before["caleb"]] == [everybody.id]
+    with Redis.from_url(redis_url.get_secret_value()) as raw:
+        raw.flushall()
+    Shelf(task_settings, AT_ONCE)(redis)
+    assert {persona: redis.do(store.versions(GUILD, persona)) for persona in ("olga", "caleb")} == before
 
 
 def test_what_is_not_a_registered_run_changes_nothing(redis: Store, shelf: Shelf, task_settings: TaskSettings) -> None:

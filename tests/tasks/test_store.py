@@ -18,7 +18,7 @@ from tasks.store import AsyncStore, Claim, Standing, Store
 from tasks.timings import Timings
 from tests.fakes import report
 from tests.house import GUILD, train_job
-from training.schema import Machine, Phase, Problem, Progress, TrainSpec
+from training.schema import WHOLE_CAST, Machine, Phase, Problem, Progress, TrainSpec
 
 LOOK = Progress(phase=Phase.TRAINING, step=1)
 PROBLEM = Problem(code="X", sentence="No.")
@@ -161,6 +161,26 @@ def test_the_first_version_goes_live_and_later_ones_wait(redis: Store) -> None:
     assert [version.live for version in redis.do(store.versions(GUILD, "olga"))] == [False, True]
     assert not redis.do(store.make_live(GUILD, "olga", 3))
     assert redis.do(store.versions("2002", "olga")) == []
+
+
+def test_a_run_of_the_whole_cast_registers_a_version_of_each_persona_in_one_step(redis: Store) -> None:
+    alone, everybody = train_job("alone", persona="caleb"), train_job("everybody", persona=WHOLE_CAST)
+    for job in (alone, everybody):
+        redis.do(store.submit(job))
+        held = claimed(redis)
+        told = report(_spec(held), job.id)
+        assert redis.do(store.finish(held, told))
+        assert redis.do(store.finish(held, told))
+    assert shown(redis, everybody.id).version is None
+    registered = {
+        persona: [(entry.job_id, entry.version, entry.live) for entry in redis.do(store.versions(GUILD, persona))]
+        for persona in ("olga", "caleb", WHOLE_CAST)
+    }
+    assert registered == {
+        "olga": [(everybody.id, 1, True)],
+        "caleb": [(alone.id, 1, True), (everybody.id, 2, False)],
+        WHOLE_CAST: [],
+    }
 
 
 def test_an_emptied_registry_gets_its_versions_back_under_their_numbers(redis: Store) -> None:

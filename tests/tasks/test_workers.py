@@ -17,7 +17,7 @@ from tasks.settings import TaskSettings
 from tests.fakes import traced
 from tests.house import GUILD, ORIGIN, WorkerProcess, at_step, door, history, open_gate, settings_in, train_job, until
 from training.data.schema import DataAction, DataSpec
-from training.schema import ChatSpec, Message, TrainSpec
+from training.schema import WHOLE_CAST, ChatSpec, Message, Phase, TrainSpec
 
 
 @pytest.fixture(scope="module")
@@ -91,6 +91,11 @@ async def test_a_chat_speaks_on_the_card_that_gpu_names(client: Client) -> None:
     view = await client.wait(job.id, GUILD, 20)
     assert view.reply
     assert view.reply.text == "3"
+
+
+def steps_of(settings: TaskSettings, job_id: str) -> list[int]:
+    """Every step that a fake trainer took of a job, in order."""
+    return [step for _, job, step in traced(settings.artifact_root) if job == job_id]
 
 
 def build(name: str, **changes: Any) -> DataSpec:
@@ -185,6 +190,90 @@ async def test_a_running_job_is_cancelled_even_if_it_does_not_listen(
     # The GPU is free again: the next job runs.
     assert (await client.wait(following.id, GUILD, 20)).state is JobState.SUCCEEDED
     await history(client, job)
+
+
+async def test_a_paused_run_lets_another_run_and_goes_on_where_it_stopped(
+    client: Client, settings: TaskSettings
+) -> None:
+    job, other = train_job("gate"), train_job("other")
+    await client.submit(job)
+    await at_step(client, job, 10)
+    assert (await client.pause(job.id, GUILD)).state is JobState.PAUSING
+    await client.submit(other)
+    assert (await client.wait(other.id, GUILD, 20)).state is JobState.SUCCEEDED
+    rests = await client.show(job.id, GUILD)
+    assert (rests.state, rests.checkpoint, rests.position) == (JobState.PAUSED, 10, None)
+    open_gate(settings, job)
+    assert (await client.resume(job.id, GUILD)).state in (JobState.QUEUED, JobState.RUNNING)
+    view = await client.wait(job.id, GUILD, 20)
+    assert view.report
+    assert (view.state, view.report.tokens, view.attempts) == (JobState.SUCCEEDED, sum(range(1, 21)), 1)
+    assert steps_of(settings, job.id) == list(range(1, 21))
+    kinds = [event.kind for event in await history(client, job) if event.kind is not EventKind.PROGRESS]
+    assert [kind.value for kind in kinds] == [
+        "queued", "started", "pausing", "paused", "resumed", "started", "succeeded",
+    ]  # fmt: skip
+
+
+async def test_wishes_in_quick_succession_lose_nothing(client: Client, settings: TaskSettings) -> None:
+    job = train_job("gate")
+    await client.submit(job)
+    await at_step(client, job, 10)
+    for _ in range(4):
+        await client.pause(job.id, GUILD)
+        await asyncio.sleep(0.05)
+        await client.resume(job.id, GUILD)
+    open_gate(settings, job)
+    view = await client.wait(job.id, GUILD, 20)
+    assert view.report
+    assert view.report.tokens == sum(range(1, 21))
+    assert steps_of(settings, job.id) == list(range(1, 21))
+    await history(client, job)
+
+
+async def test_a_run_that_has_learnt_all_is_let_finish(client: Client, settings: TaskSettings) -> None:
+    job = train_job("judging")
+    await client.submit(job)
+
+    async def judging() -> bool:
+        progress = (await client.show(job.id, GUILD)).progress
+        return progress is not None and progress.phase is Phase.EVALUATING
+
+    await until(judging, "the result to be judged")
+    assert (await client.pause(job.id, GUILD)).state is JobState.PAUSING
+    await asyncio.sleep(0.5)  # several heartbeats
+    assert (await client.show(job.id, GUILD)).state is JobState.PAUSING
+    open_gate(settings, job)
+    view = await client.wait(job.id, GUILD, 20)
+    assert (view.state, view.attempts) == (JobState.SUCCEEDED, 1)
+    assert EventKind.PAUSED not in [event.kind for event in await history(client, job)]
+
+
+@pytest.mark.parametrize("name", ["gate", "wedged"])
+async def test_a_run_is_cancelled_while_it_is_about_to_rest(client: Client, settings: TaskSettings, name: str) -> None:
+    job, following = train_job(name), train_job("next")
+    await client.submit(job)
+    await at_step(client, job, 10)
+    await client.pause(job.id, GUILD)
+    await client.cancel(job.id, GUILD)
+    assert (await client.wait(job.id, GUILD, 10)).state is JobState.CANCELLED
+    await client.submit(following)
+    assert (await client.wait(following.id, GUILD, 20)).state is JobState.SUCCEEDED
+    await history(client, job)
+
+
+async def test_the_whole_cast_speaks_with_one_run(client: Client, settings: TaskSettings) -> None:
+    job = train_job("everybody", guild_id="4004", persona=WHOLE_CAST)
+    await client.submit(job)
+    view = await client.wait(job.id, "4004", 20)
+    voices = await client.voices(view.job, view.report)
+    assert [(voice.persona, voice.version, voice.live) for voice in voices] == [("olga", 1, True), ("caleb", 1, True)]
+    for persona in ("olga", "caleb"):
+        talk = new_job("chat", chat("abc", persona=persona, guild_id="4004"), ORIGIN)
+        await client.submit(talk)
+        answered = await client.wait(talk.id, "4004", 20)
+        assert answered.reply
+        assert answered.reply.version == 1
 
 
 async def test_a_cancelled_chat_is_not_answered(client: Client) -> None:

@@ -1,0 +1,66 @@
+"""Reads what the scripts in `tasks/lua` answer."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from tasks.jobs import AdapterVersion, JobView
+from training.schema import Machine
+
+PAYLOADS = ("progress", "checkpoint", "report", "version", "plan", "reply", "data", "problem")
+
+
+def payloads(fields: dict[str, str]) -> dict[str, Any]:
+    """The parts of a record or an event that are JSON."""
+    return {name: json.loads(fields[name]) for name in PAYLOADS if name in fields}
+
+
+def pairs(flat: Sequence[str]) -> dict[str, str]:
+    """A hash, which scripts answer as names and values in turn."""
+    return dict(zip(flat[::2], flat[1::2], strict=True))
+
+
+def view(raw: Any) -> JobView | None:
+    """A record and its place in the queue, 0 for none, as a door shows them."""
+    if not raw:
+        return None
+    fields = pairs(raw[0])
+    return JobView.model_validate(
+        {
+            "job": json.loads(fields["job"]),
+            "state": fields["state"],
+            "position": raw[1] or None,
+            "attempts": fields["attempts"],
+            "wished": fields.get("wished", 0),
+            **payloads(fields),
+        }
+    )
+
+
+def weakest(raw: list[str]) -> Machine | None:
+    """The machine with the least memory, any without a card first."""
+    found = [Machine.model_validate_json(told) for told in raw]
+    return min(found, key=lambda machine: (machine.device == "cuda", machine.free_gib), default=None)
+
+
+def version(job_id: str, base_model: str) -> str:
+    """What the registry holds of one version."""
+    return json.dumps({"job_id": job_id, "base_model": base_model})
+
+
+def adapter_versions(guild_id: str, persona: str, fields: dict[str, str]) -> list[AdapterVersion]:
+    """The versions that a registry holds, oldest first."""
+    found = [
+        AdapterVersion(
+            guild_id=guild_id,
+            persona=persona,
+            version=int(name.removeprefix("version:")),
+            live=name == f"version:{fields['live']}",
+            **json.loads(value),
+        )
+        for name, value in fields.items()
+        if name.startswith("version:")
+    ]
+    return sorted(found, key=lambda entry: entry.version)
