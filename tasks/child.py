@@ -43,6 +43,8 @@ class Assignment(Noun):
         told = self.model_dump(mode="json")
         if self.workspace.hf_token:
             told["workspace"]["hf_token"] = self.workspace.hf_token.get_secret_value()
+        if self.workspace.wandb and self.workspace.wandb.api_key:
+            told["workspace"]["wandb"]["api_key"] = self.workspace.wandb.api_key.get_secret_value()
         return json.dumps(told).encode() + b"\n"
 
 

@@ -92,7 +92,7 @@ class Post:
             self._settings.made("ARTIFACT_ROOT")
         if self.queue is not Queue.PREPARE:
             # Before torch is imported, here or in a child: CUDA then shows the one card that is ours, as number 0.
-            os.environ["CUDA_VISIBLE_DEVICES"] = str(self._settings.gpu)
+            os.environ["CUDA_VISIBLE_DEVICES"] = self._settings.cards
         self._lock = (state_dir / f"worker-{self.queue}-{node}.lock").open("ab")
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

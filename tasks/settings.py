@@ -14,7 +14,7 @@ from redis.connection import parse_url
 
 from tasks.complaints import in_words
 from tasks.errors import FolderUnusable, SettingsWrong
-from training.schema import GuildId, LanguageModel, Workspace
+from training.schema import GuildId, LanguageModel, WeightsAndBiases, Workspace
 
 SettingsT = TypeVar("SettingsT", bound=BaseSettings)
 DISCORD_FILES = ("https://cdn.discordapp.com/attachments/", "https://cdn.discordapp.com/ephemeral-attachments/")
@@ -68,6 +68,12 @@ class TaskSettings(BaseSettings):
         description="Model that personas are trained on: a hub name, a local path, `standin`, or `auto`.",
     )
     allowed_base_models: CommaList = Field((), description="More base models that a job may name, separated by commas.")
+    train_processes: int = Field(
+        1, ge=1, le=64, description="Processes that train one job together, one a card, from card GPU on."
+    )
+    wandb_project: str | None = Field(None, description="Project on Weights & Biases; none: nothing is told there.")
+    wandb_mode: Literal["online", "offline"] = Field("online", description="Whether runs are told at once, or kept.")
+    wandb_api_key: SecretStr | None = Field(None, description="Key for Weights & Biases.")
     hf_token: SecretStr | None = Field(None, description="Token for gated models on the Hugging Face hub.")
     llm_base_url: str | None = Field(
         None, description="OpenAI-compatible server that writes dialogues; empty: they are composed without one."
@@ -163,6 +169,16 @@ class TaskSettings(BaseSettings):
         """The run folder of one training job."""
         return self.artifact_root / "runs" / job_id
 
+    @property
+    def cards(self) -> str:
+        """The cards that this worker trains on, as CUDA takes them."""
+        return ",".join(map(str, range(self.gpu, self.gpu + self.train_processes)))
+
+    def _wandb(self) -> WeightsAndBiases | None:
+        if not self.wandb_project:
+            return None
+        return WeightsAndBiases(project=self.wandb_project, mode=self.wandb_mode, api_key=self.wandb_api_key)
+
     def workspace(self) -> Workspace:
         """The part of the settings that training is handed."""
         return Workspace(
@@ -172,6 +188,8 @@ class TaskSettings(BaseSettings):
             base_model=self.base_model,
             allowed_base_models=self.allowed_base_models,
             hf_token=self.hf_token,
+            processes=self.train_processes,
+            wandb=self._wandb(),
             language_model=self.language_model(),
         )
 

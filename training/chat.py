@@ -57,6 +57,10 @@ class Example:
         """How long it is."""
         return len(self.ids)
 
+    def cut(self, tokens: int) -> Example:
+        """Its first tokens."""
+        return Example(self.conversation_id, self.ids[:tokens], self.mask[:tokens])
+
     @property
     def labels(self) -> int:
         """How many tokens are learnt."""

@@ -1,4 +1,5 @@
-"""`understudy train | resume | plan | chat | persona | data`: training from a terminal, with no queue and no Discord.
+"""`understudy train | resume | plan | chat | export | persona | data`: training from a terminal, with no queue and no
+Discord.
 
 What is heavy (torch, transformers) is imported inside the commands, so that `--help` answers at once.
 """
@@ -13,6 +14,7 @@ from typing import Annotated
 import typer
 
 from training.commands import anonymise, datasets, dialogues, logs, mixing, persona, refining
+from training.commands.export import export
 from training.commands.job import Asked, takes_spec
 from training.commands.run import resume, train
 from training.places import TERMINAL
@@ -30,7 +32,7 @@ def build(make_workspace: Callable[[], Workspace]) -> typer.Typer:
         pretty_exceptions_enable=False,
         context_settings={"obj": make_workspace, "help_option_names": ["-h", "--help"]},
     )
-    for command in (train, resume, plan, chat):
+    for command in (train, resume, plan, chat, export):
         app.command()(command)
     app.add_typer(_group("persona", "The cast.", persona.app))
     data = (datasets.app, refining.app, mixing.app, dialogues.app, logs.app, anonymise.app)
@@ -53,13 +55,24 @@ def _group(name: str, about: str, *parts: typer.Typer) -> typer.Typer:
 def plan(
     ctx: typer.Context,
     asked: Asked,
+    vram: Annotated[
+        float | None, typer.Option(min=0.5, help="Plan for a card with so many GiB free, not for this machine.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """What a run would take: examples, steps, time, memory. Nothing is trained."""
-    from training import pipeline
+    """What a run would take: examples, steps, time, memory. Nothing is trained.
 
-    spec = asked.spec()
-    found = pipeline.plan(spec, workspace=workspace_of(ctx))
+    Without a persona and without data it is planned for a persona as they usually are.
+    """
+    from training import planning
+
+    machine = planning.card_of(vram) if vram else None
+    if {"persona", "dataset"}.isdisjoint(asked.options):
+        spec = Asked(asked.options | {"persona": "usual"}).spec()
+        found = planning.plan_assumed(spec, workspace=workspace_of(ctx), machine=machine)
+    else:
+        spec = asked.spec()
+        found = planning.plan(spec, workspace=workspace_of(ctx), machine=machine)
     if as_json:
         typer.echo(found.model_dump_json(indent=2))
     else:

@@ -195,6 +195,53 @@ class DiskRefused(UnderstudyError):
     """{what} could not be read or written: {reason}. Make room or correct the path, then try again."""
 
 
+class NoFinishedRun(UnderstudyError):
+    """There is no finished run {run} here to export. Name one by its id, as `understudy train` printed it, or by its
+    folder."""
+
+
+class RunToRetrain(UnderstudyError):
+    """Run {run} learnt from messages of somebody who has asked to be forgotten, so it is not given away.
+    Train it again first."""
+
+
+class NotMergeable(UnderstudyError):
+    """Nothing can be merged into the base model {name}: its files hold quantised weights.
+    Export the adapter without --merge."""
+
+
+class MergeDiffers(UnderstudyError):
+    """The merged model does not answer as the adapter does: its logits are off by {difference:.2%} of their spread,
+    and {limit:.2%} is the most. Nothing was kept of it; export the adapter without --merge."""
+
+
+class ConverterMissing(UnderstudyError):
+    """llama.cpp's convert_hf_to_gguf.py is not {where}. Name llama.cpp's folder with --llama-cpp,
+    or leave --gguf out."""
+
+
+class ConverterFailed(UnderstudyError):
+    """llama.cpp's converter made no GGUF file: {reason}. Nothing was exported; try without --gguf."""
+
+
+class NotPublishable(UnderstudyError):
+    """Run {run} is not published: {reason}. Export it without --publish."""
+
+
+class HubRefused(UnderstudyError):
+    """{name} could not be pushed to the hub: {reason}. Check the name, HF_TOKEN and the network. The export in {folder}
+    is whole; `hf upload {name} {folder}` tries again."""
+
+
+class HubNameUnusable(UnderstudyError):
+    """{name} cannot be published to: {reason}."""
+
+
+class TrackerMissing(UnderstudyError):
+    """The run is to be followed on Weights & Biases, and the package wandb is not installed with the worker.
+    Install the wandb extra there, or leave WANDB_PROJECT unset."""
+
+
 def disk_refused(error: OSError, what: str = "") -> DiskRefused | None:
     """What the file system refused, as an error for people; None if that came from elsewhere, such as a connection.
 

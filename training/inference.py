@@ -59,7 +59,7 @@ def generate(
                 max_new_tokens=max_new_tokens,
                 pad_token_id=chat_format.pad,
                 eos_token_id=list(chat_format.stop_ids),
-                **_sampling(temperature),
+                **sampling(temperature),
             )
         width = max(len(prompt) for prompt in batch)
         answers += [_answer(row[width:].tolist(), chat_format) for row in written]
@@ -176,7 +176,8 @@ def _left_padded(batch: Sequence[list[int]], pad: int, device: torch.device) -> 
     return {"input_ids": ids, "attention_mask": seen}
 
 
-def _sampling(temperature: float) -> dict[str, Any]:
+def sampling(temperature: float) -> dict[str, Any]:
+    """How tokens are drawn at a temperature, as transformers takes it; at 0 the likeliest is taken."""
     if temperature > 0:
         return {"do_sample": True, "temperature": temperature, "top_p": 0.95, "top_k": 0}
     return {"do_sample": False, "temperature": None, "top_p": None, "top_k": None}

@@ -12,6 +12,7 @@ from training.data.licences import is_restricted
 from training.data.mix import digest, mix
 from training.data.preferences import Preference, load_preferences, voiced
 from training.errors import EmptyDataset
+from training.models import Base, catalog
 from training.persona.dialogues import built_conversations, persona_conversations
 from training.persona.sheet import find_persona, load_cast
 from training.schema import WHOLE_CAST, Conversation, Persona, TaskType, TrainSpec, Warned, Workspace
@@ -165,10 +166,15 @@ def examples(rows: Sequence[Conversation], chat_format: ChatFormat, max_length: 
     return [example for row in rows for example in chat_format.examples(row, max_length)]
 
 
-def warnings(spec: TrainSpec, lessons: Lessons, *, rehearsal: bool) -> tuple[Warned, ...]:
+def warnings(spec: TrainSpec, lessons: Lessons, base: Base, chat_format: ChatFormat) -> tuple[Warned, ...]:
     """What the asker should know before and after the run."""
     found = {
-        Warned.REHEARSAL_MODEL: rehearsal,
+        Warned.REHEARSAL_MODEL: base.rehearsal,
+        Warned.BASE_NOT_CHAT: not base.chat,
+        Warned.STRATEGY_TWO_STAGE: base.chat and spec.task_type is TaskType.TWO_STAGE,
+        Warned.STRATEGY_MIXED: base.chat and spec.task_type is TaskType.MIXED,
+        Warned.TEMPLATE_UNVERIFIED: base.id in catalog() and base.template is None and not base.rehearsal,
+        Warned.DEFAULT_TEMPLATE: chat_format.is_default,
         Warned.FEW_LINES: (lessons.voiced if lessons.cast else len(lessons.train)) < FEW_ROWS,
         Warned.MANY_EPOCHS: spec.hyperparameters.epochs > MANY_EPOCHS,
         Warned.RESTRICTED_LICENCE: any(map(is_restricted, lessons.licenses)),

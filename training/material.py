@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from training.chat import ChatFormat, Example
@@ -50,6 +50,13 @@ class Material:
         """Optimiser steps of one attempt."""
         return sum(stage.steps for stage in self.stages)
 
+    def shortened(self, tokens: int) -> Material:
+        """The rows cut to so many tokens, for reckoning with."""
+        stages = tuple(
+            replace(stage, rows=[window.cut(tokens) for window in windows(stage.rows)]) for stage in self.stages
+        )
+        return replace(self, stages=stages)
+
     def course(self, knobs: Hyperparameters) -> Course[Any]:
         """The stages in the order of this seed."""
         return Course(self.stages, self.peak, knobs.warmup_ratio, knobs.seed)
@@ -87,6 +94,11 @@ def laid_out(spec: TrainSpec, lessons: Lessons, base: Base, chat_format: ChatFor
         # Once: it is there to teach talking, and there is far more of it than of any persona.
         stages.insert(0, Stage(opening, 1, batch))
     return Material(tuple(stages), held_out, (), peak)
+
+
+def windows(rows: Sequence[Example | Pair]) -> list[Example]:
+    """The windows that rows are made of: of a pair, both."""
+    return [window for row in rows for window in ((row,) if isinstance(row, Example) else (row.chosen, row.rejected))]
 
 
 def _filled(rows: Sequence[Example], name: str) -> tuple[Example, ...]:

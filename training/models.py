@@ -195,7 +195,7 @@ def load(base: Base, source: str, workspace: Workspace, *, quantised: bool | Non
     quantised: whether the layers that LoRA adapts are kept in 4 bits (nf4, double-quantised), on whatever device; the
     embeddings and the head never are. Raises BaseModelUnavailable, NotInFourBits or PackageMissing.
     """
-    from transformers import AutoConfig, AutoModelForCausalLM
+    from transformers import AutoConfig
     from transformers.utils.logging import disable_progress_bar
 
     disable_progress_bar()
@@ -205,14 +205,7 @@ def load(base: Base, source: str, workspace: Workspace, *, quantised: bool | Non
     with _explained(base):
         shape = measure(AutoConfig.from_pretrained(source, **hub))
         tokenizer = _tokenizer(base, source, hub)
-        # Sizes that do not match are told of in `found` too, and not by a RuntimeError as a full card is.
-        how = {"use_safetensors": True, "output_loading_info": True, "ignore_mismatched_sizes": True}
-        model, found = AutoModelForCausalLM.from_pretrained(
-            source, device_map={"": where}, **_weights(base, shape, quantised), **how, **hub
-        )
-    astray = len(found["missing_keys"]) + len(found["mismatched_keys"])
-    if astray:
-        raise BaseModelUnavailable(name=base.id, reason=f"{astray} of its weights are missing or of another size")
+        model = _whole(base, source, device_map={"": where}, **_weights(base, shape, quantised), **hub)
     if base.rehearsal:
         # So small a model gains little from a second thread, and loses all where another process wants that core.
         torch.set_num_threads(1)
@@ -220,6 +213,33 @@ def load(base: Base, source: str, workspace: Workspace, *, quantised: bool | Non
     model.requires_grad_(False)
     model.eval()
     return Loaded(base, source, model, ChatFormat(tokenizer), where)
+
+
+def load_as_stored(base: Base, source: str, workspace: Workspace) -> Loaded:
+    """The base model in main memory, its weights of the type that its files hold: what an adapter is merged into.
+
+    Raises BaseModelUnavailable or PackageMissing.
+    """
+    hub = _hub_arguments(workspace)
+    with _explained(base):
+        tokenizer = _tokenizer(base, source, hub)
+        model = _whole(base, source, device_map={"": "cpu"}, dtype="auto", **hub)
+    model.requires_grad_(False)
+    model.eval()
+    return Loaded(base, source, model, ChatFormat(tokenizer), torch.device("cpu"))
+
+
+def _whole(base: Base, source: str, **how: Any) -> PreTrainedModel:
+    """The model with all of its weights, from safetensors only."""
+    from transformers import AutoModelForCausalLM
+
+    # Sizes that do not match are told of in `found` too, and not by a RuntimeError as a full card is.
+    how |= {"use_safetensors": True, "output_loading_info": True, "ignore_mismatched_sizes": True}
+    model, found = AutoModelForCausalLM.from_pretrained(source, **how)
+    astray = len(found["missing_keys"]) + len(found["mismatched_keys"])
+    if astray:
+        raise BaseModelUnavailable(name=base.id, reason=f"{astray} of its weights are missing or of another size")
+    return model
 
 
 def _main_memory() -> tuple[int, int]:

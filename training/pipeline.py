@@ -23,7 +23,6 @@ from safetensors import SafetensorError
 
 from training import lessons as learning
 from training import models, sft
-from training.batches import MICRO_TOKENS
 from training.charts import loss_chart
 from training.data.lineage import note_data
 from training.errors import BaseModelUnavailable, DiskRefused, DoesNotFit, RunStopped, disk_refused
@@ -34,10 +33,10 @@ from training.inference import Answer, generate
 from training.lessons import Lessons
 from training.loop import Hooks, Trainee, fit, loss_curve
 from training.material import Material, laid_out
-from training.memory import GIB
+from training.memory import GIB, Means, measure
 from training.modelcard import model_card
 from training.models import Loaded
-from training.planning import plan, remember_pace
+from training.planning import plan, remember_pace, settled_means
 from training.preference import Preferences
 from training.provenance import Provenance, provenance_of, write_provenance
 from training.ranks import ALONE, Ranks
@@ -60,6 +59,7 @@ from training.seeds import keep_best
 from training.sft import Answers
 from training.start import Start, starting_point
 from training.together import finetune_together
+from training.tracking import tracked
 
 __all__ = ["finetune", "plan"]
 
@@ -111,7 +111,11 @@ def finetune(
         return finetune_together(spec, job_id=job_id, workspace=workspace, run_dir=run_dir, hooks=hooks)
     write_json(run_dir / "spec.json", spec.model_dump(mode="json"))
     try:
-        return _Run(spec, workspace, run_dir, hooks, ranks).finish(job_id)
+        with tracked(workspace.wandb, spec, job_id, run_dir) as tracker:
+            told = replace(hooks, on_metrics=tracker.metrics)
+            report = _Run(spec, workspace, run_dir, told, ranks).finish(job_id)
+            tracker.summarise(report)
+        return report
     except (RuntimeError, MemoryError) as error:
         if not _out_of_memory(error):
             raise
@@ -160,6 +164,7 @@ class _Prepared:
     probes: Sequence[Probe]
     loaded: Loaded
     material: Material
+    means: Means
     trainee: Trainee[Any]
     objective: Answers | Preferences
 
@@ -202,12 +207,24 @@ class _Run:
             # Before anything is learnt: whoever is to be forgotten is found in unfinished runs too.
             note_data(self.run_dir, self.spec.dataset, [*lessons.learnt, *lessons.held_out])
         probes = questions_for(lessons.cast, learning.said(lessons.learnt, "user"))
-        loaded = self._load(start)
-        material = laid_out(self.spec, lessons, loaded.base, loaded.format, loaded.context)
-        knobs = self.spec.hyperparameters
-        trainee = sft.setup(loaded, knobs, material.course(knobs), start_from=start.adapter if start else None)
-        objective = material.objective(trainee, MICRO_TOKENS, self.ranks)
-        return _Prepared(start, lessons, probes, loaded, material, trainee, objective)
+        base = models.choose(self.spec.base_model or (start.base_model if start else None), self.workspace)
+        source = models.find_source(base, self.workspace, self._building)
+        self._enter(Phase.LOADING)
+        config, chat_format = models.load_config(base, self.workspace), models.load_format(base, self.workspace)
+        context = min(base.context, config.max_position_embeddings)
+        material = laid_out(self.spec, lessons, base, chat_format, context)
+        means = settled_means(self.run_dir, measure(config), self.spec.hyperparameters, material, self.ranks)
+        loaded = models.load(base, source, self.workspace, quantised=means.quantised)
+        trainee = self._begin(self.spec.hyperparameters, loaded, material, means, start)
+        objective = material.objective(trainee, means.tokens_at_once, self.ranks)
+        return _Prepared(start, lessons, probes, loaded, material, means, trainee, objective)
+
+    def _begin(
+        self, knobs: Hyperparameters, loaded: Loaded, material: Material, means: Means, start: Start | None
+    ) -> Trainee[Any]:
+        """An adapter as it is before the first step, for the seed that the knobs have."""
+        adapter = start.adapter if start else None
+        return sft.setup(loaded, knobs, material.course(knobs), start_from=adapter, redo=means.redo)
 
     def train(self, ready: _Prepared) -> Trainee[Any]:
         """Go through the course with each seed, and leave the best adapter in place."""
@@ -215,8 +232,7 @@ class _Run:
         key = _key(self.spec, ready.loaded, ready.lessons)
 
         def begin(knobs: Hyperparameters) -> Trainee[Any]:
-            adapter = ready.start.adapter if ready.start else None
-            return sft.setup(ready.loaded, knobs, ready.material.course(knobs), start_from=adapter)
+            return self._begin(knobs, ready.loaded, ready.material, ready.means, ready.start)
 
         def learn(trainee: Trainee[Any], folder: Path, hooks: Hooks) -> None:
             objective = replace(ready.objective, decoder=trainee.decoder)
@@ -259,7 +275,7 @@ class _Run:
             seed=trainee.knobs.seed,
             preferred=_preferred(ready.objective, trainee),
             temperature=TEMPERATURE,
-            warnings=learning.warnings(self.spec, lessons, rehearsal=loaded.base.rehearsal),
+            warnings=learning.warnings(self.spec, lessons, loaded.base, loaded.format),
         )
 
     def _enter(self, phase: Phase) -> None:
@@ -267,22 +283,15 @@ class _Run:
             raise RunStopped(step=0)
         self.hooks.on_progress(Progress(phase=phase))
 
-    def _load(self, start: Start | None) -> Loaded:
-        base = models.choose(self.spec.base_model or (start.base_model if start else None), self.workspace)
-
-        def building(done: float) -> None:
-            if self.hooks.should_stop():
-                raise RunStopped(step=0)
-            self.hooks.on_progress(Progress(phase=Phase.STANDIN, step=round(done * 100), total_steps=100))
-
-        source = models.find_source(base, self.workspace, building)
-        self._enter(Phase.LOADING)
-        return models.load(base, source, self.workspace)
+    def _building(self, done: float) -> None:
+        if self.hooks.should_stop():
+            raise RunStopped(step=0)
+        self.hooks.on_progress(Progress(phase=Phase.STANDIN, step=round(done * 100), total_steps=100))
 
     def _examine(self, ready: _Prepared, trainee: Trainee[Any]) -> Examined:
         """Held-out losses, and answers drawn by the run's seed, of the model as its adapter is switched now."""
         loaded = ready.loaded
-        sums = sft.measure(loaded, trainee.decoder, ready.material.held_out, MICRO_TOKENS)
+        sums = sft.measure(loaded, trainee.decoder, ready.material.held_out, ready.means.tokens_at_once)
         room = loaded.context - ANSWER_TOKENS
         prompts = [loaded.format.fit_prompt(_asked(probe, ready.lessons), room) for probe in ready.probes]
         answers = generate(

@@ -234,6 +234,14 @@ class LanguageModel(Noun):
     price_out: float = 0.0
 
 
+class WeightsAndBiases(Noun):
+    """Where runs are followed on Weights & Biases; offline, their files wait in the run folder to be synchronised."""
+
+    project: str = Field(min_length=1, max_length=128)
+    mode: Literal["online", "offline"] = "online"
+    api_key: SecretStr | None = None
+
+
 class Workspace(Noun):
     """Where a run may read and write, and with which base model; handed down, since training reads no environment."""
 
@@ -245,6 +253,7 @@ class Workspace(Noun):
     allowed_base_models: tuple[str, ...] = ()
     hf_token: SecretStr | None = None
     language_model: LanguageModel | None = Field(None, description="Writes dialogues; None: none is set up.")
+    wandb: WeightsAndBiases | None = Field(None, description="Where runs are followed; None: nowhere.")
 
 
 class Machine(Noun):
@@ -277,6 +286,14 @@ class Warned(StrEnum):
     RESTRICTED_LICENCE = "restricted_licence"
 
 
+class Alternative(Noun):
+    """Something near to what was asked for that would fit."""
+
+    change: Literal["quantisation", "gradient_checkpointing", "max_length", "lora_rank", "base_model"]
+    value: str
+    peak_gib: float
+
+
 class Plan(Noun):
     """What a job would take, worked out from its real data before it starts."""
 
@@ -292,6 +309,12 @@ class Plan(Noun):
     peak_gib: float
     free_gib: float
     disk_gib: float
+    parts_gib: dict[str, float] = Field({}, description="The peak by its parts.")
+    quantised: bool = Field(False, description="Whether the base model's weights are kept in four bits.")
+    gradient_checkpointing: bool = False
+    micro_batch_tokens: int = Field(0, description="Tokens in one pass; the largest that fits.")
+    estimated: bool = Field(False, description="Whether tokens were counted with another model's tokenizer.")
+    alternatives: tuple[Alternative, ...] = Field((), description="What would fit instead, the nearest first.")
     warnings: tuple[Warned, ...] = ()
 
 

@@ -67,9 +67,18 @@ def print_plan(spec: TrainSpec, found: Plan) -> None:
         "time": f"{_duration(least)} to {_duration(most)}",
         "memory": f"{found.peak_gib:.1f} of {found.free_gib:.1f} GiB free: {'fits' if found.fits else 'does not fit'}",
         "disk": f"{found.disk_gib:.2f} GiB",
+        "means": _means(found),
+        "instead": "; ".join(f"{a.change} {a.value} ({a.peak_gib:.1f} GiB)" for a in found.alternatives) or "–",
         "warnings": ", ".join(warning.value.replace("_", " ") for warning in found.warnings) or "none",
     }
     print_rows(f"Plan of {spec.job_name}", rows)
+
+
+def _means(found: Plan) -> str:
+    parts = [f"{found.micro_batch_tokens:,} tokens in a pass"]
+    parts += ["weights in 4 bits"] if found.quantised else []
+    parts += ["layers computed again in the backward pass"] if found.gradient_checkpointing else []
+    return ", ".join([*parts, *(["tokens estimated"] if found.estimated else [])])
 
 
 def print_report(report: Report, run_dir: Path) -> None:

@@ -40,6 +40,8 @@ class RankAssignment(Noun):
         made = self.model_dump(mode="json")
         if self.workspace.hf_token:
             made["workspace"]["hf_token"] = self.workspace.hf_token.get_secret_value()
+        if self.workspace.wandb and self.workspace.wandb.api_key:
+            made["workspace"]["wandb"]["api_key"] = self.workspace.wandb.api_key.get_secret_value()
         return json.dumps(made).encode() + b"\n"
 
 

@@ -52,7 +52,7 @@ def test_a_plan_is_for_the_machine_that_trains(workspace: Workspace, no_card_tou
 
 
 def test_a_small_card_takes_a_large_model_in_four_bits() -> None:
-    shape = memory.Shape(7_000_000_000, 4096, 11008, 30, 102400, ((4096, 4096),) * 210)
+    shape = memory.measure(models.catalog()["deepseek-ai/deepseek-llm-7b-chat"].config())
     assert memory.in_four_bits(shape, CARD.model_copy(update={"free_gib": 10}))
     assert not memory.in_four_bits(shape, CARD.model_copy(update={"free_gib": 70}))
     assert not memory.in_four_bits(shape, CPU)

@@ -17,9 +17,9 @@ from transformers.utils import is_bitsandbytes_available
 
 from training import models
 from training.errors import BaseModelNotAllowed, BaseModelUnavailable, PackageMissing, PathNotAllowed
-from training.memory import GIB, measure, needed_bytes
+from training.memory import GIB, Load, Means, footprint, measure
 from training.models import catalog, choose, load, without_card
-from training.schema import Machine, Workspace
+from training.schema import Hyperparameters, Machine, Workspace
 from training.standin import standin_config
 
 
@@ -222,8 +222,15 @@ def test_sizes_come_from_the_configuration_alone() -> None:
 
 
 def test_memory_grows_with_what_takes_it() -> None:
-    small, big = measure(standin_config()), measure(LlamaConfig(vocab_size=32_000))
-    assert needed_bytes(small, 16, 4096, 2048, without_card()) < 2 * GIB
-    assert needed_bytes(big, 16, 4096, 2048, without_card()) > 13 * GIB
-    assert needed_bytes(big, 16, 4096, 2048, without_card()) < needed_bytes(big, 256, 4096, 2048, without_card())
-    assert needed_bytes(small, 16, 4096, 2048, without_card()) < needed_bytes(small, 16, 8192, 4096, without_card())
+    def needed(config: LlamaConfig, rank: int = 16, tokens: int = 4096, **by: bool) -> int:
+        means = Means(by.get("quantised", False), by.get("redo", False), tokens)
+        load = Load(tokens, tokens // 2, tokens * 512)
+        return footprint(measure(config), Hyperparameters(lora_rank=rank), means, load, without_card()).total
+
+    small, big = standin_config(), LlamaConfig(vocab_size=32_000)
+    assert needed(small) < 2 * GIB
+    assert needed(big) > 13 * GIB
+    assert needed(big) < needed(big, rank=256)
+    assert needed(small) < needed(small, tokens=8192)
+    assert needed(big, redo=True) < needed(big)
+    assert needed(big, quantised=True) < needed(big) - 8 * GIB

@@ -17,6 +17,8 @@ from torch.nn import functional
 
 Tensor = torch.Tensor
 FLOAT = torch.float32
+LOGITS_AT_ONCE = 2 * 2**20
+"""Numbers of a chunk of logits."""
 
 
 class Frozen(Protocol):
@@ -216,14 +218,12 @@ class _Gated(Function):
 
 
 class _TargetLosses(Function):
-    ELEMENTS = 2 * 2**20
-
     @staticmethod
     def forward(ctx: Any, hidden: Tensor, head: Frozen, targets: Tensor, softcap: float | None) -> Tensor:
         weight = head.weight(hidden.dtype)
         losses = torch.empty(len(hidden), dtype=FLOAT, device=hidden.device)
         kept = torch.empty_like(hidden) if hidden.requires_grad else None
-        rows = max(64, _TargetLosses.ELEMENTS // len(weight))
+        rows = max(64, LOGITS_AT_ONCE // len(weight))
         for begin in range(0, len(hidden), rows):
             at = slice(begin, begin + rows)
             logits = torch.mm(hidden[at], weight.T)

@@ -4,6 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from training import standin
+from training.chat import ChatFormat
 from training.data.blend import Part, blend
 from training.data.holdout import hold_out
 from training.data.licences import is_restricted, require_accepted
@@ -12,6 +14,7 @@ from training.data.schema import Source
 from training.data.spill import Spill
 from training.errors import EmptyDataset, LicenceNotAccepted
 from training.lessons import Lessons, warnings
+from training.models import catalog
 from training.schema import Conversation, Message, TrainSpec, Warned
 
 
@@ -148,7 +151,7 @@ def test_a_restricted_source_must_be_accepted() -> None:
 def test_a_run_on_restricted_data_is_warned_of(license: str, warned: bool) -> None:
     learnt = tuple(row.model_copy(update={"license": license}) for row in rows("own", 50))
     spec = TrainSpec(job_name="a", guild_id="1", persona="glordon")
-    found = warnings(spec, Lessons((), learnt, ()), rehearsal=False)
+    found = warnings(spec, Lessons((), learnt, ()), catalog()[standin.ID], ChatFormat(standin.standin_tokenizer()))
     assert (Warned.RESTRICTED_LICENCE in found) is warned
 
 
