@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from training.chat import ChatFormat, Example
 from training.data.catalog import load_dataset
@@ -12,10 +13,12 @@ from training.data.licences import is_restricted
 from training.data.mix import digest, mix
 from training.data.preferences import Preference, load_preferences, voiced
 from training.errors import EmptyDataset
-from training.models import Base, catalog
 from training.persona.dialogues import built_conversations, persona_conversations
 from training.persona.sheet import find_persona, load_cast
 from training.schema import WHOLE_CAST, Conversation, Persona, TaskType, TrainSpec, Warned, Workspace
+
+if TYPE_CHECKING:
+    from training.models import Base
 
 FEW_ROWS = 40
 MANY_EPOCHS = 5
@@ -168,6 +171,9 @@ def examples(rows: Sequence[Conversation], chat_format: ChatFormat, max_length: 
 
 def warnings(spec: TrainSpec, lessons: Lessons, base: Base, chat_format: ChatFormat) -> tuple[Warned, ...]:
     """What the asker should know before and after the run."""
+    # Here, since it brings torch along, which gathering conversations has no use for.
+    from training.models import catalog
+
     found = {
         Warned.REHEARSAL_MODEL: base.rehearsal,
         Warned.BASE_NOT_CHAT: not base.chat,
