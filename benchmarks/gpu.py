@@ -23,7 +23,7 @@ import torch
 
 from benchmarks.peers import workload
 from benchmarks.peers.meter import Measured
-from benchmarks.training import PEERS, Failed, Figures, Trainer, run, verdict
+from benchmarks.training import PEERS, Failed, Figures, Trainer, failed, run, verdict
 from training import models
 from training.memory import measure
 
@@ -162,17 +162,13 @@ def compare(names: Sequence[str], folder: Path, weights: int, given: argparse.Na
         try:
             told = run(trainer, folder, given.seconds, given.peers, *([] if given.rehearse else ["--cuda"]))
         except Failed as error:
-            print(f"| {trainer.title} | {'400' if trainer.card else 'none'} | {_last(error)} | | | | |", flush=True)
+            print(failed(trainer, error), flush=True)
             continue
         figures = found[name] = Figures(Measured(**told))
         # Forward, and backward through frozen weights: four operations a weight and token.
         utilisation = 4 * weights * figures.found.tokens / figures.found.seconds / speed
         print(line(trainer, figures, found.get("guide-card" if trainer.card else "guide"), utilisation), flush=True)
     return found
-
-
-def _last(error: Failed) -> str:
-    return str(error).strip().splitlines()[-1].replace("|", "/")
 
 
 def verdicts(found: Mapping[str, Figures]) -> Iterator[str]:

@@ -21,6 +21,7 @@ from typing import Any
 
 MIB = 2**20
 SEED = 7
+PER_STEP = 16
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,7 @@ class Configuration:
     quantised: bool = False
     card: int = 0
     longest: int = 1024
+    examples: int = 192
 
 
 ON_CPU = (
@@ -92,37 +94,40 @@ def in_a_process(configuration: Configuration, *, cuda: bool = False) -> dict[st
 
 def measured(configuration: Configuration, folder: Path, *, cuda: bool) -> dict[str, float]:
     """{"predicted", "measured"} and the predicted parts, in MiB, of a few steps of the real loop."""
+    import bitsandbytes  # noqa: F401 - all that a run imports is there before the first look
+    import peft  # noqa: F401
     import torch
     from transformers import AutoConfig
 
-    from training import pipeline  # noqa: F401 - all that a run imports is there before the first look
+    from training import pipeline  # noqa: F401
     from training.batches import micro_batches
-    from training.memory import Means, footprint, load_of, measure
+    from training.course import Course, Stage
+    from training.memory import Means, footprint, heaviest, load_of, measure
     from training.models import this_machine
     from training.schema import Hyperparameters
 
     torch.set_num_threads(1)
-    examples = texts(configuration)
     means = Means(configuration.quantised, configuration.redo, configuration.tokens)
-    knobs = Hyperparameters(lora_rank=configuration.rank, epochs=1, learning_rate=1e-3)
-    loads = [load_of(group) for group in micro_batches(examples, configuration.tokens)]
-    shape = measure(AutoConfig.from_pretrained(folder))
-    predicted = footprint(shape, knobs, means, max(loads, key=lambda load: load.tokens), this_machine())
+    knobs = Hyperparameters(lora_rank=configuration.rank)
+    course = Course((Stage(texts(configuration), 1, PER_STEP),), 1e-3, knobs.warmup_ratio, SEED)
+    steps = (micro_batches(course.rows_at(step), configuration.tokens) for step in range(course.steps))
+    load = heaviest(load_of(group) for groups in steps for group in groups)
+    predicted = footprint(measure(AutoConfig.from_pretrained(folder)), knobs, means, load, this_machine())
     with Peak(cuda=cuda) as peak:
-        train(folder, configuration, knobs, examples)
+        train(folder, configuration, knobs, course)
     parts = {name: value / MIB for name, value in asdict(predicted).items()}
     return {"predicted": predicted.added / MIB, "measured": peak.bytes / MIB, **parts}
 
 
 def texts(configuration: Configuration) -> list[Any]:
-    """Persona-shaped examples: lengths spread from 40 to `longest`, half of each learnt; enough for four passes."""
+    """Persona-shaped examples: lengths spread from 40 to `longest`, half of each learnt."""
     from training.chat import Example
 
     rng = random.Random(SEED)
     words = configuration.sizes[5]
     begin = [rng.randrange(10, words) for _ in range(configuration.card)]
     made: list[Example] = []
-    while sum(len(example.ids) for example in made) < 12 * configuration.tokens:
+    while len(made) < configuration.examples:
         length = min(configuration.longest, max(40, int(rng.lognormvariate(4.9, 0.9))))
         ids = [*begin, *(rng.randrange(10, words) for _ in range(max(20, length - configuration.card)))]
         learnt = (len(ids) - configuration.card) // 2
@@ -155,18 +160,16 @@ def save_model(configuration: Configuration, folder: Path) -> None:
     standin_tokenizer().save_pretrained(folder)
 
 
-def train(folder: Path, configuration: Configuration, knobs: Any, examples: list[Any]) -> None:
-    """A few steps of the real loop over all the examples, checkpoints included."""
+def train(folder: Path, configuration: Configuration, knobs: Any, course: Any) -> None:
+    """The real loop over the whole course, checkpoints included."""
     from training import models, sft
-    from training.course import Course, Stage
     from training.loop import Hooks, fit
     from training.schema import Workspace
 
     workspace = Workspace(artifact_root=folder, dataset_warehouse=folder, cache_dir=folder)
     loaded = models.load(models.Base(id="random"), str(folder), workspace, quantised=configuration.quantised)
-    course = Course((Stage(examples, knobs.epochs, -(-len(examples) // 2)),), 1e-3, 0.1, 1)
     trainee = sft.setup(loaded, knobs, course, redo=configuration.redo)
-    answers = sft.Answers(loaded, trainee.decoder, examples[:2], configuration.tokens)
+    answers = sft.Answers(loaded, trainee.decoder, course.rows_at(0)[:2], configuration.tokens)
     (folder / "run").mkdir()
     fit(trainee, answers, run_dir=folder / "run", key="benchmark", hooks=Hooks())
 

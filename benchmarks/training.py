@@ -180,7 +180,12 @@ def compare(names: Sequence[str], folder: Path, given: argparse.Namespace) -> Fo
     print(HEADER, flush=True)
     for name in names:
         trainer = TRAINERS[name]
-        found[name] = Figures(Measured(**run(trainer, folder, given.seconds, given.peers, "--rate", str(given.rate))))
+        try:
+            told = run(trainer, folder, given.seconds, given.peers, "--rate", str(given.rate))
+        except Failed as error:
+            print(failed(trainer, error), flush=True)
+            continue
+        found[name] = Figures(Measured(**told))
         print(line(trainer, found[name], found.get("guide-card" if trainer.card else "guide")), flush=True)
     return found
 
@@ -212,6 +217,12 @@ def line(trainer: Trainer, figures: Figures, guide: Figures | None) -> str:
         f"{figures.padding:.0%}",
     )
     return "| " + " | ".join(map(str, cells)) + " |"
+
+
+def failed(trainer: Trainer, error: Failed) -> str:
+    """A row that tells what a process ended with."""
+    last = str(error).strip().splitlines()[-1].replace("|", "/")
+    return f"| {trainer.title} | {'400' if trainer.card else 'none'} | {last} |"
 
 
 def verdicts(found: Found) -> Iterator[str]:
@@ -277,6 +288,8 @@ def main() -> None:
     print("\n" + "\n".join(verdicts(found)))
     if given.json:
         given.json.write_text(json.dumps({name: asdict(figures.found) for name, figures in found.items()}, indent=1))
+    if len(found) < len(given.only):
+        raise SystemExit(1)
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 import discord
 
+from bot import plan_lines
 from bot.limits import (
     EMBED_DESCRIPTION,
     EMBED_FIELD_NAME,
@@ -105,9 +106,9 @@ def plan_card(job: Job, spec: TrainSpec, plan: Plan, catalog: Catalog | None) ->
         f"{count(plan.tokens, 'token')} · {count(plan.steps, 'step')}",
         f"Memory {plan.peak_gib:.1f} of {plan.free_gib:.1f} GiB {'✅ fits' if plan.fits else '❌ does not fit'} · "
         f"time {span(low, high)} · disk {plan.disk_gib:.1f} GiB",
+        *plan_lines.means(plan),
+        *([] if plan.fits else plan_lines.instead(plan)),
     ]
-    if not plan.fits:
-        lines.append("Nothing was started. Choose a smaller base model, or ask for a GPU with more memory.")
     card = card_of(title, lines, STATES[JobState.QUEUED if plan.fits else JobState.FAILED][2])
     _add_warnings(card, plan.warnings)
     card.set_footer(text=f"Job {job.id}")

@@ -7,7 +7,8 @@ measures the whole again.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from itertools import product
 from typing import TYPE_CHECKING
@@ -27,17 +28,22 @@ if TYPE_CHECKING:
 GIB = 2**30
 BIG_MODEL = 1_000_000_000
 """Parameters from which a model is kept in half precision on a CPU."""
-LIBRARIES = 400 * 2**20
-"""What Python, torch and transformers take by themselves."""
-KERNELS = {"cpu": 150 * 2**20, "cuda": 24 * 2**20}
-"""Measured on a CPU: what libraries load and oneDNN makes for the shapes of a run. On a card: cuBLAS' own, assumed."""
-SLACK = {"cpu": 2.0, "cuda": 1.06}
-"""Measured on a CPU: what the C library keeps over what is in use, once passes of many sizes have come and gone. On a
-card: torch's own allocator, assumed."""
+LIBRARIES = {"cpu": 600 * 2**20, "cuda": 450 * 2**20}
+"""What is taken before a model is there. Measured on a CPU: Python, torch, transformers and peft. On a card: CUDA's
+context and cuBLAS, assumed."""
+KERNEL = 0.57 * 2**20
+"""Measured on a processor with AMX: one multiplication as oneDNN has made it for one shape; torch keeps each twice."""
+KERNELS_KEPT = 1024
+"""So many of them at most."""
+CODE = 24 * 2**20
+"""Measured: what torch's libraries read of their own files when training first uses it."""
+HEAP, HEAP_REDONE = 1.33, 1.55
+"""Measured on a CPU: memory that the C library holds over what is in use, once passes of many sizes have come and gone
+(1.25 to 1.45 by the run; 1.45 to 1.7 with gradient checkpointing, where more comes and goes)."""
 NF4_BYTES = 0.516
 """A weight in nf4: half a byte, and its share of a scale of 8 bits for 64 weights and one of 32 bits for 256 scales."""
-SPARE = 0.03
-"""Of free memory, left to others."""
+SPARE = {"cpu": 0.03, "cuda": 0.08}
+"""Of free memory, left to others; on a card also to the gaps between what is in use."""
 SMALLEST = 256
 
 
@@ -45,9 +51,8 @@ SMALLEST = 256
 class Shape:
     """What a model's configuration says of its size.
 
-    queries, keys: features of all its query and key heads. embedded: numbers in embeddings and head, which stay as they
-    are when the rest is quantised. lean: whether it goes through layers of our own. `linears` are (inputs, outputs) of
-    every layer that LoRA adapts.
+    queries, keys: features of all its query and key heads. normed_heads: whether those are normed. lean: if it goes
+    through layers of our own. `linears` are (inputs, outputs) of every layer that LoRA adapts.
     """
 
     parameters: int
@@ -58,7 +63,6 @@ class Shape:
     heads: int
     queries: int
     keys: int
-    embedded: int
     normed_heads: bool
     lean: bool
     linears: tuple[tuple[int, int], ...]
@@ -75,12 +79,18 @@ class Shape:
 
 @dataclass(frozen=True)
 class Load:
-    """The largest pass of a run: its tokens, those of them that are learnt, and the pairs of tokens that attention
-    weighs, in blocks as it works."""
+    """The largest pass of a run.
+
+    tokens, learnt: its tokens, and those of them that are learnt. pairs: pairs of tokens that attention weighs on a
+    CPU, in blocks as it works. heard: tokens that some text of the pass sees, counted for each text that does. sizes:
+    how many numbers of tokens the passes of the run have.
+    """
 
     tokens: int
     learnt: int
     pairs: int
+    heard: int
+    sizes: int = 2
 
 
 @dataclass(frozen=True)
@@ -122,10 +132,9 @@ def measure(config: PretrainedConfig) -> Shape:
 
     with torch.device("meta"):
         model = AutoModelForCausalLM.from_config(config)
-    head, embeddings = model.get_output_embeddings(), model.get_input_embeddings()
+    head = model.get_output_embeddings()
     linears = [m for m in model.modules() if isinstance(m, torch.nn.Linear) and m is not head]
     size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-    tied = head.weight is embeddings.weight
     return Shape(
         parameters=model.num_parameters(),
         hidden=config.hidden_size,
@@ -135,7 +144,6 @@ def measure(config: PretrainedConfig) -> Shape:
         heads=config.num_attention_heads,
         queries=config.num_attention_heads * size,
         keys=(getattr(config, "num_key_value_heads", None) or config.num_attention_heads) * size,
-        embedded=embeddings.weight.numel() + (0 if tied else head.weight.numel()),
         normed_heads=any(name.endswith("q_norm") for name, _ in model.named_modules()),
         lean=config.model_type in FAMILY,
         linears=tuple((m.in_features, m.out_features) for m in linears),
@@ -149,36 +157,51 @@ def in_four_bits(shape: Shape, machine: Machine) -> bool:
 
 def load_of(group: Sequence[Family]) -> Load:
     """The load of one pass."""
-    tokens = learnt = pairs = 0
+    tokens = learnt = heard = 0
+    seen: defaultdict[int, set[int]] = defaultdict(set)
     for family in group:
-        own = family.tokens - family.shared
-        pairs += _blocks(own) * (own // len(family.members) // 2 + BLOCK + _rounded(family.shared))
-        pairs += _blocks(family.shared) * (family.shared // 2 + BLOCK)
-        learnt += sum(member.labels for member in family.members)
-        tokens += family.tokens
-    return Load(_rounded(tokens), _rounded(learnt), pairs * BLOCK)
+        card = range(tokens, tokens + family.shared)
+        _see(seen, card, range(0))
+        tokens += family.shared
+        heard += family.shared
+        for member in family.members:
+            own = range(tokens, tokens + len(member.ids) - family.shared)
+            _see(seen, own, card)
+            tokens, heard, learnt = own.stop, heard + len(member.ids), learnt + member.labels
+    tokens, learnt = _rounded(tokens), _rounded(learnt)
+    return Load(tokens, learnt, sum(map(len, seen.values())) * BLOCK**2, heard, len({tokens, learnt}))
+
+
+def heaviest(loads: Iterable[Load]) -> Load:
+    """The most of everything that any of the passes has."""
+    found = list(loads)
+    sizes = {size for load in found for size in (load.tokens, load.learnt)}
+    return Load(
+        tokens=max(load.tokens for load in found),
+        learnt=max(load.learnt for load in found),
+        pairs=max(load.pairs for load in found),
+        heard=max(load.heard for load in found),
+        sizes=len(sizes),
+    )
 
 
 def footprint(shape: Shape, knobs: Hyperparameters, means: Means, load: Load, machine: Machine) -> Footprint:
     """What a run takes at its peak, whose largest pass is `load`."""
-    adapter = shape.adapter_parameters(knobs.lora_rank)
-    width = 2 if machine.bf16 else 4
-    kept, workspace = _activations(shape, knobs, means, load, width)
-    if shape.quantisable and (means.quantised or _weight_bytes(shape, means, machine) != width):
-        # The largest layer is spread out, or cast, for the moment of its use.
-        workspace += max(*(i * o for i, o in shape.linears), shape.embedded // 2) * width
+    on_cpu = machine.device == "cpu"
+    heap = (HEAP_REDONE if means.redo else HEAP) if on_cpu else 1.0
+    adapter = shape.adapter_parameters(knobs.lora_rank) * heap
+    kept, workspace = _activations(shape, knobs, means, load, machine)
     small = resolved(knobs.optimiser, torch.device(machine.device)) is not Optimiser.ADAMW
-    # On a CPU the best adapter, and what a checkpoint copies while it is written, lie in the same memory.
-    copies = adapter * 4 * (5 if machine.device == "cpu" else 0)
     return Footprint(
         weights=_weights(shape, means, machine),
-        adapter=adapter * 4,
-        gradients=adapter * 4,
-        optimiser=adapter * (2 if small else 8),
-        copies=copies,
-        activations=int(kept * SLACK[machine.device]),
-        workspace=int(workspace * SLACK[machine.device]) + KERNELS[machine.device],
-        libraries=LIBRARIES,
+        adapter=int(adapter * 4),
+        gradients=int(adapter * 4),
+        optimiser=int(adapter * (2 if small else 8)),
+        # On a CPU the best adapter, and what a checkpoint copies while it is written, lie in the same memory.
+        copies=int(adapter * 4 * 5) if on_cpu else 0,
+        activations=int(kept * heap),
+        workspace=int(workspace * heap) + (CODE if on_cpu else 0),
+        libraries=LIBRARIES[machine.device],
     )
 
 
@@ -190,7 +213,7 @@ def arrange(
     load_at: the largest pass that there is when so many tokens are allowed in one. longest: the longest row, which no
     pass can be smaller than. What the knobs state is kept to.
     """
-    room = machine.free_gib * GIB * (1 - SPARE)
+    room = machine.free_gib * GIB * (1 - SPARE[machine.device])
     for means in _ways(shape, knobs, longest, machine):
         found = footprint(shape, knobs, means, load_at(means.tokens_at_once), machine)
         if found.total <= room:
@@ -225,31 +248,65 @@ def _ways(shape: Shape, knobs: Hyperparameters, longest: int, machine: Machine) 
         yield Means(four_bits, again, tokens)
 
 
-def _activations(shape: Shape, knobs: Hyperparameters, means: Means, load: Load, width: int) -> tuple[float, float]:
+def _activations(
+    shape: Shape, knobs: Hyperparameters, means: Means, load: Load, machine: Machine
+) -> tuple[float, float]:
     """(bytes kept for the backward pass, bytes that come and go while the most is kept)."""
-    tokens, learnt = load.tokens, load.learnt
-    inner = knobs.lora_rank
+    width = 2 if machine.bf16 else 4
+    cast = _weight_bytes(shape, means, machine) != width
+    lean = shape.lean and not knobs.dora
+    front, behind = (_ours if lean else _theirs)(shape, knobs, load, width)
+    front += _weighed(shape, load, machine, width)
+    if cast and not means.quantised and not lean:
+        # Autograd keeps the weights as they were cast.
+        front += shape.quantisable // shape.layers * width
+    whole = front + load.tokens * behind
+    # Behind its attention, the last layer serves only to predict targets.
+    last = front + load.learnt * behind if lean else whole
+    entry = load.tokens * shape.hidden * width
+    kept = shape.layers * entry if means.redo else (shape.layers - 1) * whole + last
+    kept += 2 * load.learnt * shape.hidden * width
+    head = shape.vocabulary * shape.hidden * width if cast else 0
+    logits = max(LOGITS_AT_ONCE, 64 * shape.vocabulary) * (2 * width + 4) + head
+    spread = max((i * o for i, o in shape.linears), default=0) * width if cast or means.quantised else 0
+    moving = load.tokens * width * 3 * (shape.intermediate + shape.hidden) + spread
+    # When the first layer is gone back through whose tokens all count, the last one's share is free again.
+    backward = moving + (whole if means.redo else -last)
+    return kept, max(logits, backward) + _kernels(load, machine)
+
+
+def _ours(shape: Shape, knobs: Hyperparameters, load: Load, width: int) -> tuple[float, float]:
+    """(bytes that one layer of ours keeps up to its attention, bytes that it keeps behind it for each token)."""
+    rank = knobs.lora_rank
     # The positions that dropout drops are kept as 64-bit numbers.
     dropped = knobs.lora_dropout * 8
-    read, heard = shape.hidden, shape.queries + 2 * shape.keys + (shape.queries + shape.keys) * shape.normed_heads
-    weighed = load.pairs * shape.heads * width
-    front = tokens * (width * (2 * read + heard + 3 * inner) + dropped * read + 4) + weighed
-    narrow = shape.queries + 2 * shape.hidden + 3 * shape.intermediate + 4 * inner
+    normed = (shape.queries + shape.keys) * shape.normed_heads
+    front = width * (2 * shape.hidden + normed + 3 * rank) + dropped * shape.hidden + 4
+    narrow = shape.queries + 2 * shape.hidden + 3 * shape.intermediate + 4 * rank
     behind = width * narrow + dropped * (shape.queries + shape.hidden + shape.intermediate) + 4
-    if not shape.lean:
-        front, behind = THEIRS * front, THEIRS * behind
-    last = front + learnt * behind if shape.lean else front + tokens * behind
-    whole = front + tokens * behind
-    kept = (shape.layers - 1) * (tokens * width * shape.hidden if means.redo else whole) + (0 if means.redo else last)
-    kept += 2 * learnt * width * shape.hidden
-    logits = LOGITS_AT_ONCE * (2 * width + 4) + (shape.embedded // 2 * width if width == 2 else 0)
-    moving = tokens * width * (3 * shape.intermediate + 3 * shape.hidden)
-    backward = moving + (whole if means.redo else -last)
-    return kept, max(logits, backward)
+    return load.tokens * front, behind
 
 
-THEIRS = 2.2
-"""Measured: what transformers' layers with peft's adapters keep, against our own."""
+def _theirs(shape: Shape, knobs: Hyperparameters, load: Load, width: int) -> tuple[float, float]:
+    """The same of a layer of transformers' with peft's adapters, as Gemma 3's was counted: four norms in 32 bits."""
+    norms = 4 * 10 * shape.hidden + width * 6 * shape.hidden
+    heads = 4 * (shape.queries + shape.keys)
+    behind = norms + heads + 4 * shape.intermediate + width * 4 * (shape.intermediate + 2 * knobs.lora_rank)
+    return 0.0, behind
+
+
+def _weighed(shape: Shape, load: Load, machine: Machine, width: int) -> float:
+    """Bytes that attention keeps in one layer: what it read, and how it weighed it."""
+    if machine.device == "cpu":
+        return width * (load.tokens * (shape.queries + 2 * shape.keys) + load.pairs * shape.heads)
+    # Keys that heads share, and those of a card, are laid out for each head and text that reads them.
+    return load.tokens * (width * 2 * shape.queries + 4 * shape.heads) + load.heard * width * 2 * shape.queries
+
+
+def _kernels(load: Load, machine: Machine) -> float:
+    """Bytes of what oneDNN makes for each shape that it multiplies; fp32 goes another way, and a card has none."""
+    shapes = 70 + 23 * load.sizes if machine.device == "cpu" and machine.bf16 else 0
+    return min(shapes, KERNELS_KEPT) * KERNEL
 
 
 def _weights(shape: Shape, means: Means, machine: Machine) -> int:
@@ -265,9 +322,12 @@ def _weight_bytes(shape: Shape, means: Means, machine: Machine) -> int:
     return 2 if half else 4
 
 
-def _blocks(tokens: int) -> int:
-    return -(-tokens // BLOCK)
+def _see(seen: defaultdict[int, set[int]], own: range, card: range) -> None:
+    """Note for each block of `own` the blocks that it sees, as `decoder.attention` lays them out."""
+    read = set(range(card.start // BLOCK, -(-card.stop // BLOCK))) if card else set()
+    for block in range(own.start // BLOCK, -(-own.stop // BLOCK)):
+        seen[block] |= read | set(range(own.start // BLOCK, block + 1))
 
 
 def _rounded(tokens: int) -> int:
-    return _blocks(tokens) * BLOCK
+    return -(-tokens // BLOCK) * BLOCK

@@ -148,7 +148,8 @@ def this_machine() -> Machine:
 def without_card() -> Machine:
     """This machine as if it had no card; none is looked for."""
     free, total = _main_memory()
-    return Machine(device="cpu", name="cpu", free_gib=free / GIB, total_gib=total / GIB, bf16=True)
+    bf16 = compute_dtype(torch.device("cpu")) == torch.bfloat16
+    return Machine(device="cpu", name="cpu", free_gib=free / GIB, total_gib=total / GIB, bf16=bf16)
 
 
 def load_format(base: Base, workspace: Workspace) -> ChatFormat:

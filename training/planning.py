@@ -21,7 +21,7 @@ from training.chat import ChatFormat, Example
 from training.course import Stage
 from training.errors import BaseModelUnavailable, DoesNotFit
 from training.material import Material, laid_out, windows
-from training.memory import GIB, Footprint, Load, Means, Shape, arrange, least, load_of, measure
+from training.memory import GIB, Footprint, Load, Means, Shape, arrange, heaviest, least, load_of, measure
 from training.models import Base
 from training.ranks import Ranks
 from training.runs import write_json
@@ -232,8 +232,7 @@ def _loads(material: Material, knobs: Hyperparameters) -> Callable[[int], Load]:
 
     @cache
     def load_at(tokens: int) -> Load:
-        loads = [load_of(group) for rows in steps for group in micro_batches(windows(rows), tokens)]
-        return Load(*(max(getattr(load, field.name) for load in loads) for field in fields(Load)))
+        return heaviest(load_of(group) for rows in steps for group in micro_batches(windows(rows), tokens))
 
     return load_at
 

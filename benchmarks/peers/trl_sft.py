@@ -26,7 +26,7 @@ MODES: dict[str, dict[str, Any]] = {
     "default": {},
     "no-checkpointing": TUNED,
     "packing": {**TUNED, "packing": True, "per_device_train_batch_size": 1, "gradient_accumulation_steps": 3},
-    "padding-free": {**TUNED, "padding_free": True},
+    "padding-free": {**TUNED, "padding_free": True, "max_length": None},
     "grouped": {**TUNED, "train_sampling_strategy": "group_by_length"},
 }
 FLASH = {"attn_implementation": "flash_attention_2"} if is_flash_attn_2_available() else {}
@@ -46,8 +46,7 @@ def main() -> None:
     trainer = metered(SFTTrainer)(
         model=AutoModelForCausalLM.from_pretrained(run.base, **loading),
         args=SFTConfig(
-            max_length=run.longest,
-            **run.trainer() | batch | MODES[run.mode],
+            **{"max_length": run.longest, **run.trainer(), **batch, **MODES[run.mode]},
         ),
         train_dataset=Dataset.from_dict({"messages": run.dialogues}),
         processing_class=AutoTokenizer.from_pretrained(run.base),

@@ -93,7 +93,8 @@ def progress(step: int = 120, total: int = 240, **more: Any) -> Progress:
 def plan(**changes: Any) -> Plan:
     return Plan(
         base_model="standin", rehearsal=True, device="cpu", fits=True, examples=48, held_out=12, tokens=7_212, steps=36,
-        seconds=(20, 40), peak_gib=0.4, free_gib=7.5, disk_gib=0.1, warnings=(Warned.REHEARSAL_MODEL,),
+        seconds=(20, 40), peak_gib=0.4, free_gib=7.5, disk_gib=0.1, micro_batch_tokens=512,
+        warnings=(Warned.REHEARSAL_MODEL,),
     ).model_copy(update=changes)  # fmt: skip
 
 

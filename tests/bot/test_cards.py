@@ -37,7 +37,7 @@ from tests.bot.samples import (
     voice,
 )
 from training.data.schema import DataAction, DataSpec
-from training.schema import Phase, Problem, Progress, Warned
+from training.schema import Alternative, Phase, Problem, Progress, Warned
 
 CATALOG = Catalog(personas={"glordon": "Glordon"}, datasets={}, base_model="standin", rehearsal=True)
 
@@ -151,9 +151,29 @@ def test_plan_card_tells_what_it_takes() -> None:
     for part in ("48 training conversations", "12 held out", "7,212 tokens", "36 steps", "0.4 of 7.5 GiB ✅ fits",
                  "20 s to 40 s", phrases.REHEARSAL, "standin on cpu"):  # fmt: skip
         assert part in told
-    refused = cards.plan_card(train_job(), train_spec(), plan(fits=False, peak_gib=17.4), None)
+    assert "512 tokens at once" in told
+    assert "4 bits" not in told
+    lean = plan(quantised=True, gradient_checkpointing=True, micro_batch_tokens=2048, estimated=True)
+    told = text_of(cards.plan_card(train_job(), train_spec(), lean, CATALOG))
+    assert "2,048 tokens at once · weights in 4 bits · gradient checkpointing · tokens estimated" in told
+
+
+def test_a_plan_that_does_not_fit_names_what_would() -> None:
+    too_big = plan(fits=False, peak_gib=17.4)
+    refused = cards.plan_card(train_job(), train_spec(), too_big, None)
     assert "does not fit" in (refused.title or "")
-    assert "Nothing was started." in text_of(refused)
+    assert "Nothing was started. Choose a smaller base model" in text_of(refused)
+    near = (
+        Alternative(change="quantisation", value="nf4", peak_gib=6.04),
+        Alternative(change="gradient_checkpointing", value="on", peak_gib=5),
+        Alternative(change="max_length", value="512", peak_gib=7),
+        Alternative(change="lora_rank", value="8", peak_gib=7.2),
+        Alternative(change="base_model", value="Qwen/Qwen3-0.6B", peak_gib=3.91),
+    )
+    told = text_of(cards.plan_card(train_job(), train_spec(), too_big.model_copy(update={"alternatives": near}), None))
+    for part in ("weights in 4 bits (nf4): 6.0 GiB", "gradient checkpointing on: 5.0 GiB", "at most 512 tokens",
+                 "LoRA rank 8", "base model Qwen/Qwen3-0.6B: 3.9 GiB"):  # fmt: skip
+        assert part in told
 
 
 def test_refused_card_gives_the_reason() -> None:
@@ -331,8 +351,11 @@ def test_no_input_breaks_a_card(text: str, state: JobState) -> None:
 def test_no_input_breaks_a_plan_a_list_or_a_question(text: str) -> None:
     spec = train_spec(dataset="d" * 400, task_type="mixed")
     strange = plan(base_model=text, device=text, tokens=10**15, seconds=(0, float("inf")), warnings=tuple(Warned))
+    named = (Alternative(change="base_model", value=text, peak_gib=10**6),) * 4
+    refused = strange.model_copy(update={"fits": False, "alternatives": named})
     shown = (
         cards.plan_card(train_job(), spec, strange, CATALOG),
+        cards.plan_card(train_job(), spec, refused, CATALOG),
         cards.refused_card(spec, Problem(code=text, sentence=text), CATALOG),
         job_lines.job_list([view(train_job(job_name="J" * 40, dataset="d" * 400, task_type="mixed"))] * 25, CATALOG),
     )

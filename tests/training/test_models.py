@@ -224,7 +224,7 @@ def test_sizes_come_from_the_configuration_alone() -> None:
 def test_memory_grows_with_what_takes_it() -> None:
     def needed(config: LlamaConfig, rank: int = 16, tokens: int = 4096, **by: bool) -> int:
         means = Means(by.get("quantised", False), by.get("redo", False), tokens)
-        load = Load(tokens, tokens // 2, tokens * 512)
+        load = Load(tokens, tokens // 2, tokens * 512, tokens)
         return footprint(measure(config), Hyperparameters(lora_rank=rank), means, load, without_card()).total
 
     small, big = standin_config(), LlamaConfig(vocab_size=32_000)
