@@ -67,6 +67,9 @@ log = logging.getLogger(__name__)
 ANSWER_TOKENS = 96
 TEMPERATURE: float = ChatSpec.model_fields["temperature"].default
 """Probes are answered as members will hear the persona; the likeliest words alone repeat themselves more."""
+ALLOCATOR, NO_KERNEL = "DefaultCPUAllocator", "could not create a primitive"
+"""What torch and oneDNN call themselves, or say, where they fail."""
+SOME_MEMORY = 64 * 2**20
 CURVE_POINTS = 200
 SAMPLES = 4
 
@@ -134,7 +137,18 @@ def finetune(
 
 def _out_of_memory(error: Exception) -> bool:
     """Whether that is a device's way, or the processor's, of saying that no memory is left."""
-    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or "DefaultCPUAllocator" in str(error)
+    if isinstance(error, (torch.OutOfMemoryError, MemoryError)) or ALLOCATOR in str(error):
+        return True
+    # oneDNN says the same of a shape that it does not know, so memory is asked for once more.
+    return NO_KERNEL in str(error) and not _memory_left()
+
+
+def _memory_left() -> bool:
+    try:
+        torch.empty(SOME_MEMORY, dtype=torch.uint8)
+    except RuntimeError as error:
+        return ALLOCATOR not in str(error)
+    return True
 
 
 def _refused_by_disk(error: OSError | SafetensorError) -> DiskRefused | None:
