@@ -66,7 +66,7 @@ TRAINERS = {
     "llamafactory": Trainer("LLaMA-Factory, as it comes", "llamafactory_sft"),
     "llamafactory-packed": Trainer("LLaMA-Factory, neat packing", "llamafactory_sft", "packed"),
     "ours": Trainer("Understudy", "ours"),
-    "ours-lean": Trainer("Understudy, few tokens at once", "ours", "lean"),
+    "ours-lean": Trainer("Understudy, lean: 1,024 tokens at once, checkpointing", "ours", "lean"),
     "guide-card": Trainer("the guide's script", "guide", card=True),
     "ours-unshared-card": Trainer("Understudy, the card read for each dialogue", "ours", "unshared", card=True),
     "ours-card": Trainer("Understudy, the card shared", "ours", card=True),

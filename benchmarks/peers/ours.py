@@ -2,7 +2,7 @@
 
     python -m benchmarks.peers.ours WORKLOAD OUT --mode default|lean|half|half-redone|unshared|profile
 
-`lean` and `half` go through fewer tokens at once, `half-redone` with gradient checkpointing; `unshared` reads a card
+`lean` and `half` go through fewer tokens at once, `lean` and `half-redone` with gradient checkpointing; `unshared` reads a card
 again for each dialogue below it; `profile` takes a number of steps and tells which share of the time they waited for
 data and for checkpoints.
 """
@@ -30,8 +30,10 @@ from training.errors import RunStopped
 from training.loop import Hooks, Trainee, fit
 from training.schema import Conversation, Hyperparameters, Message, Workspace
 
-TOKENS = {"lean": 768, "half": 2048, "half-redone": 2048}
+TOKENS = {"lean": 1024, "half": 2048, "half-redone": 2048}
 """Of one pass, in modes that depart from the loop's own number."""
+REDONE = ("lean", "half-redone")
+"""The modes with gradient checkpointing: a pass holds one whole dialogue at least, however long it is."""
 EPOCHS = 50
 """So many that the learning rate hardly falls within the time."""
 PROFILED_STEPS = 80
@@ -95,7 +97,7 @@ def _set_up(run: settings.Run) -> tuple[Trainee[Any], sft.Answers]:
     examples = [example for row in rows for example in loaded.format.examples(row, run.longest)]
     knobs = Hyperparameters(learning_rate=run.rate, batch_size=settings.PER_STEP, seed=settings.SEED)
     course = Course((Stage(examples, EPOCHS, settings.PER_STEP),), run.rate, 0.0, settings.SEED)
-    trainee = sft.setup(loaded, knobs, course, redo=run.mode == "half-redone")
+    trainee = sft.setup(loaded, knobs, course, redo=run.mode in REDONE)
     tokens = TOKENS.get(run.mode, MICRO_TOKENS)
     heard: Any = Heard(trainee.decoder, run.meter)
     return trainee, sft.Answers(loaded, heard, examples[:8], tokens)
