@@ -10,6 +10,7 @@ from typing import Literal
 from pydantic import Field
 
 from training.data.schema import DataAction, DataReport, DatasetOffer, DataSpec
+from training.evaluation.schema import CheckReport, CheckSpec
 from training.schema import (
     WHOLE_CAST,
     ChatReply,
@@ -23,8 +24,8 @@ from training.schema import (
     TrainSpec,
 )
 
-Kind = Literal["train", "chat", "plan", "data"]
-Spec = TrainSpec | ChatSpec | DataSpec
+Kind = Literal["train", "check", "chat", "plan", "data"]
+Spec = TrainSpec | CheckSpec | ChatSpec | DataSpec
 SUBMITTED = frozenset({DataAction.UPLOAD, DataAction.BUILD})
 """The work on data that is accepted and reported in the channel; whoever asks for any other waits for it."""
 
@@ -82,7 +83,7 @@ class Job(Noun):
     @property
     def queue(self) -> Queue:
         """The queue that serves this kind of job."""
-        return {"train": Queue.TRAIN, "chat": Queue.CHAT}.get(self.kind, Queue.PREPARE)
+        return {"train": Queue.TRAIN, "check": Queue.TRAIN, "chat": Queue.CHAT}.get(self.kind, Queue.PREPARE)
 
     @property
     def guild_id(self) -> str:
@@ -94,7 +95,7 @@ class Job(Noun):
         """Whether the channel that it came from is shown a card and a result."""
         if isinstance(self.spec, DataSpec):
             return self.spec.action in SUBMITTED
-        return self.kind == "train"
+        return self.kind in ("train", "check")
 
 
 def new_job(kind: Kind, spec: Spec, origin: Origin) -> Job:
@@ -141,6 +142,7 @@ class Event(Noun):
     plan: Plan | None = None
     reply: ChatReply | None = None
     data: DataReport | None = None
+    check: CheckReport | None = None
     problem: Problem | None = None
 
 
@@ -159,6 +161,7 @@ class JobView(Noun):
     plan: Plan | None = None
     reply: ChatReply | None = None
     data: DataReport | None = None
+    check: CheckReport | None = None
     problem: Problem | None = None
 
 

@@ -27,6 +27,8 @@ ALLOWED = {
         "training.charts",
         "training.data.schema",
         "training.errors",
+        "training.evaluation.schema",
+        "training.evaluation.votes",
         "training.schema",
     },
     "sandbox": {"sandbox"},

@@ -27,7 +27,8 @@ from training.charts import loss_chart
 from training.data.lineage import note_data
 from training.errors import BaseModelUnavailable, DiskRefused, DoesNotFit, RunStopped, disk_refused
 from training.evaluation.metrics import perplexity
-from training.evaluation.probes import Probe, questions_for, telling
+from training.evaluation.probes import questions_for, telling
+from training.evaluation.schema import Probe
 from training.evaluation.scorecard import score
 from training.inference import Answer, generate
 from training.lessons import Lessons

@@ -366,7 +366,7 @@ class Verdict(StrEnum):
 class ScoreLine(Noun):
     """One line of the scorecard: a value with its 95 % interval; `reference` is what the held-out human lines reach."""
 
-    id: Literal["held_out_fit", "voice", "breaks", "degeneracy"]
+    id: Literal["facts", "voice", "held_out_fit", "general", "breaks", "degeneracy", "copying", "version", "people"]
     value: float | None
     low: float | None = None
     high: float | None = None

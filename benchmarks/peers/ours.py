@@ -2,9 +2,9 @@
 
     python -m benchmarks.peers.ours WORKLOAD OUT --mode default|lean|half|half-redone|unshared|profile
 
-`lean` and `half` go through fewer tokens at once, `lean` and `half-redone` with gradient checkpointing; `unshared` reads a card
-again for each dialogue below it; `profile` takes a number of steps and tells which share of the time they waited for
-data and for checkpoints.
+`lean` and `half` go through fewer tokens at once, `lean` and `half-redone` with gradient checkpointing; `unshared`
+reads a card again for each dialogue below it; `profile` takes a number of steps and tells which share of the time they
+waited for data and for checkpoints.
 """
 
 from __future__ import annotations

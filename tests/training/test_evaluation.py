@@ -17,7 +17,8 @@ from training.evaluation.metrics import (
     perplexity,
     repeated_trigrams,
 )
-from training.evaluation.probes import BOUNDARY, NEUTRAL, Probe, questions, telling
+from training.evaluation.probes import BOUNDARY, NEUTRAL, questions, telling
+from training.evaluation.schema import Probe
 from training.evaluation.scorecard import breaks, degeneracy, held_out_fit, overall, score
 from training.persona.dialogues import persona_conversations
 from training.persona.sheet import load_cast

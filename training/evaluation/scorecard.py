@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from training.evaluation.metrics import Interval, Voices, breaks_character, degenerate, interval
-from training.evaluation.probes import Probe
+from training.evaluation.schema import Probe
 from training.schema import Persona, ScoreLine, Verdict
 
 Lines = Mapping[str, Sequence[str]]

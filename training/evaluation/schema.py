@@ -1,0 +1,243 @@
+"""The nouns of evaluation: what is asked, what was answered, how it scored, and what people chose."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Literal
+
+from pydantic import Field
+
+from training.schema import GuildId, Noun, RunId, ScoreLine, Slug, Verdict
+
+# --- what is asked -------------------------------------------------------------------------------------------------
+
+
+class Probe(Noun):
+    """One question, to one of the cast where there are several.
+
+    Of a fact question, `accept` words show that the reply knows it and `reject` words that not.
+    """
+
+    id: str
+    kind: Literal["fact", "neutral", "boundary"]
+    question: str
+    persona: str = ""
+    accept: tuple[str, ...] = ()
+    reject: tuple[str, ...] = ()
+
+
+class Suite(StrEnum):
+    """Which questions a check asks: those of the persona, or general ones with the adapter on and off."""
+
+    PERSONA = "persona"
+    GENERAL = "general"
+
+
+class CheckSpec(Noun):
+    """One check of a persona's voice, as it was asked for."""
+
+    guild_id: GuildId
+    persona: Slug
+    run_id: RunId | None = Field(None, description="The run whose adapter is checked; None: the base model alone.")
+    version: int | None = Field(None, ge=1, description="The number that the registry knows it by.")
+    against: RunId | None = Field(None, description="The run whose adapter it is compared with.")
+    against_version: int | None = Field(None, ge=1)
+    suite: Suite = Suite.PERSONA
+    drift: bool = Field(False, description="Ask again after 1, 8 and 16 rounds of talk.")
+    judge: bool = Field(False, description="Also have LLM_BASE_URL judge the replies; advisory.")
+    samples: int = Field(3, ge=1, le=8, description="Replies to each question.")
+    seed: int = Field(42, ge=0, le=2**31 - 1)
+
+
+# --- what was answered ---------------------------------------------------------------------------------------------
+
+
+class Score(Noun):
+    """What one scorer says of one reply: its value, what it took as the answer, and why."""
+
+    value: float
+    answer: str = ""
+    explanation: str = ""
+
+
+class ProbeAnswer(Noun):
+    """One reply to one question, drawn by its seed; `scores` by the line of the scorecard that they count towards."""
+
+    probe: str
+    kind: Literal["fact", "neutral", "boundary", "general"]
+    question: str
+    sample: int
+    seed: int
+    reply: str
+    tokens: int
+    ended: bool
+    scores: dict[str, Score] = Field({})
+
+
+class SideBySide(Noun):
+    """The same question, answered without the adapter, by the version compared with if there is one, and with it."""
+
+    question: str
+    base: str
+    before: str | None = None
+    adapter: str
+
+
+class Matrix(Noun):
+    """Values of adapters (rows) on personas (columns); None: not measured."""
+
+    rows: tuple[str, ...] = ()
+    columns: tuple[str, ...] = ()
+    values: tuple[tuple[float | None, ...], ...] = ()
+
+
+class DriftPoint(Noun):
+    """Lines of the scorecard after so many rounds of talk."""
+
+    rounds: int
+    lines: tuple[ScoreLine, ...]
+
+
+class JudgeOpinion(Noun):
+    """What a language model said of the replies, by a rubric; 1 to 5, the median of several answers."""
+
+    model: str
+    scores: dict[str, float]
+    replies: int
+    agreement: float | None = Field(None, description="Share of people's decisive votes that it agrees with.")
+    votes: int = Field(0, description="How many votes that share is of.")
+
+
+class Gate(StrEnum):
+    """What a comparison of two versions says."""
+
+    PASS = "pass"
+    INCONCLUSIVE = "inconclusive"
+    WORSE = "worse"
+
+
+class Difference(Noun):
+    """One line of the newer version minus that of the older one, over the same questions, with its 95 % interval."""
+
+    id: Literal["facts", "voice"]
+    value: float
+    low: float
+    high: float
+    floor: float = Field(description="The 5th percentile, which passes above −margin.")
+    questions: int
+
+
+class Comparison(Noun):
+    """Two adapters, or an adapter and the base model, on the same questions."""
+
+    of: str
+    against: str
+    gate: Gate
+    margin: float
+    differences: tuple[Difference, ...]
+
+
+class Advice(StrEnum):
+    """The one next action that a weak line calls for; the words are the door's."""
+
+    MORE_LINES = "more_lines"
+    MORE_FACTS = "more_facts"
+    CLEAN_DATA = "clean_data"
+    LOWER_LEARNING_RATE = "lower_learning_rate"
+    HIGHER_LEARNING_RATE = "higher_learning_rate"
+    FEWER_EPOCHS = "fewer_epochs"
+    MORE_EPOCHS = "more_epochs"
+    NOTHING = "nothing"
+
+
+class CheckReport(Noun):
+    """What a check found; `report.json` in its folder, with every prompt, reply, seed and score."""
+
+    job_id: str
+    spec: CheckSpec
+    persona: Slug
+    name: str = Field(description="The persona's, as people read it.")
+    adapter: str = Field(description="What was checked, as people read it.")
+    base_model: str
+    rehearsal: bool
+    device: str
+    system: str = Field(description="The system turn in front of every question.")
+    temperature: float
+    max_new_tokens: int
+    seconds: float
+    verdict: Verdict
+    lines: tuple[ScoreLine, ...]
+    weakest: str | None = Field(None, description="The line that most wants work; None: none does.")
+    advice: Advice = Advice.NOTHING
+    samples: tuple[SideBySide, ...] = ()
+    answers: tuple[ProbeAnswer, ...] = ()
+    losses: dict[str, tuple[float, ...]] = Field(
+        {}, description="Nats per token of each held-out conversation with the adapter, by persona."
+    )
+    base_losses: dict[str, tuple[float, ...]] = Field({}, description="The same without it.")
+    sounds_like: Matrix = Matrix()
+    gains: Matrix = Matrix()
+    drift: tuple[DriftPoint, ...] = ()
+    judge: JudgeOpinion | None = None
+    comparison: Comparison | None = None
+    figures: dict[str, float] = Field({}, description="Perplexity, BLEU, chrF, ROUGE-L and the like; shown only.")
+    data_digest: str = Field("", description="Of the conversations that it was held out from.")
+
+
+# --- what people chose ---------------------------------------------------------------------------------------------
+
+
+class VoteChoice(StrEnum):
+    """What a voter may say of two answers."""
+
+    FIRST = "first"
+    SECOND = "second"
+    TIE = "tie"
+    BAD = "bad"
+
+
+class Contender(Noun):
+    """One of two answers; version None is the base model without an adapter."""
+
+    version: int | None
+    answer: str
+
+
+class VotePair(Noun):
+    """Two answers to one question, put to a channel."""
+
+    id: str = Field(pattern=r"^[a-z0-9]{12}$")
+    persona: Slug
+    question: str
+    first: Contender
+    second: Contender
+    asked_by: Literal["sheet", "operator", "member"] = Field(
+        description="Where the question is from; what members typed is exported with their consent only."
+    )
+    consented: bool = False
+
+
+class Vote(Noun):
+    """One voter's last choice for one pair; `voter` is a pseudonym."""
+
+    pair: str
+    voter: str
+    choice: VoteChoice
+
+
+class Rubric(Noun):
+    """What a voter said of one answer on a form, 1 to 5 each."""
+
+    pair: str
+    voter: str
+    side: Literal["first", "second"]
+    in_character: int = Field(ge=1, le=5)
+    true_to_facts: int = Field(ge=1, le=5)
+    worth_talking_to: int = Field(ge=1, le=5)
+
+
+class BallotBox(Noun):
+    """Closed pairs with their votes, as they are handed on for export."""
+
+    pairs: tuple[VotePair, ...] = Field(max_length=500)
+    votes: tuple[Vote, ...] = Field(max_length=20_000)
