@@ -98,6 +98,8 @@ class Figures:
     def seconds_to(self, loss: float) -> float | None:
         """CPU-seconds until the held-out loss was there, in a line between two looks; None: it never was."""
         curve = self.found.curve
+        if curve[0][1] <= loss:
+            return 0.0
         for (since, before), (until, after) in pairwise(curve):
             if after <= loss:
                 return since + (until - since) * min(1.0, (before - loss) / (before - after))
@@ -209,7 +211,7 @@ def line(trainer: Trainer, figures: Figures, guide: Figures | None) -> str:
         found.steps,
         f"{figures.rate:,.0f}",
         f"{figures.rate / guide.rate:.2f}" if guide else "",
-        f"{until:.1f}" if until else "never",
+        "never" if until is None else f"{until:.1f}",
         f"{took / until:.2f}" if took and until else "",
         f"{found.curve[0][1]:.2f} → {figures.loss:.3f}",
         f"{found.ends[0]:.2f} → {found.ends[-1]:.2f}",

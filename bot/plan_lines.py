@@ -24,6 +24,8 @@ def means(plan: Plan) -> list[str]:
         told.append("weights in 4 bits")
     if plan.gradient_checkpointing:
         told.append("gradient checkpointing")
+    if plan.spread_over > 1:
+        told.append(f"weights spread over {plan.spread_over} cards")
     if plan.estimated:
         told.append("tokens estimated, since the model's own tokenizer is not here")
     return [" · ".join(told)]

@@ -46,8 +46,12 @@ def generate(
     max_new_tokens: int,
     temperature: float = 0.0,
     seed: int | None = None,
+    lockstep: bool = False,
 ) -> list[Answer]:
-    """One answer a prompt, in order; temperature 0 always takes the likeliest token."""
+    """One answer a prompt, in order; temperature 0 always takes the likeliest token.
+
+    lockstep: several processes write the same together, since the model's weights are spread over them.
+    """
     answers: list[Answer] = []
     was_training = model.training
     model.eval()
@@ -59,6 +63,7 @@ def generate(
                 max_new_tokens=max_new_tokens,
                 pad_token_id=chat_format.pad,
                 eos_token_id=list(chat_format.stop_ids),
+                synced_gpus=lockstep,
                 **sampling(temperature),
             )
         width = max(len(prompt) for prompt in batch)

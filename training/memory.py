@@ -95,11 +95,13 @@ class Load:
 
 @dataclass(frozen=True)
 class Means:
-    """By what a run fits into memory: 4-bit weights, layers computed again in the backward pass, small passes."""
+    """By what a run fits into memory: 4-bit weights, layers computed again in the backward pass, small passes, and
+    weights that are spread over so many processes."""
 
     quantised: bool
     redo: bool
     tokens_at_once: int
+    among: int = 1
 
 
 @dataclass(frozen=True)
@@ -206,15 +208,21 @@ def footprint(shape: Shape, knobs: Hyperparameters, means: Means, load: Load, ma
 
 
 def arrange(
-    shape: Shape, knobs: Hyperparameters, load_at: Callable[[int], Load], longest: int, machine: Machine
+    shape: Shape,
+    knobs: Hyperparameters,
+    load_at: Callable[[int], Load],
+    longest: int,
+    machine: Machine,
+    *,
+    processes: int = 1,
 ) -> tuple[Means, Footprint] | None:
     """The fastest means by which a run fits, and what it then takes; None where none does.
 
     load_at: the largest pass that there is when so many tokens are allowed in one. longest: the longest row, which no
-    pass can be smaller than. What the knobs state is kept to.
+    pass can be smaller than. processes: over how many the weights may be spread. What the knobs state is kept to.
     """
     room = machine.free_gib * GIB * (1 - SPARE[machine.device])
-    for means in _ways(shape, knobs, longest, machine):
+    for means in _ways(shape, knobs, longest, machine, processes):
         found = footprint(shape, knobs, means, load_at(means.tokens_at_once), machine)
         if found.total <= room:
             return means, found
@@ -222,18 +230,24 @@ def arrange(
 
 
 def least(
-    shape: Shape, knobs: Hyperparameters, load_at: Callable[[int], Load], longest: int, machine: Machine
+    shape: Shape,
+    knobs: Hyperparameters,
+    load_at: Callable[[int], Load],
+    longest: int,
+    machine: Machine,
+    *,
+    processes: int = 1,
 ) -> tuple[Means, Footprint]:
     """The means that take least of what the knobs allow, whether it fits or not."""
     tried = (
         (means, footprint(shape, knobs, means, load_at(means.tokens_at_once), machine))
-        for means in _ways(shape, knobs, longest, machine)
+        for means in _ways(shape, knobs, longest, machine, processes)
     )
     return min(tried, key=lambda one: one[1].total)
 
 
-def _ways(shape: Shape, knobs: Hyperparameters, longest: int, machine: Machine) -> Iterator[Means]:
-    """The means that the knobs allow, faster ones first."""
+def _ways(shape: Shape, knobs: Hyperparameters, longest: int, machine: Machine, processes: int) -> Iterator[Means]:
+    """The means that the knobs allow, faster ones first; spread weights come last, since they travel all the time."""
     quantised = {Quantisation.NONE: [False], Quantisation.NF4: [True]}.get(
         knobs.quantisation, [in_four_bits(shape, machine)]
     )
@@ -244,8 +258,14 @@ def _ways(shape: Shape, knobs: Hyperparameters, longest: int, machine: Machine) 
     sizes = [most]
     while knobs.micro_batch_tokens is None and sizes[-1] // 2 >= max(longest, SMALLEST):
         sizes.append(sizes[-1] // 2)
-    for four_bits, again, tokens in product(quantised, redo, sizes):
-        yield Means(four_bits, again, tokens)
+    among = sorted({1, processes if _spreads(shape, knobs) else 1})
+    for count, four_bits, again, tokens in product(among, quantised, redo, sizes):
+        yield Means(four_bits, again, tokens, count)
+
+
+def _spreads(shape: Shape, knobs: Hyperparameters) -> bool:
+    """Whether the weights can be spread: layers of our own say when they need which."""
+    return shape.lean and not knobs.dora
 
 
 def _activations(
@@ -254,7 +274,7 @@ def _activations(
     """(bytes kept for the backward pass, bytes that come and go while the most is kept)."""
     width = 2 if machine.bf16 else 4
     cast = _weight_bytes(shape, means, machine) != width
-    lean = shape.lean and not knobs.dora
+    lean = _spreads(shape, knobs)
     front, behind = (_ours if lean else _theirs)(shape, knobs, load, width)
     front += _weighed(shape, load, machine, width)
     if cast and not means.quantised and not lean:
@@ -311,9 +331,10 @@ def _kernels(load: Load, machine: Machine) -> float:
 
 def _weights(shape: Shape, means: Means, machine: Machine) -> int:
     each = _weight_bytes(shape, means, machine)
-    if not means.quantised:
-        return shape.parameters * each
-    return int(shape.quantisable * NF4_BYTES) + (shape.parameters - shape.quantisable) * each
+    linear = NF4_BYTES if means.quantised else each
+    # The largest one is whole while it is used.
+    gathered = max((i * o for i, o in shape.linears), default=0) if means.among > 1 else 0
+    return int((shape.quantisable / means.among + gathered) * linear) + (shape.parameters - shape.quantisable) * each
 
 
 def _weight_bytes(shape: Shape, means: Means, machine: Machine) -> int:

@@ -25,7 +25,9 @@ from training.decoder.forward import compute_dtype
 from training.errors import BaseModelNotAllowed, BaseModelUnavailable, NotInFourBits, PackageMissing, PathNotAllowed
 from training.memory import BIG_MODEL, GIB, Shape, in_four_bits, measure
 from training.places import SHIPPED
+from training.ranks import Ranks
 from training.schema import Machine, Noun, Workspace
+from training.sharding import shard
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
@@ -187,14 +189,17 @@ def base_at(source: str) -> Base:
     return catalog().get(source) or Base(id=source)
 
 
-def load(base: Base, source: str, workspace: Workspace, *, quantised: bool | None = None) -> Loaded:
+def load(
+    base: Base, source: str, workspace: Workspace, *, quantised: bool | None = None, spread: Ranks | None = None
+) -> Loaded:
     """The base model in memory, frozen, ready for adapters.
 
     On CUDA in bf16, or in 4 bits where bf16 weights would take more than 60 % of what is free; on CPU in fp32, from a
     billion parameters on in bf16. Safetensors only; no code from the hub is run.
 
     quantised: whether the layers that LoRA adapts are kept in 4 bits (nf4, double-quantised), on whatever device; the
-    embeddings and the head never are. Raises BaseModelUnavailable, NotInFourBits or PackageMissing.
+    embeddings and the head never are. spread: the processes that each keep a part of the layers; the whole goes through
+    main memory. Raises BaseModelUnavailable, NotInFourBits or PackageMissing.
     """
     from transformers import AutoConfig
     from transformers.utils.logging import disable_progress_bar
@@ -206,13 +211,16 @@ def load(base: Base, source: str, workspace: Workspace, *, quantised: bool | Non
     with _explained(base):
         shape = measure(AutoConfig.from_pretrained(source, **hub))
         tokenizer = _tokenizer(base, source, hub)
-        model = _whole(base, source, device_map={"": where}, **_weights(base, shape, quantised), **hub)
+        first = "cpu" if spread else where
+        model = _whole(base, source, device_map={"": first}, **_weights(base, shape, quantised), **hub)
     if base.rehearsal:
         # So small a model gains little from a second thread, and loses all where another process wants that core.
         torch.set_num_threads(1)
     _keep_layout(model)
     model.requires_grad_(False)
     model.eval()
+    if spread:
+        shard(model, spread, where)
     return Loaded(base, source, model, ChatFormat(tokenizer), where)
 
 

@@ -26,8 +26,8 @@ from training import models, sft
 from training.charts import loss_chart
 from training.data.lineage import note_data
 from training.errors import BaseModelUnavailable, DiskRefused, DoesNotFit, RunStopped, disk_refused
-from training.evaluation.metrics import perplexity
-from training.evaluation.probes import questions_for, telling
+from training.evaluation.intervals import perplexity
+from training.evaluation.probes import answered, questions_for, telling
 from training.evaluation.schema import Probe
 from training.evaluation.scorecard import score
 from training.inference import Answer, generate
@@ -166,8 +166,7 @@ def follow(
     spec: TrainSpec, *, workspace: Workspace, run_dir: Path, should_stop: Callable[[], bool], ranks: Ranks
 ) -> None:
     """Learn along with the process that finishes the run, of several that share it; raises what `finetune` does."""
-    run = _Run(spec, workspace, run_dir, Hooks(should_stop=should_stop), ranks)
-    run.train(run.prepare())
+    _Run(spec, workspace, run_dir, Hooks(should_stop=should_stop), ranks).go_along()
 
 
 @dataclass(frozen=True)
@@ -195,9 +194,7 @@ class _Run:
     def finish(self, job_id: str) -> Report:
         """The steps of a run, in order."""
         ready = self.prepare()
-        self._enter(Phase.BASELINE)
-        with ready.trainee.model.disable_adapter():
-            before = self._examine(ready, ready.trainee)
+        before = self._baseline(ready)
         if not math.isfinite(before.loss):
             raise BaseModelUnavailable(name=ready.loaded.base.id, reason="its loss on what is held out is not finite")
 
@@ -212,6 +209,21 @@ class _Run:
         begun_from = ready.start.adapter.parent if ready.start else None
         self._publish(report, ready.loaded, provenance_of(ready.lessons, ready.material, ready.loaded, begun_from))
         return report
+
+    def go_along(self) -> None:
+        """What all processes of a run do; where weights are spread, nothing can be looked at by one of them alone."""
+        ready = self.prepare()
+        if self.ranks.lockstep:
+            self._baseline(ready)
+        trainee = self.train(ready)
+        if self.ranks.lockstep:
+            self._examine(ready, trainee)
+            _preferred(ready.objective, trainee)
+
+    def _baseline(self, ready: _Prepared) -> Examined:
+        self._enter(Phase.BASELINE)
+        with ready.trainee.model.disable_adapter():
+            return self._examine(ready, ready.trainee)
 
     def prepare(self) -> _Prepared:
         """Choose the data, load the base model, and put an adapter on it."""
@@ -229,7 +241,9 @@ class _Run:
         context = min(base.context, config.max_position_embeddings)
         material = laid_out(self.spec, lessons, base, chat_format, context)
         means = settled_means(self.run_dir, measure(config), self.spec.hyperparameters, material, self.ranks)
-        loaded = models.load(base, source, self.workspace, quantised=means.quantised)
+        spread = replace(self.ranks, lockstep=True) if means.among > 1 else None
+        self.ranks = spread or self.ranks
+        loaded = models.load(base, source, self.workspace, quantised=means.quantised, spread=spread)
         trainee = self._begin(self.spec.hyperparameters, loaded, material, means, start)
         objective = material.objective(trainee, means.tokens_at_once, self.ranks)
         return _Prepared(start, lessons, probes, loaded, material, means, trainee, objective)
@@ -316,6 +330,7 @@ class _Run:
             max_new_tokens=ANSWER_TOKENS,
             temperature=TEMPERATURE,
             seed=self.spec.hyperparameters.seed,
+            lockstep=self.ranks.lockstep,
         )
         return Examined(
             loss=sft.mean_loss(sums),
@@ -327,17 +342,19 @@ class _Run:
         self, lessons: Lessons, probes: Sequence[Probe], before: Examined, after: Examined
     ) -> tuple[tuple[ScoreLine, ...], Verdict]:
         lines, gold = learning.cast_lines(self.spec, self.workspace) if lessons.cast else ({}, {})
+        seed = self.spec.hyperparameters.seed
         return score(
             cast=lessons.cast,
             cast_lines=lines,
             gold=gold,
             probes=probes,
-            base_replies=[answer.text for answer in before.answers],
-            adapter_replies=[answer.text for answer in after.answers],
-            adapter_ended=[answer.ended for answer in after.answers],
+            base_answers=answered(probes, before.answers, seed),
+            answers=answered(probes, after.answers, seed),
             base_nll=before.per_conversation,
             adapter_nll=after.per_conversation,
-            seed=self.spec.hyperparameters.seed,
+            learnt=learning.said(lessons.learnt, "assistant"),
+            held_out=learning.said(lessons.held_out, "assistant"),
+            seed=seed,
         )
 
     def _publish(self, report: Report, loaded: Loaded, found: Provenance) -> None:

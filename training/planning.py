@@ -108,10 +108,11 @@ def plan_assumed(spec: TrainSpec, *, workspace: Workspace, machine: Machine | No
 
 
 def settled(
-    shape: Shape, knobs: Hyperparameters, material: Material, machine: Machine
+    shape: Shape, knobs: Hyperparameters, material: Material, machine: Machine, processes: int
 ) -> tuple[Means, Footprint] | None:
-    """By what means a run fits, as both plans and runs settle it; None where it does not."""
-    return arrange(shape, knobs, _loads(material, knobs), max(row.tokens for row in material.rows), machine)
+    """By what means a run of so many processes fits, as both plans and runs settle it; None where it does not."""
+    longest = max(row.tokens for row in material.rows)
+    return arrange(shape, knobs, _loads(material, knobs), longest, machine, processes=processes)
 
 
 @dataclass(frozen=True)
@@ -139,24 +140,24 @@ def settled_means(run_dir: Path, shape: Shape, knobs: Hyperparameters, material:
     machine = models.this_machine()
     if path.is_file():
         return Means(**json.loads(path.read_text(encoding="utf-8")))
-    found = settled(shape, knobs, material, machine)
+    found = settled(shape, knobs, material, machine, ranks.count)
     if found is None:
         longest = max(row.tokens for row in material.rows)
-        _, needed = least(shape, knobs, _loads(material, knobs), longest, machine)
+        _, needed = least(shape, knobs, _loads(material, knobs), longest, machine, processes=ranks.count)
         raise DoesNotFit(needed_gib=needed.total / GIB, free_gib=machine.free_gib)
     # Each process finds other memory free; all must cut their steps alike.
-    quantised, redo, tokens = (ranks.of_first(partial(float, value)) for value in astuple(found[0]))
-    means = Means(bool(quantised), bool(redo), int(tokens))
+    quantised, redo, tokens, among = (ranks.of_first(partial(float, value)) for value in astuple(found[0]))
+    means = Means(bool(quantised), bool(redo), int(tokens), int(among))
     if ranks.first:
         write_json(path, asdict(means))
     return means
 
 
 def _planned(case: _Case, knobs: Hyperparameters, material: Material) -> Plan:
-    base, machine = case.base, case.machine
-    found = settled(case.shape, knobs, material, machine)
+    base, machine, processes = case.base, case.machine, case.workspace.processes
+    found = settled(case.shape, knobs, material, machine, processes)
     longest = max(row.tokens for row in material.rows)
-    means, needed = found or least(case.shape, knobs, _loads(material, knobs), longest, machine)
+    means, needed = found or least(case.shape, knobs, _loads(material, knobs), longest, machine, processes=processes)
     return Plan(
         base_model=base.id,
         rehearsal=base.rehearsal,
@@ -174,6 +175,7 @@ def _planned(case: _Case, knobs: Hyperparameters, material: Material) -> Plan:
         quantised=means.quantised,
         gradient_checkpointing=means.redo,
         micro_batch_tokens=means.tokens_at_once,
+        spread_over=means.among,
         alternatives=() if found else tuple(_alternatives(case, knobs, material)),
     )
 
@@ -190,14 +192,14 @@ def _alternatives(case: _Case, knobs: Hyperparameters, material: Material) -> It
     for change, value in changes:
         changed = knobs.model_copy(update={change: value})
         rows = material.shortened(changed.max_length) if change == "max_length" else material
-        if found := settled(case.shape, changed, rows, case.machine):
+        if found := settled(case.shape, changed, rows, case.machine, case.workspace.processes):
             yield Alternative(change=change, value=str(value), peak_gib=found[1].total / GIB)
             break
     chats = (other for other in models.catalog().values() if other.chat and not other.rehearsal)
     smaller = sorted((_size(other), other.id) for other in chats if _size(other) < case.shape.parameters)
     fitting = 0
     for _, name in reversed(smaller):
-        if found := settled(_shape(name), knobs, material, case.machine):
+        if found := settled(_shape(name), knobs, material, case.machine, case.workspace.processes):
             yield Alternative(change="base_model", value=name, peak_gib=found[1].total / GIB)
             fitting += 1
         if fitting == MODELS_SHOWN:

@@ -90,9 +90,9 @@ class Preferences:
         """The loss of the whole step, nats per pair, a forward pass at a time."""
         fair = -(-sum(pair.tokens for pair in rows) // self.ranks.count)
         passes = self._passes(rows, min(self.tokens_at_once, fair))
-        for number, group in self.ranks.mine(list(enumerate(passes))):
+        for counts, (number, group) in self.ranks.mine(list(enumerate(passes))):
             advantage = self._margins(group, how.numbered(number)) - self._references(group)
-            yield -logsigmoid(self.beta * advantage).sum() / len(rows)
+            yield -counts * logsigmoid(self.beta * advantage).sum() / len(rows)
 
     def held_out_loss(self) -> float:
         """Nats per held-out pair."""

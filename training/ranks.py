@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -14,19 +14,26 @@ Part = TypeVar("Part")
 
 @dataclass(frozen=True)
 class Ranks:
-    """Which of how many processes this is; the default is a run of one process."""
+    """Which of how many processes this is; the default is a run of one process.
+
+    lockstep: whether all must make the same passes, since the model's weights are spread over them (`sharding`).
+    """
 
     rank: int = 0
     count: int = 1
+    lockstep: bool = False
 
     @property
     def first(self) -> bool:
         """Whether this process is the one that writes and tells."""
         return self.rank == 0
 
-    def mine(self, parts: Sequence[Part]) -> Sequence[Part]:
-        """This process's share of the parts of a step."""
-        return parts[self.rank :: self.count]
+    def mine(self, parts: Sequence[Part]) -> Iterator[tuple[float, Part]]:
+        """This process's share of the parts of a step, each with what it counts: 1, or 0 where it only goes along."""
+        for part in parts[self.rank :: self.count]:
+            yield 1.0, part
+        if self.lockstep and self.rank >= len(parts) % self.count > 0:
+            yield 0.0, parts[-1]
 
     def add_up(self, weights: Iterable[torch.nn.Parameter], loss: float) -> float:
         """Sum the gradients of all processes in place, and their losses."""
@@ -42,10 +49,11 @@ class Ranks:
         return float(summed)
 
     def of_first(self, measure: Callable[[], float]) -> float:
-        """What the first process measures; the others wait for it, so that all decide alike."""
+        """What the first process measures, the others waiting or going along, so that all decide alike."""
         if self.count == 1:
             return measure()
-        told = torch.tensor([measure() if self.first else 0.0], dtype=torch.float64, device=_where())
+        found = measure() if self.first or self.lockstep else 0.0
+        told = torch.tensor([found], dtype=torch.float64, device=_where())
         distributed.broadcast(told, 0)
         return float(told)
 

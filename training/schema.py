@@ -217,7 +217,9 @@ class ChatSpec(Noun):
 
     guild_id: GuildId
     persona: Slug
-    version: int | None = Field(None, ge=1, description="None: the live version, or the base model if none is live.")
+    version: int | None = Field(
+        None, ge=0, description="None: the live version, or the base model if none is live; 0: the base model."
+    )
     messages: tuple[Message, ...] = Field(min_length=1, max_length=200)
     max_new_tokens: int = Field(160, ge=1, le=4096)
     temperature: float = Field(0.7, ge=0, le=2)
@@ -313,6 +315,7 @@ class Plan(Noun):
     quantised: bool = Field(False, description="Whether the base model's weights are kept in four bits.")
     gradient_checkpointing: bool = False
     micro_batch_tokens: int = Field(0, description="Tokens in one pass; the largest that fits.")
+    spread_over: int = Field(1, description="Over how many cards the base model's weights are spread.")
     estimated: bool = Field(False, description="Whether tokens were counted with another model's tokenizer.")
     alternatives: tuple[Alternative, ...] = Field((), description="What would fit instead, the nearest first.")
     warnings: tuple[Warned, ...] = ()

@@ -43,9 +43,9 @@ class Answers:
         """Nats per assistant token of the whole step, a forward pass at a time."""
         labels = sum(example.labels for example in rows)
         passes = micro_batches(rows, self.tokens_at_once, among=self.ranks.count)
-        for number, group in self.ranks.mine(list(enumerate(passes))):
+        for counts, (number, group) in self.ranks.mine(list(enumerate(passes))):
             batch = pack(group, self.loaded.format.pad, self.loaded.device)
-            yield self.decoder.losses(batch, how.numbered(number)).sum() / labels
+            yield counts * self.decoder.losses(batch, how.numbered(number)).sum() / labels
 
     def held_out_loss(self) -> float:
         """Nats per assistant token of the held-out examples."""

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import asdict
 from pathlib import Path
 
 import psutil
@@ -16,7 +17,11 @@ from safetensors.torch import load_file
 
 from tests.training.test_task_types import KNOBS, asked, run, steps_told
 from training.errors import RunStopped, UnderstudyError
-from training.schema import Progress, Workspace
+from training.memory import Load, Means, arrange, measure
+from training.models import catalog
+from training.planning import card_of
+from training.runs import write_json
+from training.schema import Hyperparameters, Progress, Workspace
 
 SPEC = asked(hyperparameters=KNOBS.model_copy(update={"lora_dropout": 0.0, "learning_rate": 0.003}))
 
@@ -101,3 +106,35 @@ def test_they_end_with_whoever_started_them(pair: Workspace, tmp_path: Path) -> 
     for left in alive:
         os.kill(left.pid, signal.SIGKILL)
     assert not alive
+
+
+@pytest.mark.parametrize("quantised", [False, True])
+def test_weights_that_are_spread_learn_the_same(tiny_workspace: Workspace, pair: Workspace, quantised: bool) -> None:
+    """Each process keeps half of every layer; what is whole comes from both, so neither could have learnt alone."""
+    for name, workspace, among in (("alone0000000", tiny_workspace, 1), ("spread000000", pair, 2)):
+        folder = workspace.artifact_root / "runs" / name
+        folder.mkdir(parents=True)
+        write_json(folder / "means.json", asdict(Means(quantised, False, 512, among)))
+    told: list[Progress] = []
+    alone, spread = run(SPEC, tiny_workspace, "alone0000000"), run(SPEC, pair, "spread000000", told.append)
+    assert steps_told(told) == list(range(1, alone.steps + 1))
+    assert spread.eval_loss_before == alone.eval_loss_before
+    assert spread.samples[0].base == alone.samples[0].base
+    assert spread.eval_loss_after == pytest.approx(alone.eval_loss_after, abs=2e-3)
+    assert alone.eval_loss_before - alone.eval_loss_after > 0.02
+
+
+def test_weights_are_spread_where_they_fit_no_other_way() -> None:
+    shape = measure(catalog()["meta-llama/Meta-Llama-3-8B-Instruct"].config())
+    load = Load(tokens=2048, learnt=1024, pairs=2048 * 128, heard=2048)
+
+    def means(gib: float, processes: int) -> Means | None:
+        found = arrange(shape, Hyperparameters(), lambda _: load, 1024, card_of(gib), processes=processes)
+        return found[0] if found else None
+
+    assert means(6, 1) is None
+    small, large = means(6, 4), means(24, 4)
+    assert small is not None
+    assert small.among == 4
+    assert large is not None
+    assert large.among == 1

@@ -17,14 +17,15 @@ class Linear:
         self._module = getattr(module, "base_layer", module)
 
     def weight(self, dtype: torch.dtype) -> torch.Tensor:
-        """Outputs × inputs; nf4 weights are spread out for this use alone."""
-        stored = self._module.weight
-        state = getattr(stored, "quant_state", None)
+        """Outputs × inputs; nf4 weights are spread out, and shards gathered, for this use alone."""
+        shards = getattr(self._module, "shards", None)
+        stored = shards.whole() if shards else self._module.weight.detach()
+        state = getattr(self._module.weight, "quant_state", None)
         if state is None:
-            return stored.detach().to(dtype)
+            return stored.to(dtype)
         from bitsandbytes.functional import dequantize_4bit
 
-        return dequantize_4bit(stored.data, state).to(dtype)
+        return dequantize_4bit(stored, state).to(dtype)
 
     def bias(self, dtype: torch.dtype) -> torch.Tensor | None:
         """One number an output, or None."""
