@@ -120,7 +120,7 @@ class Api:
                         route.method, route.template, dict(request.match_info), dict(request.query), body, uploads
                     )
                     answer = route.answer(call)
-                    status = 204 if answer is None else 200
+                    status = 204 if answer is None else route.status
             except Refusal as refusal:
                 status, answer = refusal.status, refusal.body
             except Exception:

@@ -12,11 +12,12 @@ from sandbox.errors import Json, Path, Problems
 
 
 class Kind(IntEnum):
-    """Discord's component types that a message may hold."""
+    """Discord's component types that the sandbox knows."""
 
     ROW = 1
     BUTTON = 2
     STRING_SELECT = 3
+    TEXT_INPUT = 4
     USER_SELECT = 5
     ROLE_SELECT = 6
     MENTIONABLE_SELECT = 7
@@ -28,6 +29,7 @@ class Kind(IntEnum):
     FILE = 13
     SEPARATOR = 14
     CONTAINER = 17
+    LABEL = 18
 
 
 SELECTS = (
@@ -39,6 +41,8 @@ SELECTS = (
 )
 IN_CONTAINER = (Kind.ROW, Kind.SECTION, Kind.TEXT, Kind.GALLERY, Kind.FILE, Kind.SEPARATOR)
 TOP_V2 = (*IN_CONTAINER, Kind.CONTAINER)
+# Where a component holds another one that is not in a list: of a section, and of a modal's label.
+SINGLE = ("accessory", "component")
 LINK = 5
 PREMIUM = 6
 
@@ -48,8 +52,7 @@ def walk(components: list[Json]) -> Iterator[Json]:
     for component in components:
         yield component
         yield from walk(component.get("components") or [])
-        if accessory := component.get("accessory"):
-            yield accessory
+        yield from (component[key] for key in SINGLE if component.get(key))
 
 
 def numbered(components: list[Json]) -> list[Json]:
@@ -61,9 +64,7 @@ def numbered(components: list[Json]) -> list[Json]:
         made = {**component, "id": component.get("id") or next(free)}
         if component.get("components"):
             made["components"] = [copy(child) for child in component["components"]]
-        if component.get("accessory"):
-            made["accessory"] = copy(component["accessory"])
-        return made
+        return made | {key: copy(component[key]) for key in SINGLE if component.get(key)}
 
     return [copy(component) for component in components]
 
@@ -168,7 +169,7 @@ class Check:
         self._custom_id(path, select)
         self._problems.longer((*path, "placeholder"), select.get("placeholder"), limits.SELECT_PLACEHOLDER)
         for bound in ("min_values", "max_values"):
-            value = select.get(bound, 1)
+            value = 1 if select.get(bound) is None else select[bound]
             if not isinstance(value, int) or not 0 <= value <= limits.SELECT_OPTIONS:
                 message = f"Must be between 0 and {limits.SELECT_OPTIONS}."
                 self._problems.add((*path, bound), "NUMBER_TYPE_MAX", message)

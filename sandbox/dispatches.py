@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from sandbox.gateway import NO_INTENTS, Gateway, Intent
-from sandbox.people import BOT_ID, GUILD_ID, Channel, Member, Permission, User
-from sandbox.state import Attachment, Message, World
+from sandbox.messages import Attachment, Message
+from sandbox.people import BOT_ID, GUILD_ID, Channel, Member, Permission, Thread, User
+from sandbox.state import World
 from sandbox.wire import emptied, wire_message
 
 
@@ -16,7 +17,7 @@ class Dispatcher:
         self._gateway = gateway
 
     def _sees(self, channel_id: str) -> bool:
-        channel = self._world.guild.channels[channel_id]
+        channel = self._world.channel(channel_id)
         return Permission.VIEW_CHANNEL in self._world.guild.permissions(self._world.bot, channel)
 
     def _message(self, event: str, message: Message) -> None:
@@ -74,6 +75,12 @@ class Dispatcher:
         }
         self._gateway.dispatch("TYPING_START", data, Intent.GUILD_MESSAGE_TYPING)
 
+    def member_joined(self, member: Member) -> None:
+        """GUILD_MEMBER_ADD."""
+        self._gateway.dispatch(
+            "GUILD_MEMBER_ADD", {**member.wire_with_user(), "guild_id": GUILD_ID}, Intent.GUILD_MEMBERS
+        )
+
     def member_changed(self, member: Member) -> None:
         """GUILD_MEMBER_UPDATE, which needs no intent when it is about the bot."""
         needs = NO_INTENTS if member.user.id == BOT_ID else Intent.GUILD_MEMBERS
@@ -82,6 +89,27 @@ class Dispatcher:
     def channel_changed(self, channel: Channel) -> None:
         """CHANNEL_UPDATE."""
         self._gateway.dispatch("CHANNEL_UPDATE", self._world.guild.wire_channel(channel), Intent.GUILDS)
+
+    def thread_opened(self, thread: Thread) -> None:
+        """THREAD_CREATE."""
+        if self._sees(thread.id):
+            data = {**self._world.guild.wire_channel(thread), "newly_created": True}
+            self._gateway.dispatch("THREAD_CREATE", data, Intent.GUILDS)
+
+    def thread_changed(self, thread: Thread) -> None:
+        """THREAD_UPDATE."""
+        if self._sees(thread.id):
+            self._gateway.dispatch("THREAD_UPDATE", self._world.guild.wire_channel(thread), Intent.GUILDS)
+
+    def thread_joined(self, thread: Thread, user: User) -> None:
+        """THREAD_MEMBERS_UPDATE, which needs only GUILDS when it is about the bot."""
+        if not self._sees(thread.id):
+            return
+        member = {**thread.wire_member(user.id), "member": self._world.guild.members[user.id].wire_with_user()}
+        data = {"id": thread.id, "guild_id": GUILD_ID, "member_count": len(thread.joined), "added_members": [member]}
+        self._gateway.dispatch(
+            "THREAD_MEMBERS_UPDATE", data, Intent.GUILDS if user.id == BOT_ID else Intent.GUILD_MEMBERS
+        )
 
     def commands_changed(self) -> None:
         """The app synced them itself, so there is nothing to tell it."""

@@ -89,6 +89,26 @@ def empty_message() -> Refusal:
     return Refusal(400, 50006, "Cannot send an empty message")
 
 
+def wrong_channel_type() -> Refusal:
+    """Something that this kind of channel cannot have, such as a thread in a thread."""
+    return Refusal(400, 50024, "Cannot execute action on this channel type")
+
+
+def thread_archived() -> Refusal:
+    """An edit in a thread that is in the archive."""
+    return Refusal(400, 50083, "Thread is archived")
+
+
+def thread_exists() -> Refusal:
+    """A second thread under one message."""
+    return Refusal(400, 160004, "A thread has already been created for this message")
+
+
+def thread_locked() -> Refusal:
+    """A message in a thread that moderators locked."""
+    return Refusal(403, 160005, "Thread is locked")
+
+
 def invalid_webhook_token() -> Refusal:
     """The interaction's fifteen minutes are over, or the webhook's token is wrong."""
     return Refusal(401, 50027, "Invalid Webhook Token")

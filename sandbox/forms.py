@@ -23,6 +23,7 @@ class Flag(IntFlag):
     """The message flags that the sandbox knows."""
 
     SUPPRESS_EMBEDS = 1 << 2
+    HAS_THREAD = 1 << 5
     EPHEMERAL = 1 << 6
     LOADING = 1 << 7
     SUPPRESS_NOTIFICATIONS = 1 << 12
@@ -142,7 +143,7 @@ def _flags(problems: Problems, path: Path, body: Json, settable: Flag, before: B
         problems.add((*path, "flags"), "NUMBER_TYPE_COERCE", f'Value "{given}" is not int.')
         return old
     # Version 2 cannot be taken back, and an edit cannot change who sees a message.
-    return (Flag(given) & settable) | (old & (Flag.COMPONENTS_V2 | Flag.EPHEMERAL))
+    return (Flag(given) & settable) | (old & (Flag.COMPONENTS_V2 | Flag.EPHEMERAL | Flag.HAS_THREAD))
 
 
 def _listed(problems: Problems, path: Path, body: Json, key: str, old: list[Json]) -> list[Json]:

@@ -7,9 +7,10 @@ from sandbox.components import check_url
 from sandbox.errors import Json, Path, Problems
 from sandbox.forms import ALLOWED_IN_ANSWER, SETTABLE_IN_CHANNEL, check_message
 from sandbox.interactions import Interactions
-from sandbox.people import BOT_ID, Permission, User
+from sandbox.messages import Attachment, Message, Webhook
+from sandbox.people import BOT_ID, Channel, Permission, Thread, User
 from sandbox.rest import Answer, Call, Route, refuse_unbuilt
-from sandbox.state import Attachment, Message, Webhook, World
+from sandbox.state import World
 from sandbox.wire import wire_message
 
 
@@ -70,6 +71,8 @@ class Hooks:
     def _create(self, call: Call) -> Answer:
         channel = self._world.channel(call.params["channel_id"])
         self._world.require(channel, Permission.MANAGE_WEBHOOKS)
+        if isinstance(channel, Thread):
+            raise errors.wrong_channel_type()
         name = _checked_name(call.form.get("name"), ("name",))
         if len(self._of(channel.id)) >= limits.WEBHOOKS_A_CHANNEL:
             raise errors.too_many_webhooks(limits.WEBHOOKS_A_CHANNEL)
@@ -77,9 +80,6 @@ class Hooks:
 
     def _webhook(self, call: Call) -> Webhook:
         """The webhook of a call; raises 10015, 50027 for a wrong token, or 50013 without token and permission."""
-        if "thread_id" in call.query:
-            # There are no threads yet, so it names none.
-            raise errors.unknown_channel()
         webhook = self._world.webhooks.get(call.params["webhook_id"])
         if webhook is None:
             raise errors.unknown_webhook()
@@ -88,6 +88,13 @@ class Hooks:
         elif call.params["webhook_token"] != webhook.token:
             raise errors.invalid_webhook_token()
         return webhook
+
+    def _place(self, webhook: Webhook, call: Call) -> Channel:
+        """The webhook's channel, or the thread of it that the query names; raises 10003."""
+        channel = self._world.channel(call.query.get("thread_id", webhook.channel_id))
+        if channel.id != webhook.channel_id and getattr(channel, "parent_id", None) != webhook.channel_id:
+            raise errors.unknown_channel()
+        return channel
 
     def _show(self, call: Call) -> Answer:
         return self._wire(self._webhook(call))
@@ -122,7 +129,7 @@ class Hooks:
         given = call.form.get("username")
         name = webhook.name if given is None else _checked_name(given, ("username",))
         draft = check_message(call.form, call.uploads, settable=SETTABLE_IN_CHANNEL, allowed=ALLOWED_IN_ANSWER)
-        channel = self._world.channel(webhook.channel_id)
+        channel = self._place(webhook, call)
         message = self._world.new_message(channel, User(webhook.id, name, None, bot=True), draft)
         message.webhook_id, message.application_id = webhook.id, BOT_ID
         return self._world.post(message)
@@ -132,7 +139,7 @@ class Hooks:
         if call.params["webhook_id"] == BOT_ID:
             return self._interactions.message(call.params["webhook_token"], message_id)
         webhook = self._webhook(call)
-        message = self._world.message(webhook.channel_id, message_id)
+        message = self._world.message(self._place(webhook, call).id, message_id)
         if message.webhook_id != webhook.id:
             raise errors.unknown_message()
         return message
@@ -141,7 +148,7 @@ class Hooks:
         return self._answer(self._message(call))
 
     def _edit(self, call: Call) -> Answer:
-        message = self._message(call)
+        message = self._world.changeable(self._message(call))
         draft = check_message(
             call.form,
             call.uploads,
@@ -152,7 +159,7 @@ class Hooks:
         return self._answer(self._world.edit(message, draft))
 
     def _remove(self, call: Call) -> Answer:
-        self._world.remove(self._message(call))
+        self._world.remove(self._world.changeable(self._message(call)))
         return None
 
 

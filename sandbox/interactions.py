@@ -3,105 +3,31 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from enum import IntEnum
-from typing import Protocol
 
 from sandbox import errors, limits
-from sandbox.commands import Misused, Registry, Used, check_choices, fill_in, may_use
+from sandbox.asked import TOLD, Answers, Asker, Asks, Interaction, command_data
+from sandbox.commands import Misused, Registry, check_choices, fill_in, may_use
 from sandbox.components import LINK, Kind, walk
 from sandbox.errors import Json, Problems
 from sandbox.forms import ALLOWED_IN_ANSWER, SETTABLE_IN_ANSWER, Draft, Flag, Upload, check_message
+from sandbox.messages import Attachment, Message
+from sandbox.modals import check_choice, check_modal, filled
 from sandbox.people import BOT_ID, GUILD_ID, Channel, Member
-from sandbox.state import Attachment, Message, World
-from sandbox.wire import wire_attachment, wire_message
-
-logger = logging.getLogger(__name__)
+from sandbox.state import World
+from sandbox.wire import wire_message
 
 NO_ANSWER = "The application did not respond"
-USER, CHANNEL, ROLE, MENTIONABLE, ATTACHMENT = 6, 7, 8, 9, 11
 
 
-class Asks(IntEnum):
-    """What an interaction is about."""
+@dataclass(frozen=True)
+class OpenModal:
+    """A modal that a member's client shows, and the interaction that it answered."""
 
-    COMMAND = 2
-    COMPONENT = 3
-    AUTOCOMPLETE = 4
-
-
-class Answers(IntEnum):
-    """How an app may acknowledge."""
-
-    MESSAGE = 4
-    DEFERRED_MESSAGE = 5
-    DEFERRED_UPDATE = 6
-    UPDATE = 7
-    CHOICES = 8
-    MODAL = 9
-
-
-FITTING = {
-    Asks.COMMAND: (Answers.MESSAGE, Answers.DEFERRED_MESSAGE, Answers.MODAL),
-    Asks.COMPONENT: tuple(answer for answer in Answers if answer is not Answers.CHOICES),
-    Asks.AUTOCOMPLETE: (Answers.CHOICES,),
-}
-TOLD = {
-    Answers.MESSAGE: "message",
-    Answers.DEFERRED_MESSAGE: "deferred",
-    Answers.DEFERRED_UPDATE: "deferred",
-    Answers.UPDATE: "update",
-    Answers.CHOICES: "choices",
-}
-
-
-class Asker(Protocol):
-    """The member's client, which learns what became of an interaction."""
-
-    def answered(self, nonce: str, kind: str) -> None:
-        """The app acknowledged."""
-
-    def suggested(self, nonce: str, choices: list[Json]) -> None:
-        """The app answered an autocompletion."""
-
-    def failed(self, nonce: str, sentence: str) -> None:
-        """The app did not acknowledge in time."""
-
-
-@dataclass
-class Interaction:
-    """One use of a command or button. `original` is the message that `@original` stands for."""
-
-    id: str
-    token: str
-    asks: Asks
-    member: Member
-    channel: Channel
-    asker: Asker
-    nonce: str
-    created: float
-    data: Json
-    name: str = ""
-    pressed: Message | None = None
-    acknowledged: bool = False
-    original: Message | None = None
-
-    def metadata(self) -> Json:
-        """What a message made by this interaction says of it."""
-        wire: Json = {
-            "id": self.id,
-            "type": int(self.asks),
-            "user": self.member.user.wire(),
-            "authorizing_integration_owners": {"0": GUILD_ID},
-        }
-        if self.name:
-            wire |= {"name": self.name, "command_type": 1}
-        if self.pressed:
-            wire["interacted_message_id"] = self.pressed.id
-        return wire
+    form: Json
+    opener: Interaction
 
 
 class Interactions:
@@ -112,6 +38,7 @@ class Interactions:
         self._registry = registry
         self._deliver = deliver
         self._by_token: dict[str, Interaction] = {}
+        self._modals: dict[Asker, OpenModal] = {}
         self._deadlines: set[asyncio.Task[None]] = set()
 
     async def close(self) -> None:
@@ -148,26 +75,62 @@ class Interactions:
         used = fill_in(command, list(frame.get("sub") or []), dict(frame.get("options") or {}), focused=focused)
         asks = Asks.COMMAND if focused is None else Asks.AUTOCOMPLETE
         interaction = self._new(asks, member, channel, asker, str(frame.get("nonce")))
-        interaction.data, interaction.name = self._command_data(used), used.full_name
+        interaction.data = command_data(used, self._world, member)
+        interaction.name = used.full_name
         self._send(interaction)
 
     def press(self, member: Member, channel: Channel, asker: Asker, frame: Json) -> None:
         """Press a button of a message; raises Misused."""
+        message, button = self._component(member, channel, frame, Kind.BUTTON, "button")
+        if button.get("style") == LINK:
+            raise Misused("That message has no such button.")
+        self._use(self._new(Asks.COMPONENT, member, channel, asker, str(frame.get("nonce"))), message, button)
+
+    def choose(self, member: Member, channel: Channel, asker: Asker, frame: Json) -> None:
+        """Choose from a string select of a message; raises Misused."""
+        message, select = self._component(member, channel, frame, Kind.STRING_SELECT, "menu")
+        values = [str(value) for value in frame.get("values") or []]
+        check_choice(select, values, select.get("placeholder") or "The menu")
+        interaction = self._new(Asks.COMPONENT, member, channel, asker, str(frame.get("nonce")))
+        self._use(interaction, message, select, values=values)
+
+    def _component(
+        self, member: Member, channel: Channel, frame: Json, kind: Kind, called: str
+    ) -> tuple[Message, Json]:
+        """The message and component that a frame names, if the member may use it; raises Misused."""
         message = next((m for m in self._world.messages(channel.id) if m.id == str(frame.get("message_id"))), None)
         if message is None or not message.visible_to(member.user.id):
             raise Misused("That message is gone.")
         custom_id = frame.get("custom_id")
-        button = next((c for c in walk(message.components) if custom_id and c.get("custom_id") == custom_id), None)
-        if button is None or button["type"] != Kind.BUTTON or button.get("style") == LINK:
-            raise Misused("That message has no such button.")
-        if button.get("disabled"):
-            raise Misused("That button is disabled.")
+        found = next((c for c in walk(message.components) if custom_id and c.get("custom_id") == custom_id), None)
+        if found is None or found["type"] != kind:
+            raise Misused(f"That message has no such {called}.")
+        if found.get("disabled"):
+            raise Misused(f"That {called} is disabled.")
         if BOT_ID not in {message.author.id, message.application_id}:
-            raise Misused("That button belongs to no application here.")
-        interaction = self._new(Asks.COMPONENT, member, channel, asker, str(frame.get("nonce")))
+            raise Misused(f"That {called} belongs to no application here.")
+        return message, found
+
+    def _use(self, interaction: Interaction, message: Message, used: Json, **more: list[str]) -> None:
         interaction.pressed = message
-        interaction.data = {"custom_id": custom_id, "component_type": int(Kind.BUTTON), "id": button["id"]}
+        about = {"custom_id": used["custom_id"], "component_type": int(used["type"]), "id": used["id"]}
+        interaction.data = about | more
         self._send(interaction)
+
+    def submit(self, asker: Asker, frame: Json) -> None:
+        """Send the modal that a client shows; it stays until the app acknowledges it. Raises Misused."""
+        modal = self._modals.get(asker)
+        if modal is None or modal.opener.id != frame.get("modal_id"):
+            raise Misused("That form is closed.")
+        opener = modal.opener
+        data = filled(modal.form, dict(frame.get("values") or {}))
+        interaction = self._new(Asks.MODAL, opener.member, opener.channel, asker, str(frame.get("nonce")))
+        interaction.data, interaction.opener, interaction.pressed = data, opener, opener.pressed
+        self._send(interaction)
+
+    def dismiss(self, asker: Asker) -> None:
+        """Close the modal that a client shows, if it shows one; the app never hears of it."""
+        self._modals.pop(asker, None)
 
     def _new(self, asks: Asks, member: Member, channel: Channel, asker: Asker, nonce: str) -> Interaction:
         clock = self._world.clock
@@ -182,74 +145,12 @@ class Interactions:
         deadline = asyncio.create_task(self._expect(interaction))
         self._deadlines.add(deadline)
         deadline.add_done_callback(self._deadlines.discard)
-        self._deliver(self._wire(interaction))
+        self._deliver(interaction.wire(self._world))
 
     async def _expect(self, interaction: Interaction) -> None:
         await self._world.clock.until(interaction.created + limits.ANSWER_WITHIN_S)
         if not interaction.acknowledged:
             interaction.asker.failed(interaction.nonce, NO_ANSWER)
-
-    def _command_data(self, used: Used) -> Json:
-        command = used.command
-        data: Json = {"id": command["id"], "name": command["name"], "type": command["type"], "options": used.options}
-        if "guild_id" in command:
-            data["guild_id"] = command["guild_id"]
-        if resolved := self._resolved(used.options):
-            data["resolved"] = resolved
-        return data
-
-    def _resolved(self, options: Sequence[Json]) -> Json:
-        """The users, roles, channels and files that the options name, by id."""
-        guild = self._world.guild
-        resolved: dict[str, Json] = {}
-        for option in options:
-            if option.get("options"):
-                resolved |= self._resolved(option["options"])
-            kind, key = option["type"], str(option.get("value"))
-            if kind in {USER, MENTIONABLE} and key in guild.members:
-                member = guild.members[key]
-                resolved.setdefault("users", {})[key] = member.user.wire()
-                granted = str(int(guild.permissions(member)))
-                resolved.setdefault("members", {})[key] = {**member.wire(), "permissions": granted}
-            elif kind in {ROLE, MENTIONABLE} and key in guild.roles:
-                resolved.setdefault("roles", {})[key] = guild.roles[key].wire()
-            elif kind == CHANNEL and key in guild.channels:
-                resolved.setdefault("channels", {})[key] = guild.wire_channel(guild.channels[key])
-            elif kind == ATTACHMENT and key in self._world.uploads:
-                attachment = wire_attachment(self._world.uploads[key], Attachment.cdn_url)
-                resolved.setdefault("attachments", {})[key] = attachment
-            elif kind == ATTACHMENT:
-                raise Misused(f"The file of the option {option['name']} is gone. Choose it again.")
-            elif kind in {USER, CHANNEL, ROLE, MENTIONABLE}:
-                raise Misused(f"The option {option['name']} names nobody and nothing here.")
-        return resolved
-
-    def _wire(self, interaction: Interaction) -> Json:
-        guild, channel, member = self._world.guild, interaction.channel, interaction.member
-        granted = str(int(guild.permissions(member, channel)))
-        payload: Json = {
-            "id": interaction.id,
-            "application_id": BOT_ID,
-            "type": int(interaction.asks),
-            "token": interaction.token,
-            "version": 1,
-            "data": interaction.data,
-            "guild_id": GUILD_ID,
-            "guild": guild.wire_brief(),
-            "channel_id": channel.id,
-            "channel": {**guild.wire_channel(channel), "permissions": granted},
-            "member": {**member.wire_with_user(), "permissions": granted},
-            "locale": "en-US",
-            "guild_locale": "en-US",
-            "app_permissions": str(int(guild.permissions(self._world.bot, channel))),
-            "entitlements": [],
-            "authorizing_integration_owners": {"0": GUILD_ID},
-            "context": 0,
-            "attachment_size_limit": limits.FILE_BYTES,
-        }
-        if interaction.pressed:
-            payload["message"] = wire_message(interaction.pressed, Attachment.cdn_url, BOT_ID)
-        return payload
 
     # --- what the app answers -------------------------------------------------------------------------------------
 
@@ -263,20 +164,29 @@ class Interactions:
         if self._world.clock.now() - interaction.created > limits.ANSWER_WITHIN_S:
             raise errors.unknown_interaction()
         problems = Problems()
-        problems.choice(("type",), body.get("type"), tuple(int(answer) for answer in FITTING[interaction.asks]))
+        problems.choice(("type",), body.get("type"), tuple(map(int, interaction.fitting())))
         problems.refuse_if_any()
         answer = Answers(int(body["type"]))
         data = body.get("data") or {}
         if answer is Answers.MODAL:
-            logger.warning("The app answered with a modal, and the sandbox has not built those.")
-            raise errors.unbuilt()
-        if answer is Answers.CHOICES:
+            self._show(interaction, check_modal(data))
+        elif answer is Answers.CHOICES:
             interaction.asker.suggested(interaction.nonce, self._choices(interaction, data))
         else:
             self._answer_with_message(interaction, answer, data, uploads)
         interaction.acknowledged = True
+        if interaction.opener and self._shown_for(interaction.asker) is interaction.opener:
+            self.dismiss(interaction.asker)
         interaction.asker.answered(interaction.nonce, TOLD[answer])
         return self._response(interaction, answer)
+
+    def _show(self, interaction: Interaction, form: Json) -> None:
+        self._modals[interaction.asker] = OpenModal(form, interaction)
+        interaction.asker.shown({"id": interaction.id, "channel_id": interaction.channel.id, **form})
+
+    def _shown_for(self, asker: Asker) -> Interaction | None:
+        modal = self._modals.get(asker)
+        return modal.opener if modal else None
 
     def _choices(self, interaction: Interaction, data: Json) -> list[Json]:
         problems = Problems()
@@ -296,7 +206,7 @@ class Interactions:
             interaction.original = interaction.pressed
         elif answer is Answers.UPDATE:
             assert interaction.pressed is not None
-            pressed = self._world.message(interaction.channel.id, interaction.pressed.id)
+            pressed = self._world.message(interaction.pressed.channel_id, interaction.pressed.id)
             interaction.original = self._edit(pressed, data, uploads, path=("data",))
         elif answer is Answers.DEFERRED_MESSAGE:
             # Of a deferral's flags Discord heeds only the one that hides it.

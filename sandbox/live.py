@@ -18,8 +18,9 @@ from sandbox.commands import Misused
 from sandbox.errors import Json
 from sandbox.gateway import Gateway
 from sandbox.interactions import Interactions
-from sandbox.people import GUILD_ID, GUILD_NAME, Channel, Member, Permission, User
-from sandbox.state import Attachment, Message, World
+from sandbox.messages import Attachment, Message
+from sandbox.people import GUILD_ID, GUILD_NAME, Channel, Member, Permission, Thread, User
+from sandbox.state import World
 from sandbox.wire import wire_message
 
 logger = logging.getLogger(__name__)
@@ -67,6 +68,10 @@ class Seat:
     def suggested(self, nonce: str, choices: list[Json]) -> None:
         """The app answered an autocompletion."""
         self.send("choices", nonce=nonce, choices=choices)
+
+    def shown(self, modal: Json) -> None:
+        """The app answered with a modal."""
+        self.send("modal", modal=modal)
 
     def failed(self, nonce: str, sentence: str) -> None:
         """The app did not acknowledge in time."""
@@ -156,22 +161,29 @@ class Live:
                     self._obey(seat, message.data)
         finally:
             self._seats.discard(seat)
+            self._interactions.dismiss(seat)
             writer.cancel()
         return socket
 
     def _hello(self, member: Member) -> Json:
         guild = self._world.guild
         channels = [channel for channel in guild.channels.values() if self._may(member, channel)]
-        said = [message for channel in channels for message in self._world.messages(channel.id)]
+        threads = [thread for thread in guild.threads.values() if self._may(member, thread)]
+        said = [message for channel in (*channels, *threads) for message in self._world.messages(channel.id)]
         said.sort(key=lambda message: int(message.id))
         return {
             "me": member.user.wire(),
-            "users": [{**one.user.wire(), "roles": guild.role_names(one)} for one in guild.members.values()],
+            "users": self._users(),
             "guild": {"id": GUILD_ID, "name": GUILD_NAME},
             "channels": [{"id": c.id, "name": c.name, "topic": c.topic} for c in channels],
+            "threads": [guild.wire_channel(thread) for thread in threads],
             "commands": self._interactions.commands_for(member),
             "messages": [self._wire(m, member) for m in said if m.visible_to(member.user.id)],
         }
+
+    def _users(self) -> list[Json]:
+        guild = self._world.guild
+        return [{**one.user.wire(), "roles": guild.role_names(one)} for one in guild.members.values()]
 
     def _wire(self, message: Message, member: Member) -> Json:
         return wire_message(message, Attachment.page_url, member.user.id)
@@ -192,9 +204,17 @@ class Live:
             seat.send("refused", nonce=nonce, sentence="The sandbox did not understand that.")
 
     def _act(self, seat: Seat, frame: Json) -> None:
-        channel = self._world.guild.channels.get(str(frame.get("channel_id")))
+        kind = frame.get("t")
+        if kind == "submit":
+            return self._interactions.submit(seat, frame)
+        if kind == "dismiss":
+            return self._interactions.dismiss(seat)
+        channel = self._world.guild.place(str(frame.get("channel_id")))
         if channel is None or not self._may(seat.member, channel):
             raise Misused("There is no such channel.")
+        return self._act_in(channel, seat, frame)
+
+    def _act_in(self, channel: Channel, seat: Seat, frame: Json) -> None:
         kind = frame.get("t")
         if kind == "say":
             self._say(seat, channel, frame)
@@ -204,6 +224,8 @@ class Live:
             self._interactions.slash(seat.member, channel, seat, {**frame, "focused": str(frame.get("focused"))})
         elif kind == "press":
             self._interactions.press(seat.member, channel, seat, frame)
+        elif kind == "choose":
+            self._interactions.choose(seat.member, channel, seat, frame)
         elif kind == "react":
             self._react(seat, channel, frame)
         else:
@@ -215,8 +237,11 @@ class Live:
             raise Misused("An empty message cannot be sent.")
         if len(content) > limits.CONTENT:
             raise Misused(f"A message holds at most {limits.CONTENT:,} characters; this one has {len(content):,}.")
-        if not self._may(seat.member, channel, Permission.SEND_MESSAGES):
+        if not self._may(seat.member, channel, channel.speaking):
             raise Misused("You may not send messages in this channel.")
+        locked = isinstance(channel, Thread) and channel.locked
+        if locked and not self._may(seat.member, channel, Permission.MANAGE_THREADS):
+            raise Misused("This thread is locked.")
         nonce = frame.get("nonce")
         self._world.say(channel, seat.member.user, content, None if nonce is None else str(nonce)[: limits.NONCE])
 
@@ -232,7 +257,7 @@ class Live:
     # --- what happens in the world --------------------------------------------------------------------------------
 
     def _each(self, channel_id: str, tell: Callable[[Seat], None]) -> None:
-        channel = self._world.guild.channels[channel_id]
+        channel = self._world.channel(channel_id)
         for seat in self._seats:
             if self._may(seat.member, channel):
                 tell(seat)
@@ -261,13 +286,32 @@ class Live:
         """Show who types."""
         self._each(channel.id, lambda seat: seat.send("typing", channel_id=channel.id, user=user.wire()))
 
+    def member_joined(self, member: Member) -> None:
+        """Show who is there now."""
+        for seat in self._seats:
+            seat.send("users", users=self._users())
+
     def member_changed(self, member: Member) -> None:
         """Other roles may mean other commands."""
+        self.member_joined(member)
         self.commands_changed()
 
     def channel_changed(self, channel: Channel) -> None:
         """Other overwrites may mean other commands."""
         self.commands_changed()
+
+    def thread_opened(self, thread: Thread) -> None:
+        """Show the thread, as it is now."""
+        wire = self._world.guild.wire_channel(thread)
+        self._each(thread.id, lambda seat: seat.send("thread", thread=wire))
+
+    def thread_changed(self, thread: Thread) -> None:
+        """Show it again: pages put a thread by its id."""
+        self.thread_opened(thread)
+
+    def thread_joined(self, thread: Thread, user: User) -> None:
+        """Show how many there are."""
+        self.thread_opened(thread)
 
     def commands_changed(self) -> None:
         """Show each member the commands they may use."""

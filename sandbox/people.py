@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from enum import IntFlag
+from typing import ClassVar
 
 from sandbox.errors import Json
+from sandbox.limits import DISCORD_EPOCH_MS, THREAD_ARCHIVE_DEFAULT
 
 GUILD_ID = "1200000000000000000"
 BOT_ID = "1200000000000000099"
@@ -106,6 +109,7 @@ class Member:
 
     user: User
     role_ids: list[str] = field(default_factory=list)
+    joined: str = JOINED
 
     def wire(self) -> Json:
         """The member without the user, as messages carry it."""
@@ -113,7 +117,7 @@ class Member:
             "roles": list(self.role_ids),
             "nick": None,
             "avatar": None,
-            "joined_at": JOINED,
+            "joined_at": self.joined,
             "deaf": False,
             "mute": False,
             "pending": False,
@@ -136,6 +140,8 @@ class Overwrite:
 @dataclass
 class Channel:
     """A text channel; `overwrites` is keyed by the id of a role or member."""
+
+    speaking: ClassVar[Permission] = Permission.SEND_MESSAGES
 
     id: str
     name: str
@@ -165,8 +171,61 @@ class Channel:
         }
 
 
+@dataclass
+class Thread(Channel):
+    """A public thread of a text channel. It has no overwrites: its parent's count."""
+
+    speaking: ClassVar[Permission] = Permission.SEND_MESSAGES_IN_THREADS
+
+    parent_id: str = field(kw_only=True)
+    owner_id: str = field(kw_only=True)
+    created: str = field(kw_only=True)
+    archive_after: int = THREAD_ARCHIVE_DEFAULT
+    """Minutes without a message. The sandbox keeps it, but archives nothing by itself."""
+    slowmode: int = 0
+    joined: dict[str, str] = field(default_factory=dict)
+    """When each member joined, by user id."""
+    archived: bool = False
+    archive_changed: str | None = None
+    """When it last went into the archive or came back."""
+    locked: bool = False
+    message_count: int = 0
+    total_sent: int = 0
+
+    def wire(self, roles: set[str]) -> Json:
+        """The thread as Discord writes it for the bot."""
+        wire: Json = {
+            "id": self.id,
+            "type": 11,
+            "guild_id": GUILD_ID,
+            "parent_id": self.parent_id,
+            "owner_id": self.owner_id,
+            "name": self.name,
+            "last_message_id": self.last_message_id,
+            "rate_limit_per_user": self.slowmode,
+            "message_count": self.message_count,
+            "total_message_sent": self.total_sent,
+            "member_count": len(self.joined),
+            "thread_metadata": {
+                "archived": self.archived,
+                "archive_timestamp": self.archive_changed or self.created,
+                "auto_archive_duration": self.archive_after,
+                "locked": self.locked,
+                "create_timestamp": self.created,
+            },
+            "flags": 0,
+        }
+        if BOT_ID in self.joined:
+            wire["member"] = self.wire_member(BOT_ID)
+        return wire
+
+    def wire_member(self, user_id: str) -> Json:
+        """A user's place in the thread as Discord writes it."""
+        return {"id": self.id, "user_id": user_id, "join_timestamp": self.joined[user_id], "flags": 0}
+
+
 class Guild:
-    """The one guild: its fixed members and channels, and who may do what where."""
+    """The one guild: its members and channels, and who may do what where."""
 
     def __init__(self) -> None:
         self.roles = {
@@ -197,6 +256,7 @@ class Guild:
                 Channel("1200000000000000021", "tavern", "Personas talk here.", 1),
             )
         }
+        self.threads: dict[str, Thread] = {}
 
     def _role_ids(self, names: list[str]) -> list[str]:
         by_name = {role.name: role.id for role in self.roles.values()}
@@ -208,9 +268,18 @@ class Guild:
             return self.members[key]
         return next((m for m in self.members.values() if m.user.username.lower() == key.lower()), None)
 
+    def place(self, key: str) -> Channel | None:
+        """The channel or thread with this id."""
+        return self.channels.get(key) or self.threads.get(key)
+
     def channel(self, key: str) -> Channel | None:
         """The channel with this id or name."""
         return self.channels.get(key) or next((c for c in self.channels.values() if c.name == key), None)
+
+    def active_threads(self, member: Member) -> list[Thread]:
+        """The threads that the member sees and that are not archived."""
+        active = [thread for thread in self.threads.values() if not thread.archived]
+        return [thread for thread in active if Permission.VIEW_CHANNEL in self.permissions(member, thread)]
 
     def role_names(self, member: Member) -> list[str]:
         """The names of the member's roles."""
@@ -229,6 +298,8 @@ class Guild:
             return ALL
         if channel is None:
             return granted
+        if isinstance(channel, Thread):
+            channel = self.channels[channel.parent_id]
         granted = _overwritten(granted, [channel.overwrites.get(GUILD_ID)])
         granted = _overwritten(granted, [channel.overwrites.get(role_id) for role_id in member.role_ids])
         return _overwritten(granted, [channel.overwrites.get(member.user.id)])
@@ -256,7 +327,7 @@ class Guild:
             "stickers": [],
             "roles": [role.wire() for role in self.roles.values()],
             "channels": [self.wire_channel(channel) for channel in self.channels.values()],
-            "threads": [],
+            "threads": [thread.wire(set()) for thread in self.active_threads(self.members[BOT_ID])],
             "members": [member.wire_with_user() for member in members],
             "member_count": len(self.members),
             "presences": [],
@@ -272,6 +343,11 @@ class Guild:
     def wire_brief(self) -> Json:
         """The little that an interaction says of its guild, and the name."""
         return {"id": GUILD_ID, "name": GUILD_NAME, "locale": "en-US", "features": []}
+
+
+def snowflake_of(moment: datetime) -> int:
+    """The first id of a moment: whoever has it was made then."""
+    return (int(moment.astimezone(UTC).timestamp() * 1000) - DISCORD_EPOCH_MS) << 22
 
 
 def _overwritten(granted: Permission, overwrites: list[Overwrite | None]) -> Permission:

@@ -12,8 +12,9 @@ from sandbox.commands import Registry
 from sandbox.errors import Json, Problems, Refusal
 from sandbox.forms import ALLOWED_IN_CHANNEL, SETTABLE_IN_CHANNEL, Draft, Upload, check_message
 from sandbox.gateway import Gateway
-from sandbox.people import BOT_ID, GUILD_ID, Channel, Member, Permission
-from sandbox.state import Attachment, Message, World, history
+from sandbox.messages import Attachment, Message
+from sandbox.people import BOT_ID, GUILD_ID, Channel, Member, Permission, Thread
+from sandbox.state import World, history
 from sandbox.wire import emptied, wire_message
 
 logger = logging.getLogger(__name__)
@@ -46,12 +47,13 @@ Answer = Json | list[Json] | None
 
 @dataclass(frozen=True)
 class Route:
-    """A method and path template, and who answers it; None is answered as 204."""
+    """A method and path template, and who answers it with which status; None is answered as 204."""
 
     method: str
     template: str
     answer: Callable[[Call], Answer]
     needs_token: bool = True
+    status: int = 200
 
 
 class Rest:
@@ -187,17 +189,23 @@ class Rest:
 
     def _seen(self, call: Call, *needed: Permission) -> Channel:
         """The channel of a call; raises 50001 when the bot cannot see it, 50013 when it lacks what is needed."""
-        channel = self._world.channel(call.params["channel_id"])
-        if Permission.VIEW_CHANNEL not in self._world.guild.permissions(self._world.bot, channel):
-            raise errors.missing_access()
-        self._world.require(channel, *needed)
+        return self._world.seen(call.params["channel_id"], *needed)
+
+    def _may_speak(self, call: Call) -> Channel:
+        """The channel of a call in which the bot may send; raises 160005 in a locked thread."""
+        channel = self._seen(call)
+        self._world.require(channel, channel.speaking)
+        if isinstance(channel, Thread) and channel.locked:
+            granted = self._world.guild.permissions(self._world.bot, channel)
+            if Permission.MANAGE_THREADS not in granted:
+                raise errors.thread_locked()
         return channel
 
     def _channel(self, call: Call) -> Answer:
         return self._world.guild.wire_channel(self._seen(call))
 
     def _type(self, call: Call) -> Answer:
-        self._world.type(self._seen(call, Permission.SEND_MESSAGES), self._world.bot.user)
+        self._world.type(self._may_speak(call), self._world.bot.user)
         return None
 
     def _wire(self, message: Message) -> Json:
@@ -222,7 +230,7 @@ class Rest:
         return [self._wire(message) for message in history(public, **bounds, limit=int(limit))]
 
     def _create(self, call: Call) -> Answer:
-        channel = self._seen(call, Permission.SEND_MESSAGES)
+        channel = self._may_speak(call)
         body = call.form
         refuse_unbuilt(body)
         draft = check_message(body, call.uploads, settable=SETTABLE_IN_CHANNEL, allowed=ALLOWED_IN_CHANNEL)
@@ -277,12 +285,12 @@ class Rest:
         return None
 
     def _public(self, call: Call, *needed: Permission) -> Message:
-        """The message of a call. Ephemeral ones exist for their interaction's token only: raises 10008."""
-        channel = self._seen(call, *needed)
-        message = self._world.message(channel.id, call.params["message_id"])
-        if message.only_for is not None:
-            raise errors.unknown_message()
-        return message
+        """The message of a call; raises 10008."""
+        return self._world.public_message(self._seen(call, *needed), call.params["message_id"])
+
+    def _open_to_change(self, call: Call, *needed: Permission) -> Message:
+        """The message of a call that changes it; raises 50083 in an archived thread."""
+        return self._world.changeable(self._public(call, *needed))
 
     def _read(self, call: Call) -> Answer:
         return self._wire(self._public(call, Permission.READ_MESSAGE_HISTORY))
@@ -291,7 +299,7 @@ class Rest:
         return message.author.id == BOT_ID
 
     def _edit(self, call: Call) -> Answer:
-        message = self._public(call)
+        message = self._open_to_change(call)
         if not self._own(message):
             raise errors.foreign_message()
         draft = check_message(
@@ -305,14 +313,14 @@ class Rest:
         return self._wire(self._world.edit(message, draft))
 
     def _delete(self, call: Call) -> Answer:
-        message = self._public(call)
+        message = self._open_to_change(call)
         if not self._own(message):
             self._world.require(self._world.channel(message.channel_id), Permission.MANAGE_MESSAGES)
         self._world.remove(message)
         return None
 
     def _react(self, call: Call) -> Answer:
-        message = self._public(call, Permission.READ_MESSAGE_HISTORY)
+        message = self._open_to_change(call, Permission.READ_MESSAGE_HISTORY)
         emoji = call.params["emoji"]
         # The sandbox has no emoji of its own, and Unicode's are never plain ASCII.
         if emoji.isascii():
@@ -323,7 +331,7 @@ class Rest:
         return None
 
     def _unreact(self, call: Call) -> Answer:
-        self._world.unreact(self._public(call), self._world.bot.user, call.params["emoji"])
+        self._world.unreact(self._open_to_change(call), self._world.bot.user, call.params["emoji"])
         return None
 
 

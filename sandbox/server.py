@@ -23,6 +23,7 @@ from sandbox.limits import HEARTBEAT_INTERVAL_S
 from sandbox.live import Live
 from sandbox.rest import Rest
 from sandbox.state import World
+from sandbox.threads import Threads
 
 HOST = "127.0.0.1"
 DEFAULT_TOKEN = "sandbox-token"
@@ -57,7 +58,12 @@ class Sandbox:
         )
         self._live = Live(self.world, self.interactions, self.gateway)
         self.world.watchers += [Dispatcher(self.world, self.gateway), self._live]
-        routes = Rest(self.world, self.registry, self.gateway).routes() + Hooks(self.world, self.interactions).routes()
+        parts = (
+            Rest(self.world, self.registry, self.gateway),
+            Threads(self.world),
+            Hooks(self.world, self.interactions),
+        )
+        routes = [route for part in parts for route in part.routes()]
         self._api = Api(self.world, self.gateway, token, routes)
         self._ports = (page_port, discord_port)
         self._runners: list[web.AppRunner] = []

@@ -1,118 +1,26 @@
-"""What has happened in the sandbox: messages, files, webhooks; and who is told when something changes.
+"""What has happened in the sandbox: messages, threads, files, webhooks; and who is told when something changes.
 
 All of it is in memory. It outlives a restart of the bot, as Discord does, but not a restart of the sandbox.
 """
 
 from __future__ import annotations
 
+import itertools
 import re
 import secrets
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Protocol
-from urllib.parse import quote
 
 from sandbox.clock import Clock
-from sandbox.errors import Json, missing_permissions, unknown_channel, unknown_message
-from sandbox.forms import ALLOWED_IN_CHANNEL, NO_FLAGS, Before, Draft, Flag, Upload, mentioned
+from sandbox.errors import missing_access, missing_permissions, thread_archived, unknown_channel, unknown_message
+from sandbox.forms import ALLOWED_IN_CHANNEL, NO_FLAGS, Draft, Flag, Upload, mentioned
 from sandbox.limits import FILENAME
-from sandbox.people import BOT_ID, GUILD_ID, Channel, Guild, Member, Overwrite, Permission, User
+from sandbox.messages import Attachment, Message, Webhook
+from sandbox.people import BOT_ID, Channel, Guild, Member, Overwrite, Permission, Thread, User, snowflake_of
 
 UPLOADS_KEPT = 20
-
-
-@dataclass(frozen=True)
-class Attachment:
-    """A stored file of a message."""
-
-    id: str
-    channel_id: str
-    filename: str
-    content_type: str
-    data: bytes = field(repr=False)
-    description: str | None = None
-    ephemeral: bool = False
-
-    def cdn_url(self) -> str:
-        """The address that the bot sees; what goes with a command lies apart from what goes with a message."""
-        folder = f"ephemeral-attachments/{BOT_ID}" if self.ephemeral else f"attachments/{self.channel_id}"
-        return f"https://cdn.discordapp.com/{folder}/{self.id}/{quote(self.filename)}"
-
-    def page_url(self) -> str:
-        """The address that the sandbox's page sees."""
-        return f"/attachments/{self.id}/{quote(self.filename)}"
-
-
-@dataclass
-class Message:
-    """One message of a channel. `only_for` is the id of the one user who sees it, if it is ephemeral."""
-
-    id: str
-    channel_id: str
-    author: User
-    timestamp: str
-    content: str = ""
-    embeds: list[Json] = field(default_factory=list)
-    components: list[Json] = field(default_factory=list)
-    attachments: dict[str, Attachment] = field(default_factory=dict)
-    flags: Flag = NO_FLAGS
-    kind: int = 0
-    edited: str | None = None
-    nonce: str | int | None = None
-    only_for: str | None = None
-    mentions: list[User] = field(default_factory=list)
-    mention_roles: list[str] = field(default_factory=list)
-    mention_everyone: bool = False
-    webhook_id: str | None = None
-    application_id: str | None = None
-    interaction_id: str | None = None
-    metadata: Json | None = None
-    answers: Message | None = None
-    reactions: dict[str, list[str]] = field(default_factory=dict)
-    removed: bool = False
-
-    def visible_to(self, user_id: str) -> bool:
-        """Whether the user sees the message."""
-        return self.only_for is None or self.only_for == user_id
-
-    def open_to_app(self) -> bool:
-        """Whether the app may read it without the MESSAGE_CONTENT intent: its own, and those that mention it."""
-        return BOT_ID in {self.author.id, self.application_id, *(user.id for user in self.mentions)}
-
-    def before(self) -> Before:
-        """What an edit starts from."""
-        names = {attachment.id: attachment.filename for attachment in self.attachments.values()}
-        return Before(self.content, self.embeds, self.components, self.flags, names)
-
-    def shown_in_embeds(self) -> set[str]:
-        """Names of the files that an embed shows, which Discord then does not list as attachments."""
-        urls = [str((embed.get(key) or {}).get("url")) for embed in self.embeds for key in ("image", "thumbnail")]
-        urls += [str((e.get(k) or {}).get("icon_url")) for e in self.embeds for k in ("author", "footer")]
-        return {url.removeprefix("attachment://") for url in urls if url.startswith("attachment://")}
-
-
-@dataclass
-class Webhook:
-    """An incoming webhook that the app made in a channel."""
-
-    id: str
-    token: str
-    channel_id: str
-    name: str
-
-    def wire(self, bot: User) -> Json:
-        """The webhook as Discord writes it."""
-        return {
-            "id": self.id,
-            "type": 1,
-            "guild_id": GUILD_ID,
-            "channel_id": self.channel_id,
-            "name": self.name,
-            "avatar": None,
-            "token": self.token,
-            "application_id": BOT_ID,
-            "user": bot.wire(),
-        }
+THREAD_CREATED, STARTER = 18, 21
 
 
 class Watcher(Protocol):
@@ -133,11 +41,23 @@ class Watcher(Protocol):
     def typing_started(self, channel: Channel, user: User) -> None:
         """Somebody types."""
 
+    def member_joined(self, member: Member) -> None:
+        """Somebody joined the guild."""
+
     def member_changed(self, member: Member) -> None:
         """A member's roles changed."""
 
     def channel_changed(self, channel: Channel) -> None:
         """A channel's overwrites changed."""
+
+    def thread_opened(self, thread: Thread) -> None:
+        """A new thread."""
+
+    def thread_changed(self, thread: Thread) -> None:
+        """A thread was renamed, archived, locked, or came back."""
+
+    def thread_joined(self, thread: Thread, user: User) -> None:
+        """Somebody joined a thread."""
 
     def commands_changed(self) -> None:
         """The app synced its commands."""
@@ -160,10 +80,18 @@ class World:
         return self.guild.members[BOT_ID]
 
     def channel(self, channel_id: str) -> Channel:
-        """The channel with this id; raises 10003."""
-        channel = self.guild.channels.get(channel_id)
+        """The channel or thread with this id; raises 10003."""
+        channel = self.guild.place(channel_id)
         if channel is None:
             raise unknown_channel()
+        return channel
+
+    def seen(self, channel_id: str, *needed: Permission) -> Channel:
+        """A channel that the bot sees; raises 50001 when it cannot, 50013 when it lacks what is needed there."""
+        channel = self.channel(channel_id)
+        if Permission.VIEW_CHANNEL not in self.guild.permissions(self.bot, channel):
+            raise missing_access()
+        self.require(channel, *needed)
         return channel
 
     def messages(self, channel_id: str) -> list[Message]:
@@ -175,6 +103,20 @@ class World:
         message = self._messages[channel_id].get(message_id)
         if message is None:
             raise unknown_message()
+        return message
+
+    def public_message(self, channel: Channel, message_id: str) -> Message:
+        """One message that is not ephemeral: those exist for their interaction's token only; raises 10008."""
+        message = self.message(channel.id, message_id)
+        if message.only_for is not None:
+            raise unknown_message()
+        return message
+
+    def changeable(self, message: Message) -> Message:
+        """The message itself; raises 50083 if it stands in an archived thread."""
+        thread = self.guild.threads.get(message.channel_id)
+        if thread and thread.archived:
+            raise thread_archived()
         return message
 
     def find_attachment(self, attachment_id: str) -> Attachment | None:
@@ -197,9 +139,12 @@ class World:
 
     def post(self, message: Message) -> Message:
         """Put a made message into its channel."""
-        self._messages[message.channel_id][message.id] = message
+        channel = self.channel(message.channel_id)
+        if isinstance(channel, Thread) and message.only_for is None:
+            self._enter(channel, message)
+        self._messages[channel.id][message.id] = message
         if message.only_for is None:
-            self.guild.channels[message.channel_id].last_message_id = message.id
+            channel.last_message_id = message.id
         self._tell(lambda watcher: watcher.message_posted(message))
         return message
 
@@ -214,6 +159,8 @@ class World:
     def remove(self, message: Message) -> None:
         """Delete a message and its files."""
         del self._messages[message.channel_id][message.id]
+        if (thread := self.guild.threads.get(message.channel_id)) and _counts(message):
+            thread.message_count -= 1
         message.flags &= ~Flag.LOADING
         message.removed = True
         self._tell(lambda watcher: watcher.message_removed(message))
@@ -254,6 +201,49 @@ class World:
         message.nonce = nonce
         return self.post(message)
 
+    def open_thread(
+        self, parent: Channel, owner: User, name: str, under: Message | None, *, archive_after: int, slowmode: int = 0
+    ) -> Thread:
+        """Open a public thread under a message, whose id it takes, or one that the channel is told of."""
+        key, now = under.id if under else self.clock.snowflake(), self.clock.iso()
+        thread = Thread(key, name, "", 0, parent_id=parent.id, owner_id=owner.id, created=now, joined={owner.id: now})
+        thread.archive_after, thread.slowmode = archive_after, slowmode
+        self.guild.threads[key] = thread
+        self._messages[key] = {}
+        self._tell(lambda watcher: watcher.thread_opened(thread))
+        if under:
+            under.thread, under.flags = thread, under.flags | Flag.HAS_THREAD
+            self._notice(thread, owner, STARTER, answers=under)
+            self._tell(lambda watcher: watcher.message_changed(under))
+        else:
+            self._notice(parent, owner, THREAD_CREATED, content=name, announces=thread)
+        return thread
+
+    def change_thread(self, thread: Thread, **changes: str | int | bool) -> None:
+        """Set some of a thread's fields, by name."""
+        if changes.get("archived", thread.archived) != thread.archived:
+            thread.archive_changed = self.clock.iso()
+        for name, value in changes.items():
+            setattr(thread, name, value)
+        self._tell(lambda watcher: watcher.thread_changed(thread))
+
+    def join_thread(self, thread: Thread, user: User) -> None:
+        """Make a member one of the thread's; a second time changes nothing."""
+        if user.id not in thread.joined:
+            thread.joined[user.id] = self.clock.iso()
+            self._tell(lambda watcher: watcher.thread_joined(thread, user))
+
+    def enrol(self, name: str, roles: Iterable[str] = (), *, created: datetime | None = None) -> Member:
+        """Let somebody join the guild, with roles by name; `created` is when their account was made, else now."""
+        key = self.clock.snowflake()
+        if created is not None:
+            key = str(next(n for n in itertools.count(snowflake_of(created)) if str(n) not in self.guild.members))
+        member = Member(User(key, name.lower(), name), joined=self.clock.iso())
+        self.guild.assign(member, list(roles))
+        self.guild.members[key] = member
+        self._tell(lambda watcher: watcher.member_joined(member))
+        return member
+
     def set_roles(self, name: str, roles: Iterable[str]) -> None:
         """Give a member, by id or name, exactly these roles, by name."""
         member = self.guild.member(name)
@@ -288,6 +278,32 @@ class World:
 
     # --- inside ---------------------------------------------------------------------------------------------------
 
+    def _notice(
+        self,
+        channel: Channel,
+        author: User,
+        kind: int,
+        *,
+        content: str = "",
+        answers: Message | None = None,
+        announces: Thread | None = None,
+    ) -> None:
+        """Post one of Discord's own messages, in somebody's name."""
+        message = Message(self.clock.snowflake(), channel.id, author, self.clock.iso(), content, kind=kind)
+        message.answers, message.announces = answers, announces
+        self.post(message)
+
+    def _enter(self, thread: Thread, message: Message) -> None:
+        """What a message does to its thread: it comes back from the archive, counts it, and its author joins."""
+        if thread.archived:
+            self.change_thread(thread, archived=False)
+        if not _counts(message):
+            return
+        thread.message_count += 1
+        thread.total_sent += 1
+        if message.author.id in self.guild.members:
+            self.join_thread(thread, message.author)
+
     def _fill(self, message: Message, draft: Draft) -> None:
         message.content, message.components = draft.content, draft.components
         message.flags = draft.flags | (message.flags & Flag.LOADING)
@@ -305,7 +321,7 @@ class World:
     def _may_ping_all(self, message: Message) -> bool:
         """Whether the author may mention everyone and roles; webhooks are no members, and may."""
         member = self.guild.members.get(message.author.id)
-        channel = self.guild.channels[message.channel_id]
+        channel = self.channel(message.channel_id)
         return member is None or Permission.MENTION_EVERYONE in self.guild.permissions(member, channel)
 
     def _store(self, channel_id: str, upload: Upload) -> Attachment:
@@ -315,6 +331,11 @@ class World:
     def _tell(self, tell: Callable[[Watcher], None]) -> None:
         for watcher in self.watchers:
             tell(watcher)
+
+
+def _counts(message: Message) -> bool:
+    """Whether a thread counts it: neither its first line nor what one member alone sees."""
+    return message.kind != STARTER and message.only_for is None
 
 
 def stored_name(filename: str) -> str:

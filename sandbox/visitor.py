@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any, Self
@@ -13,7 +13,9 @@ from urllib.parse import quote
 import aiohttp
 from yarl import URL
 
+from sandbox.components import walk
 from sandbox.errors import Json
+from sandbox.modals import fields
 
 ANSWER_WAIT_S = 10.0
 
@@ -37,14 +39,18 @@ class File:
 class Visitor:
     """One member's view of the guild, kept up to date. Make it with `Visitor.connect`.
 
-    Messages are Discord's message objects as JSON, with addresses of files relative to the page.
+    A channel is named by its name or id, and so is a thread. `modal` is the form that the app opened, until it is
+    answered or dismissed; another one takes its place. Messages are Discord's message objects as JSON, with addresses
+    of files relative to the page.
     """
 
     def __init__(self, page_url: str, session: aiohttp.ClientSession, socket: aiohttp.ClientWebSocketResponse) -> None:
         self.me: Json = {}
         self.users: list[Json] = []
         self.channels: list[Json] = []
+        self.threads: list[Json] = []
         self.commands: list[Json] = []
+        self.modal: Json | None = None
         self.bot_online = False
         self._page_url = page_url.rstrip("/")
         self._session = session
@@ -77,7 +83,7 @@ class Visitor:
     # --- seeing ---------------------------------------------------------------------------------------------------
 
     def messages(self, channel: str | None = None) -> list[Json]:
-        """What the member sees in a channel (by name or id), or everywhere; oldest first."""
+        """What the member sees in a channel or thread, or everywhere; oldest first."""
         wanted = None if channel is None else self._channel_id(channel)
         seen = [message for message in self._messages.values() if wanted in {None, message["channel_id"]}]
         return sorted(seen, key=lambda message: int(message["id"]))
@@ -89,6 +95,14 @@ class Visitor:
     async def until(self, predicate: Callable[[Json], object], timeout: float = ANSWER_WAIT_S) -> Json:
         """The first message, in order of posting, for which the predicate holds; raises TimeoutError."""
         found = await self.until_true(lambda: next((m for m in self.messages() if predicate(m)), None), timeout)
+        assert isinstance(found, dict)
+        return found
+
+    async def until_thread(self, thread: str, timeout: float = ANSWER_WAIT_S) -> Json:
+        """The thread with this name or id, once the member sees it; raises TimeoutError."""
+        found = await self.until_true(
+            lambda: next((one for one in self.threads if thread in {one["name"], one["id"]}), None), timeout
+        )
         assert isinstance(found, dict)
         return found
 
@@ -151,22 +165,50 @@ class Visitor:
 
     async def press(self, message: Json, button: str) -> str:
         """Press a button by label or custom id; returns how the app acknowledged; raises Refused or NoAnswer."""
-        now = self._messages.get(message["id"], message)
-        found = [
-            item["custom_id"]
-            for row in now["components"]
-            for item in row.get("components", [])
-            if item.get("custom_id") and button in {item.get("label"), item["custom_id"]}
-        ]
-        if not found:
-            raise Refused(f"The message has no button {button}.")
-        where = {"channel_id": now["channel_id"], "message_id": now["id"]}
-        return str(await self._ask("press", **where, custom_id=found[0]))
+        custom_id = self._custom_id(message, "button", button, "label")
+        return await self._use("press", message, custom_id=custom_id)
+
+    async def choose(self, message: Json, menu: str, *values: str) -> str:
+        """Choose values from a menu, named by placeholder or custom id; returns and raises as `press` does."""
+        custom_id = self._custom_id(message, "menu", menu, "placeholder")
+        return await self._use("choose", message, custom_id=custom_id, values=list(values))
+
+    async def submit(self, modal: Json | None, values: Mapping[str, str | Sequence[str]]) -> str:
+        """Send a form with these values, named by label or custom id; returns and raises as `press` does.
+
+        A field that is not named is sent as it is shown. The form stays open until the app acknowledges it.
+        """
+        if modal is None:
+            raise Refused("No form is open.")
+        answers: dict[str, str | Sequence[str]] = {field.custom_id: field.untouched() for field in fields(modal)}
+        named = {name: field.custom_id for field in fields(modal) for name in (field.label, field.custom_id)}
+        answers |= {named.get(name, name): value for name, value in values.items()}
+        kind = str(await self._ask("submit", modal_id=modal["id"], values=answers))
+        if self.modal and self.modal["id"] == modal["id"]:
+            self.modal = None
+        return kind
+
+    async def dismiss(self) -> None:
+        """Close the form that is open; the app never hears of it."""
+        self.modal = None
+        await self._send("dismiss", self._nonce())
 
     async def react(self, message: Json, emoji: str) -> None:
         """React to a message."""
         where = {"channel_id": message["channel_id"], "message_id": message["id"]}
         await self._send("react", self._nonce(), **where, emoji=emoji)
+
+    def _custom_id(self, message: Json, what: str, wanted: str, called: str) -> str:
+        now = self._messages.get(message["id"], message)
+        usable = (item for item in walk(now["components"]) if item.get("custom_id"))
+        found = next((item for item in usable if wanted in {item.get(called), item["custom_id"]}), None)
+        if found is None:
+            raise Refused(f"The message has no {what} {wanted}.")
+        return str(found["custom_id"])
+
+    async def _use(self, kind: str, message: Json, **frame: Any) -> str:
+        where = {"channel_id": message["channel_id"], "message_id": message["id"]}
+        return str(await self._ask(kind, **where, **frame))
 
     async def _upload(self, channel_id: str, file: File) -> str:
         address = f"{self._page_url}/uploads/{channel_id}/{quote(file.name, safe='')}"
@@ -179,7 +221,11 @@ class Visitor:
     # --- the socket -----------------------------------------------------------------------------------------------
 
     def _channel_id(self, channel: str) -> str:
-        return str(next(c["id"] for c in self.channels if channel in {c["name"], c["id"]}))
+        places = [*self.channels, *self.threads]
+        found = next((place for place in places if channel in {place["name"], place["id"]}), None)
+        if found is None:
+            raise Refused(f"There is no channel or thread {channel}.")
+        return str(found["id"])
 
     def _nonce(self) -> str:
         self._count += 1
@@ -216,10 +262,17 @@ class Visitor:
         kind = frame["t"]
         if kind == "hello":
             self.me, self.users, self.channels = frame["me"], frame["users"], frame["channels"]
-            self.commands = frame["commands"]
+            self.commands, self.threads = frame["commands"], frame["threads"]
             self._messages = {message["id"]: message for message in frame["messages"]}
         elif kind == "message":
             self._messages[frame["message"]["id"]] = frame["message"]
+        elif kind == "thread":
+            others = [thread for thread in self.threads if thread["id"] != frame["thread"]["id"]]
+            self.threads = [*others, frame["thread"]]
+        elif kind == "modal":
+            self.modal = frame["modal"]
+        elif kind == "users":
+            self.users = frame["users"]
         elif kind == "delete":
             self._messages.pop(frame["id"], None)
         elif kind == "commands":

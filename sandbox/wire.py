@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from sandbox.errors import Json
+from sandbox.messages import Attachment, Message
 from sandbox.people import BOT_ID, GUILD_ID
-from sandbox.state import Attachment, Message
 
 Link = Callable[[Attachment], str]
 
@@ -44,6 +44,10 @@ def wire_message(message: Message, link: Link, reader: str) -> Json:
         "interaction_metadata": message.metadata,
     }
     wire |= {key: value for key, value in optional.items() if value is not None}
+    if message.thread:
+        wire["thread"] = message.thread.wire(set())
+    if message.announces:
+        wire["message_reference"] = {"type": 0, "channel_id": message.announces.id, "guild_id": GUILD_ID}
     if message.answers:
         answered = message.answers
         wire["message_reference"] = {"type": 0, "channel_id": answered.channel_id, "message_id": answered.id}

@@ -3,6 +3,8 @@
 
 const EPHEMERAL = 64;
 const THINKING = 128;
+const THREAD_CREATED = 18;
+const THREAD_STARTER = 21;
 const MESSAGE_LIMIT = 2000;
 const AUTOCOMPLETE_PAUSE_MS = 150;
 const TYPING_LASTS_MS = 10_000;
@@ -12,6 +14,7 @@ const RETRY_LAST_MS = 15_000;
 const DEPTH_LIMIT = 8;
 const AVATAR_COLOURS = 8;
 
+const Part = { row: 1, button: 2, menu: 3, input: 4, text: 10, label: 18 };
 const Type = { sub: 1, group: 2, string: 3, integer: 4, boolean: 5, user: 6, channel: 7, mentionable: 9, number: 10, attachment: 11 };
 const FILE_LIMIT = 10 * 2 ** 20;
 
@@ -22,12 +25,15 @@ const state = {
   users: [],
   guild: { id: "", name: "Sandbox" },
   channels: [],
-  channelId: "",
+  threads: [],
+  opened: new Set(), // ids of the threads that are unfolded below their message
+  channelId: "", // of the channel or thread on view
   commands: [],
   messages: [], // in the order of arrival, all channels; answers still awaited stand among them as local messages
   unread: new Set(),
   typing: new Map(), // user id → {channelId, name, until}
-  busy: new Set(), // "message id:custom id" of buttons that await their answer
+  busy: new Set(), // "message id:custom id" of buttons and menus that await their answer
+  chosen: new Map(), // the same key → the values that were chosen from a menu
   trouble: new Map(), // message id → the sentence under its buttons
 };
 
@@ -58,6 +64,10 @@ function icon(name) {
 const nameOf = (user) => user.global_name || user.username;
 const userById = (id) => state.users.find((user) => user.id === id);
 const channelById = (id) => state.channels.find((channel) => channel.id === id);
+const threadById = (id) => state.threads.find((thread) => thread.id === id);
+const placeById = (id) => channelById(id) ?? threadById(id);
+/** Where the page shows a channel or thread, as the part of the address after `#`. */
+const addressOf = (place) => (place.parent_id ? `#/thread/${place.id}` : `#/${encodeURIComponent(place.name)}`);
 const theBot = () => state.users.find((user) => user.bot);
 
 /** A number that stays the same for the same text, so that a person keeps their colour. */
@@ -208,7 +218,7 @@ const INLINE = [
   [/\\([\\`*_~|<>#@:[\]()\-.!])/y, ([, sign]) => sign],
   [/(`+)([^`](?:[\s\S]*?[^`])?)\1(?!`)/y, ([, , code]) => el("code", {}, code)],
   [/<@!?(\d{1,20})>/y, ([, id]) => userMention(id)],
-  [/<#(\d{1,20})>/y, ([, id]) => mention(`#${channelById(id)?.name ?? "unknown"}`)],
+  [/<#(\d{1,20})>/y, ([, id]) => mention(`#${placeById(id)?.name ?? "unknown"}`)],
   [/<@&\d{1,20}>/y, () => mention("@role")],
   [/@(?:everyone|here)\b/y, ([all]) => mention(all)],
   [/<t:(-?\d{1,13})(?::([tTdDfFR]))?>/y, ([, at, style]) => timeNode(new Date(at * 1000), style ?? "f")],
@@ -330,7 +340,7 @@ function messageBody(message, isHead) {
     usedLine(message),
     replyLine(message),
     isHead ? headLine(message) : lateTime(message),
-    el("div", { class: "body" }, contentOf(message), attachmentsOf(message), message.embeds?.map(embed), rowsOf(message)),
+    el("div", { class: "body" }, contentOf(message), attachmentsOf(message), message.embeds?.map(embed), rowsOf(message), threadOf(message)),
     ephemeralLine(message),
   ];
 }
@@ -377,6 +387,7 @@ function contentOf(message) {
   if (message.waiting) return el("p", { class: "thinking" }, message.content, dots());
   if (message.flags & THINKING) return el("p", { class: "thinking" }, `${nameOf(message.author)} is thinking`, dots());
   if (message.failed) return el("p", { class: "failed" }, message.content);
+  if (message.type === THREAD_CREATED) return el("p", { class: "notice" }, "started a thread");
   const edited = message.edited_timestamp && el("span", { class: "edited", title: message.edited_timestamp }, "(edited)");
   if (!message.content) return edited && (message.embeds?.length || message.attachments?.length) ? null : edited;
   const node = prose(message.content);
@@ -495,8 +506,9 @@ function componentRow(row, message) {
 }
 
 function component(part, message) {
-  if (part.type === 2) return part.style === 5 ? linkButton(part) : pressButton(part, message);
-  if (part.type === 3 || (part.type >= 5 && part.type <= 8)) return disabledSelect(part);
+  if (part.type === Part.button) return part.style === 5 ? linkButton(part) : pressButton(part, message);
+  if (part.type === Part.menu) return menu(part, message);
+  if ((part.type >= 5 && part.type <= 8)) return disabledSelect(part);
   return el("p", { class: "elsewhere" }, "This part of the message cannot be shown here.");
 }
 
@@ -531,11 +543,118 @@ function linkButton(part) {
   return el("a", { class: "button link", href: url.href, target: "_blank", rel: "noopener noreferrer" }, face);
 }
 
-function disabledSelect({ placeholder, options = [] }) {
-  const chosen = options.find((option) => option.default);
-  const label = chosen?.label ?? placeholder ?? "Make a selection";
-  const note = "Menus cannot be used in the sandbox yet";
+/** Menus of members, roles and channels. */
+function disabledSelect({ placeholder }) {
+  const label = placeholder ?? "Make a selection";
+  const note = "Menus of this kind cannot be used in the sandbox yet";
   return el("select", { class: "select", disabled: true, title: note, "aria-label": label }, el("option", {}, label));
+}
+
+/** A menu that unfolds: one choice is sent when it is pressed, several are ticked and sent together. */
+function menu(part, message) {
+  const key = `${message.id}:${part.custom_id}`;
+  const busy = state.busy.has(key);
+  const chosen = state.chosen.get(key) ?? part.options.filter((option) => option.default).map(({ value }) => value);
+  const labels = part.options.filter(({ value }) => chosen.includes(value)).map(({ label }) => label);
+  const face = labels.join(", ") || part.placeholder || "Make a selection";
+  if (part.disabled || busy) return el("button", { type: "button", class: "select", disabled: true, "data-key": key }, face, busy && dots());
+  const send = (values) => state.busy.has(key) || chose(message, part.custom_id, key, values);
+  const list = (part.max_values ?? 1) > 1 ? ticks(part, chosen, key, send) : part.options.map((option) => choice(option, chosen, send));
+  const name = part.placeholder || "Menu";
+  return el("details", { class: "menu-box" }, el("summary", { class: "select", "data-key": key, "aria-label": `${name}: ${face}` }, face), el("div", { class: "menu-list", role: "group", "aria-label": name }, list));
+}
+
+function optionFace(option) {
+  return el("span", { class: "option-face" }, emojiOf(option), el("bdi", {}, option.label), option.description && el("small", {}, option.description));
+}
+
+const choice = (option, chosen, send) =>
+  el("button", { type: "button", class: "option", "aria-pressed": String(chosen.includes(option.value)), onclick: () => send([option.value]) }, optionFace(option));
+
+function ticks(part, chosen, name, send) {
+  const boxes = part.options.map((option) => checkbox(option, chosen, name));
+  const picked = () => boxes.map((box) => box.querySelector("input")).filter(({ checked }) => checked).map(({ value }) => value);
+  const [least, most] = boundsOf(part);
+  const button = el("button", { type: "button", class: "button secondary", onclick: () => send(picked()) }, "Choose");
+  const count = () => {
+    const few = picked().length;
+    button.disabled = few < least || few > most;
+  };
+  const list = el("div", { class: "ticks", onchange: count }, boxes);
+  count();
+  return [list, el("p", { class: "menu-foot" }, el("small", {}, `Choose ${countWords(least, most)}`), button)];
+}
+
+const checkbox = (option, chosen, name) =>
+  el("label", { class: "option" }, el("input", { type: "checkbox", name, value: option.value, checked: chosen.includes(option.value) }), optionFace(option));
+
+const boundsOf = ({ min_values: least, max_values: most }) => [least ?? 1, most ?? 1];
+const countWords = (least, most) => (least === most ? String(least) : `${least} to ${most}`);
+
+// ── Threads below their message ─────────────────────────────────────────────────────────────────────────────────────
+
+const sections = new Map(); // thread id → its nodes: kept, so that news in a thread leave the message above it alone
+
+/** The thread below a message, as a line that unfolds to the thread's messages; nothing where there is none. */
+function threadOf(message) {
+  const id = message.type === THREAD_CREATED ? message.message_reference?.channel_id : message.thread?.id;
+  // On the thread's own view its first message stands alone.
+  if (!id || id === state.channelId || !threadById(id)) return null;
+  if (!sections.has(id)) sections.set(id, threadSection(id));
+  showThread(id);
+  return sections.get(id).node;
+}
+
+function threadSection(id) {
+  const name = el("bdi", { class: "thread-name" });
+  const count = el("small", {});
+  const log = el("div", { class: "thread-log", id: `thread-${id}`, role: "group", hidden: true });
+  const face = [icon("chevron"), icon("thread"), name, count];
+  const toggle = el("button", { type: "button", class: "thread-toggle", "aria-controls": log.id, "data-key": `thread:${id}`, onclick: () => unfold(id) }, face);
+  const open = el("a", { class: "thread-open", href: `#/thread/${id}` }, "Open");
+  return { node: el("section", { class: "thread" }, el("p", { class: "thread-line" }, toggle, open), log), name, count, log, toggle, open };
+}
+
+const messagesOf = (id) => state.messages.filter((message) => message.channel_id === id);
+
+function unfold(id) {
+  if (state.opened.delete(id)) return showThread(id);
+  state.opened.add(id);
+  state.unread.delete(id);
+  // The reader looks at this message now, whatever comes in below.
+  following = false;
+  showThread(id);
+  showChannels();
+}
+
+/** Brings a thread's line and, if it is unfolded, its messages up to date. */
+function showThread(id) {
+  const thread = threadById(id);
+  const { node, name, count, log, toggle, open } = sections.get(id);
+  const told = messagesOf(id).filter(({ type }) => type !== THREAD_STARTER);
+  const unfolded = state.opened.has(id) && id !== state.channelId;
+  name.textContent = thread.name;
+  count.textContent = [told.length === 1 ? "1 message" : `${told.length} messages`, ...threadMarks(thread)].join(" · ");
+  node.setAttribute("aria-label", `Thread ${thread.name}`);
+  log.setAttribute("aria-label", thread.name);
+  toggle.setAttribute("aria-expanded", String(unfolded));
+  open.setAttribute("aria-label", `Open ${thread.name}`);
+  log.hidden = !unfolded;
+  if (unfolded) arrange(log, told.length ? groupedNodes(told) : [el("p", { class: "notice" }, "Nothing was said here yet.")]);
+  else log.replaceChildren();
+}
+
+function threadMarks({ thread_metadata: about }) {
+  return [about?.locked && "locked", about?.archived && "archived"].filter(Boolean);
+}
+
+function putThread(thread) {
+  const place = state.threads.findIndex(({ id }) => id === thread.id);
+  if (place >= 0) state.threads[place] = thread;
+  else state.threads.push(thread);
+  if (thread.id === state.channelId) showPlace(thread);
+  showChannels();
+  showMessages();
 }
 
 // ── The message list ────────────────────────────────────────────────────────────────────────────────────────────────
@@ -548,7 +667,7 @@ let seen = { scrollHeight: 0, clientHeight: 0 };
 const inThisChannel = () => state.messages.filter((message) => message.channel_id === state.channelId);
 
 function opensGroup(message, before) {
-  if (!before || message.referenced_message || message.interaction_metadata?.name) return true;
+  if (!before || message.referenced_message || message.interaction_metadata?.name || message.type === THREAD_CREATED) return true;
   const sameAuthor = before.author.id === message.author.id && nameOf(before.author) === nameOf(message.author);
   const sameAudience = (before.flags & EPHEMERAL) === (message.flags & EPHEMERAL);
   return !sameAuthor || !sameAudience || new Date(message.timestamp) - new Date(before.timestamp) > GROUP_WITHIN_MS;
@@ -591,6 +710,11 @@ function wantedNodes(messages) {
   return nodes;
 }
 
+/** The messages of an unfolded thread, which shows no dates of its own. */
+function groupedNodes(messages) {
+  return messages.map((message, index) => articleFor(message, opensGroup(message, messages[index - 1])));
+}
+
 /** Puts `nodes` into the list and touches only what differs. */
 function arrange(list, nodes) {
   let cursor = list.firstChild;
@@ -608,6 +732,7 @@ function arrange(list, nodes) {
 function showMessages() {
   const messages = inThisChannel();
   arrange($("log"), wantedNodes(messages));
+  for (const id of sections.keys()) showThread(id);
   $("blank").hidden = messages.length > 0;
   followNewest();
 }
@@ -629,7 +754,17 @@ function onScroll() {
   followNewest();
 }
 
-function putMessage(message) {
+/** Discord's first line of a thread only points to the message above it: shown is that message, without its buttons. */
+function readable(message) {
+  if (message.type !== THREAD_STARTER) return message;
+  const above = message.referenced_message;
+  if (!above) return { ...message, content: "-# The message that this thread began with was deleted." };
+  const { content, embeds, attachments, author, timestamp } = above;
+  return { ...message, content, embeds, attachments, author, timestamp, referenced_message: null };
+}
+
+function putMessage(news) {
+  const message = readable(news);
   if (message.nonce) settle(message.nonce, "answered");
   if (sessionStorage.getItem(`dismissed:${message.id}`)) return;
   const place = state.messages.findIndex(({ id }) => id === message.id);
@@ -644,7 +779,8 @@ function addMessage(message) {
   state.typing.delete(message.author.id);
   showTyping();
   if (message.channel_id !== state.channelId) {
-    state.unread.add(message.channel_id);
+    const seenBelow = state.opened.has(message.channel_id) && threadById(message.channel_id)?.parent_id === state.channelId;
+    if (!seenBelow && message.type !== THREAD_STARTER) state.unread.add(message.channel_id);
     showChannels();
   } else if (message.author.id === state.me?.id) following = true;
   else if (!following) $("newest").dataset.due = "yes";
@@ -667,12 +803,18 @@ function redraw(id) {
 // ── Around the list ─────────────────────────────────────────────────────────────────────────────────────────────────
 
 function showChannels() {
-  const rows = state.channels.map(({ id, name }) => {
-    const here = id === state.channelId;
-    const unread = state.unread.has(id) && el("span", { class: "unread" }, el("span", { class: "hidden" }, "unread"));
-    return el("li", {}, el("a", { href: `#/${name}`, "aria-current": here ? "page" : null }, icon("hash"), el("bdi", {}, name), unread));
+  const rows = state.channels.map((channel) => {
+    const threads = state.threads.filter((thread) => thread.parent_id === channel.id && (!threadMarks(thread).includes("archived") || thread.id === state.channelId));
+    const below = threads.length > 0 && el("ul", { class: "threads", "aria-label": `Threads of ${channel.name}` }, threads.map((thread) => el("li", {}, placeLink(thread, "thread"))));
+    return el("li", {}, placeLink(channel, "hash"), below);
   });
   $("channels").replaceChildren(...rows);
+}
+
+function placeLink(place, picture) {
+  const here = place.id === state.channelId;
+  const unread = state.unread.has(place.id) && el("span", { class: "unread" }, el("span", { class: "hidden" }, "unread"));
+  return el("a", { href: addressOf(place), "aria-current": here ? "page" : null }, icon(picture), el("bdi", {}, place.name), unread);
 }
 
 function showMembers() {
@@ -688,19 +830,16 @@ function memberRow(user) {
   if (user.bot) return el("li", {}, el("span", { class: "member" }, face));
   const hint = mine ? el("span", { class: "you" }, "You") : el("span", { class: "view-as" }, "View as");
   // A plain link reloads the page as that member; the channel stays the same.
-  const address = `?as=${encodeURIComponent(user.id)}#/${encodeURIComponent(channelById(state.channelId)?.name ?? "")}`;
+  const place = placeById(state.channelId);
+  const address = `?as=${encodeURIComponent(user.id)}${place ? addressOf(place) : ""}`;
   return el("li", {}, el("a", { class: "member", href: address, "aria-current": mine ? "true" : null }, face, hint));
 }
 
 function showChannel() {
-  const channel = channelById(state.channelId);
-  if (!channel) return;
-  $("channel-name").textContent = channel.name;
-  $("topic").textContent = channel.topic ?? "";
-  $("say").placeholder = `Message #${channel.name}`;
-  $("say").setAttribute("aria-label", `Message #${channel.name}`);
-  document.title = `#${channel.name} · ${state.guild.name}`;
-  state.unread.delete(channel.id);
+  const place = placeById(state.channelId);
+  if (!place) return;
+  showPlace(place);
+  state.unread.delete(place.id);
   following = true;
   showChannels();
   showMembers();
@@ -708,11 +847,26 @@ function showChannel() {
   showTyping();
 }
 
-/** The channel named after `#/`, else the first. */
+/** The head of the page, its title, and whom the composer speaks to. */
+function showPlace(place) {
+  const parent = channelById(place.parent_id);
+  const called = parent ? place.name : `#${place.name}`;
+  $("channel-name").textContent = place.name;
+  $("channel-icon").setAttribute("href", parent ? "#icon-thread" : "#icon-hash");
+  const back = parent && el("a", { href: addressOf(parent) }, `#${parent.name}`);
+  $("topic").replaceChildren(...(back ? ["in ", back, ...threadMarks(place).map((mark) => ` · ${mark}`)] : [place.topic ?? ""]));
+  $("say").placeholder = parent ? "Message this thread" : `Message ${called}`;
+  $("say").setAttribute("aria-label", `Message ${called}`);
+  document.title = `${called} · ${state.guild.name}`;
+}
+
+/** The channel named after `#/`, the thread numbered after `#/thread/`, else the first channel. */
 function chooseChannel() {
   const name = decodeURIComponent(location.hash.replace(/^#\//, ""));
-  const channel = state.channels.find((one) => one.name === name) ?? state.channels[0];
-  state.channelId = channel?.id ?? "";
+  const place = threadById(name.replace(/^thread\//, "")) ?? state.channels.find((one) => one.name === name) ?? state.channels[0];
+  state.channelId = place?.id ?? "";
+  // Whether a message shows its thread depends on where it is shown.
+  articles.clear();
   showChannel();
   showMenu(false);
 }
@@ -789,6 +943,9 @@ const RECEIVERS = {
   hello: receiveHello,
   message: ({ message }) => putMessage(message),
   delete: ({ id }) => removeMessage(id),
+  thread: ({ thread }) => putThread(thread),
+  users: ({ users }) => receiveUsers(users),
+  modal: ({ modal }) => showSheet(modal),
   commands: ({ commands }) => receiveCommands(commands),
   typing: ({ channel_id: channelId, user }) => receiveTyping(channelId, user),
   bot: receiveBot,
@@ -811,13 +968,14 @@ function settle(nonce, outcome, detail) {
   return true;
 }
 
-function receiveHello({ me, users, guild, channels, commands, messages, bot }) {
-  Object.assign(state, { me, users, guild, channels, commands });
-  state.messages = messages.filter(({ id }) => !sessionStorage.getItem(`dismissed:${id}`));
+function receiveHello({ me, users, guild, channels, threads = [], commands, messages, bot }) {
+  Object.assign(state, { me, users, guild, channels, threads, commands });
+  state.messages = messages.filter(({ id }) => !sessionStorage.getItem(`dismissed:${id}`)).map(readable);
   state.busy.clear();
+  state.chosen.clear();
   state.trouble.clear();
   state.typing.clear();
-  articles.clear();
+  sections.clear();
   retryAfter = RETRY_FIRST_MS;
   showBanner("connection", "");
   receiveBot({ online: bot !== false });
@@ -828,6 +986,11 @@ function receiveHello({ me, users, guild, channels, commands, messages, bot }) {
 
 function receiveBot({ online }) {
   showBanner("bot", online ? "" : "The bot is offline: commands and buttons get no answer until it is back.");
+}
+
+function receiveUsers(users) {
+  state.users = users;
+  showMembers();
 }
 
 function receiveCommands(commands) {
@@ -841,18 +1004,183 @@ function receiveTyping(channelId, user) {
   showTyping();
 }
 
-function pressed(message, customId, key) {
+const pressed = (message, customId, key) => use(message, { t: "press", custom_id: customId }, key);
+
+function chose(message, customId, key, values) {
+  state.chosen.set(key, values);
+  use(message, { t: "choose", custom_id: customId, values }, key);
+}
+
+/** Sends what was done with a message's button or menu, which is busy until the answer comes. */
+function use(message, frame, key) {
   const settled = (sentence) => {
     state.busy.delete(key);
     if (sentence) state.trouble.set(message.id, sentence);
     redraw(message.id);
   };
-  const frame = { t: "press", channel_id: message.channel_id, message_id: message.id, custom_id: customId };
-  const sent = send(frame, { answered: () => settled(), failed: settled, refused: settled });
+  const where = { channel_id: message.channel_id, message_id: message.id };
+  const sent = send({ ...where, ...frame }, { answered: () => settled(), failed: settled, refused: settled });
   state.trouble.delete(message.id);
   if (sent) state.busy.add(key);
   else state.trouble.set(message.id, "There is no connection at the moment. Please try again.");
   redraw(message.id);
+}
+
+// ── A form that the app opens ───────────────────────────────────────────────────────────────────────────────────────
+
+let sheet = null; // the form on view
+
+function showSheet(modal) {
+  sheet = new Sheet(modal);
+  $("sheet").replaceChildren(sheet.node);
+  if (!$("sheet").open) $("sheet").showModal();
+  sheet.focusFirst();
+}
+
+/** Closes the form; the app only ever hears of one that is sent. */
+function closeSheet({ sent = false } = {}) {
+  if (!sheet) return;
+  sheet = null;
+  $("sheet").close();
+  $("sheet").replaceChildren();
+  if (!sent && socket?.readyState === WebSocket.OPEN) socket.send(JSON.stringify({ t: "dismiss" }));
+}
+
+/** One modal being filled in: texts, and fields with their label, limits and what is wrong with them. */
+class Sheet {
+  constructor(modal) {
+    this.modal = modal;
+    this.fields = [];
+    this.busy = false;
+    this.trouble = el("p", { class: "failed", role: "alert", hidden: true });
+    this.button = el("button", { type: "submit", class: "button primary" }, el("span", { class: "face" }, "Submit"));
+    const close = () => closeSheet();
+    const corner = el("button", { type: "button", class: "icon-button", "aria-label": "Close the form", onclick: close }, icon("close"));
+    const cancel = el("button", { type: "button", class: "button secondary", onclick: close }, "Cancel");
+    const parts = modal.components.flatMap((part) => this.part(part));
+    this.node = el(
+      "form",
+      { class: "sheet-form", autocomplete: "off", novalidate: true, onsubmit: (event) => this.submit(event) },
+      el("header", { class: "sheet-head" }, el("h2", { id: "sheet-title", dir: "auto" }, modal.title), corner),
+      el("div", { class: "sheet-body" }, parts, this.trouble),
+      el("footer", { class: "sheet-foot" }, cancel, this.button),
+    );
+  }
+
+  part(part) {
+    if (part.type === Part.text) return [prose(part.content)];
+    if (part.type === Part.label) return [this.field(part.component, part.label, part.description)];
+    return part.components.map((input) => this.field(input, input.label, null));
+  }
+
+  field(part, label, description) {
+    const required = part.required !== false;
+    const field = { part, label, required, id: `field-${this.fields.length}`, problem: el("small", { class: "failed" }), count: el("small", { class: "count" }) };
+    this.fields.push(field);
+    const kind = part.type === Part.menu ? this.menuField(field) : this.textField(field);
+    const name = [el("bdi", {}, label), required ? el("span", { class: "need", "aria-hidden": "true" }, "*") : el("small", {}, "optional")];
+    const foot = el("p", { class: "field-foot", id: `${field.id}-foot` }, description && el("small", { dir: "auto" }, description), field.problem, field.count);
+    const group = kind.group;
+    const tag = group ? "fieldset" : "div";
+    const head = el(group ? "legend" : "label", { class: "field-name", for: group ? null : field.id }, name);
+    return el(tag, { class: "sheet-field", "aria-describedby": group ? `${field.id}-foot` : null }, head, kind.node, foot);
+  }
+
+  textField(field) {
+    const { part, id, required } = field;
+    const long = part.style === 2;
+    const about = { id, placeholder: part.placeholder, dir: "auto", rows: long ? 4 : null, type: long ? null : "text" };
+    const node = el(long ? "textarea" : "input", { ...about, "aria-required": String(required), "aria-describedby": `${id}-foot` });
+    node.value = part.value ?? "";
+    field.read = () => node.value;
+    field.focus = () => node.focus();
+    field.mark = (wrong) => node.setAttribute("aria-invalid", String(wrong));
+    node.addEventListener("input", () => this.changed(field));
+    this.changed(field);
+    return { node };
+  }
+
+  menuField(field) {
+    return boundsOf(field.part)[1] > 1 ? this.tickField(field) : this.selectField(field);
+  }
+
+  selectField(field) {
+    const { part, id, required } = field;
+    const options = part.options.map(({ label, value, description, default: chosen }) => el("option", { value, selected: chosen }, description ? `${label} · ${description}` : label));
+    const nothing = el("option", { value: "" }, part.placeholder || "Make a selection");
+    const node = el("select", { id, class: "select", "aria-required": String(required), "aria-describedby": `${id}-foot` }, nothing, options);
+    field.read = () => (node.selectedIndex > 0 ? [node.value] : []);
+    field.focus = () => node.focus();
+    field.mark = (wrong) => node.setAttribute("aria-invalid", String(wrong));
+    node.addEventListener("change", () => this.changed(field));
+    return { node };
+  }
+
+  tickField(field) {
+    const chosen = field.part.options.filter((option) => option.default).map(({ value }) => value);
+    const boxes = field.part.options.map((option) => checkbox(option, chosen, field.id));
+    const inputs = boxes.map((box) => box.querySelector("input"));
+    field.read = () => inputs.filter(({ checked }) => checked).map(({ value }) => value);
+    field.focus = () => inputs[0].focus();
+    field.mark = (wrong) => inputs.forEach((input) => input.setAttribute("aria-invalid", String(wrong)));
+    const node = el("div", { class: "ticks", onchange: () => this.changed(field) }, boxes);
+    return { node, group: true };
+  }
+
+  changed(field) {
+    field.problem.textContent = "";
+    field.mark(false);
+    const most = field.part.max_length;
+    if (most) field.count.textContent = `${[...field.read()].length.toLocaleString("en")} / ${most.toLocaleString("en")}`;
+  }
+
+  focusFirst() {
+    (this.fields[0] ?? { focus: () => this.button.focus() }).focus();
+  }
+
+  submit(event) {
+    event.preventDefault();
+    if (this.busy) return;
+    const wrong = this.fields.filter((field) => this.check(field));
+    if (wrong.length) return wrong[0].focus();
+    const values = Object.fromEntries(this.fields.map((field) => [field.part.custom_id, field.read()]));
+    const failed = (sentence) => this.waiting(false, sentence);
+    const answered = () => sheet === this && closeSheet({ sent: true });
+    const sent = send({ t: "submit", modal_id: this.modal.id, values }, { answered, failed, refused: failed });
+    if (sent) this.waiting(true, "");
+    else failed("There is no connection at the moment. What you wrote is kept.");
+  }
+
+  check(field) {
+    const problem = fieldProblem(field);
+    field.problem.textContent = problem;
+    field.mark(problem !== "");
+    return problem !== "";
+  }
+
+  waiting(busy, sentence) {
+    this.busy = busy;
+    if (busy) this.button.setAttribute("aria-busy", "true");
+    else this.button.removeAttribute("aria-busy");
+    this.button.replaceChildren(...(busy ? [dots()] : []), el("span", { class: "face" }, "Submit"));
+    this.trouble.textContent = sentence;
+    this.trouble.hidden = !sentence;
+  }
+}
+
+/** What is wrong with a field's value, in words; "" if nothing is. The sandbox checks the same again. */
+function fieldProblem({ part, required, read }) {
+  const value = read();
+  if (part.type === Part.menu) {
+    const [least, most] = boundsOf(part);
+    if (!value.length && !required) return "";
+    return value.length >= least && value.length <= most ? "" : `Choose ${countWords(least, most)}.`;
+  }
+  if (!value.trim()) return required ? "This is needed." : "";
+  const length = [...value].length;
+  const [least, most] = [part.min_length ?? 0, part.max_length ?? 4000];
+  if (length >= least && length <= most) return "";
+  return length < least ? `At least ${least.toLocaleString("en")} characters; this is ${length}.` : `At most ${most.toLocaleString("en")} characters; this is ${length.toLocaleString("en")}.`;
 }
 
 // ── Suggestions above the composer: commands, choices and autocomplete answers share one list ───────────────────────
@@ -1386,6 +1714,7 @@ function listen() {
   });
   $("menu").addEventListener("click", () => showMenu(!document.body.classList.contains("menu-open")));
   $("scrim").addEventListener("click", () => showMenu(false));
+  $("sheet").addEventListener("close", () => closeSheet());
   $("viewer").addEventListener("click", () => $("viewer").close());
   document.addEventListener("keydown", (event) => event.key === "Escape" && showMenu(false));
   window.addEventListener("hashchange", chooseChannel);

@@ -68,6 +68,58 @@ def pinned_view(number: int) -> discord.ui.View:
     return view
 
 
+class Rubric(discord.ui.Modal, title="How was it?"):
+    """A form with all kinds of fields; whoever calls themselves silent gets no answer."""
+
+    words = discord.ui.TextDisplay("Say what you think.")
+    score = discord.ui.Label(
+        text="In character",
+        description="1 is not at all",
+        component=discord.ui.Select(
+            custom_id="score", options=[discord.SelectOption(label=f"{n} of 5", value=str(n)) for n in range(1, 6)]
+        ),
+    )
+    why = discord.ui.Label(
+        text="Why", component=discord.ui.TextInput(custom_id="why", style=discord.TextStyle.paragraph, max_length=20)
+    )
+    nick = discord.ui.TextInput(label="Nickname", custom_id="nick", required=False, min_length=2, default="Anon")
+
+    def __init__(self, app: App) -> None:
+        super().__init__(custom_id="rubric", timeout=None)
+        self.app = app
+
+    async def on_submit(self, interaction: discord.Interaction[Any]) -> None:
+        self.app.interactions.append(interaction)
+        if self.nick.value == "silent":
+            raise TimeoutError("it never answers")
+        said = f"{self.score.component.values} {self.why.component.value} {self.nick.value}"
+        if interaction.message:
+            await interaction.response.edit_message(content=said)
+        else:
+            await interaction.response.send_message(said)
+
+
+class Desk(discord.ui.View):
+    """A button that opens the form, and a menu."""
+
+    def __init__(self, app: App) -> None:
+        super().__init__(timeout=None)
+        self.app = app
+
+    @discord.ui.button(label="Judge", custom_id="judge")
+    async def judge(self, interaction: discord.Interaction[Any], _: Any) -> None:
+        await interaction.response.send_modal(Rubric(self.app))
+
+    @discord.ui.select(
+        placeholder="Pick one or two",
+        custom_id="pick",
+        max_values=2,
+        options=[discord.SelectOption(label=name.title(), value=name) for name in ("elio", "glordon", "grigon")],
+    )
+    async def pick(self, interaction: discord.Interaction[Any], select: discord.ui.Select[Any]) -> None:
+        await interaction.response.send_message(f"{interaction.user.name} picked {select.values}")
+
+
 class App(discord.Client):
     """A bot with one command group; it remembers what reached it."""
 
@@ -100,6 +152,12 @@ class App(discord.Client):
 
     async def on_raw_reaction_add(self, event: discord.RawReactionActionEvent) -> None:
         self.seen.append(("reaction", event))
+
+    async def on_thread_create(self, thread: discord.Thread) -> None:
+        self.seen.append(("thread", thread))
+
+    async def on_thread_update(self, before: discord.Thread, after: discord.Thread) -> None:
+        self.seen.append(("thread update", (before.archived, after.archived)))
 
     async def on_resumed(self) -> None:
         self.seen.append(("resumed", None))
@@ -157,6 +215,19 @@ def _lab(app: App) -> app_commands.Group:
     async def read(interaction: discord.Interaction[Any], file: discord.Attachment, note: str = "") -> None:
         app.seen.append(("file", file))
         await interaction.response.send_message(f"{file.filename}: {len(await file.read())} bytes {note}".strip())
+
+    @group.command(description="Where is this?")
+    async def where(interaction: discord.Interaction[Any]) -> None:
+        app.interactions.append(interaction)
+        await interaction.response.send_message(f"in {interaction.channel}")
+
+    @group.command(description="Open a form")
+    async def form(interaction: discord.Interaction[Any]) -> None:
+        await interaction.response.send_modal(Rubric(app))
+
+    @group.command(description="Show a button for a form, and a menu")
+    async def desk(interaction: discord.Interaction[Any]) -> None:
+        await interaction.response.send_message("what do you think?", view=Desk(app))
 
     @group.command(description="Show a chart")
     async def chart(interaction: discord.Interaction[Any]) -> None:

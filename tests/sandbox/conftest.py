@@ -11,10 +11,13 @@ from typing import Any
 
 import aiohttp
 import pytest
+import pytest_asyncio
+from playwright.async_api import Browser, BrowserContext
 
 from sandbox.server import Sandbox
 from sandbox.visitor import Visitor
 from tests.sandbox.app import App, running
+from tests.sandbox.chromium import launched
 
 
 @dataclass(frozen=True)
@@ -55,6 +58,21 @@ async def mara(sandbox: Sandbox) -> AsyncIterator[Visitor]:
 async def nell(sandbox: Sandbox) -> AsyncIterator[Visitor]:
     async with Visitor.connect(sandbox.page_url, "Nell") as visitor:
         yield visitor
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def browser() -> AsyncIterator[Browser]:
+    """One for all tests of a page with canned frames."""
+    async with launched() as browser:
+        yield browser
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def context(browser: Browser) -> AsyncIterator[BrowserContext]:
+    context = await browser.new_context(viewport={"width": 1280, "height": 900}, reduced_motion="reduce")
+    context.set_default_timeout(8000)
+    yield context
+    await context.close()
 
 
 @pytest.fixture

@@ -51,6 +51,28 @@ COMMANDS: list[Frame] = [
         ],
     }
 ]
+OPTION: Frame = {"label": "Elio", "value": "elio", "description": "A boy who wants to be fetched"}
+FORM: Frame = {
+    "id": "1",
+    "custom_id": "rubric",
+    "title": "How was it?",
+    "components": [
+        {"type": 10, "id": 1, "content": "Say **what** you think."},
+        {
+            "type": 18,
+            "id": 2,
+            "label": "W" * 45,
+            "description": "In your own words",
+            "component": {"type": 4, "id": 3, "style": 2, "custom_id": "why", "max_length": 20, "placeholder": "Why?"},
+        },
+        {
+            "type": 18,
+            "id": 4,
+            "label": "Whom",
+            "component": {"type": 3, "id": 5, "custom_id": "whom", "max_values": 2, "options": [OPTION]},
+        },
+    ],
+}
 
 
 def message(number: int, author: Frame = BOT, content: str = "", **more: Any) -> Frame:
@@ -60,13 +82,19 @@ def message(number: int, author: Frame = BOT, content: str = "", **more: Any) ->
     return {**plain, **about, "content": content, **more}
 
 
+def thread(number: int, name: str, **marks: bool) -> Frame:
+    """A thread of the workshop, under the message of that number."""
+    return {"id": str(number), "type": 11, "parent_id": WORKSHOP, "name": name, "thread_metadata": marks}
+
+
 def hello(messages: list[Frame]) -> Frame:
     channels = [
         {"id": WORKSHOP, "name": "workshop", "topic": "Training"},
         {"id": TAVERN, "name": "tavern", "topic": ""},
     ]
     about = {"me": MARA, "users": [MARA, NELL, BOT], "guild": {"id": "1", "name": "The Green Room"}}
-    return {"t": "hello", **about, "channels": channels, "commands": COMMANDS, "messages": messages, "bot": True}
+    about |= {"channels": channels, "threads": [one["thread"] for one in messages if "thread" in one]}
+    return {"t": "hello", **about, "commands": COMMANDS, "messages": messages, "bot": True}
 
 
 class Script:

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import io
+
 import discord
 import pytest
 
 from sandbox import limits
+from sandbox.messages import Attachment
 from sandbox.people import BOT_ID
 from sandbox.server import Sandbox
-from sandbox.state import Attachment, stored_name
+from sandbox.state import stored_name
 from sandbox.visitor import File, Refused, Visitor
 from sandbox.wire import wire_attachment
 from tests.sandbox.app import App
 from tests.sandbox.conftest import Call
-from tests.sandbox.openapi import mistakes
+from tests.sandbox.openapi import mistakes, violations
 
 
 async def test_the_app_gets_a_file_of_a_command_and_may_read_it(app: App, mara: Visitor) -> None:
@@ -30,6 +33,27 @@ async def test_a_file_is_written_as_the_document_says(sandbox: Sandbox) -> None:
     channel = sandbox.world.channel("1200000000000000020")
     stored = sandbox.world.upload(channel, "rows.jsonl", "application/octet-stream", b"{}")
     assert mistakes("AttachmentResponse", wire_attachment(stored, Attachment.cdn_url)) == []
+
+
+async def test_one_message_carries_several_files_and_embeds_that_show_them(
+    app: App, sandbox: Sandbox, mara: Visitor
+) -> None:
+    names = ("matrix.png", "radar.png", "report.json")
+    embeds = [discord.Embed(title=name).set_image(url=f"attachment://{name}") for name in names[:2]]
+    sent = await app.channel().send(
+        "checked", embeds=embeds, files=[discord.File(io.BytesIO(name.encode()), name) for name in names]
+    )
+    seen = await mara.until(lambda m: m["content"] == "checked")
+    assert [await mara.download(embed["image"]["url"]) for embed in seen["embeds"]] == [b"matrix.png", b"radar.png"]
+    assert [file["filename"] for file in seen["attachments"]] == ["report.json"]
+    assert await mara.download(seen["attachments"][0]["url"]) == b"report.json"
+    newer = discord.File(io.BytesIO(b"newer"), "radar.png")
+    await sent.edit(embeds=embeds[1:], attachments=[*sent.attachments, newer])
+    await mara.until(lambda m: m["edited_timestamp"])
+    (embed,) = mara.messages()[-1]["embeds"]
+    assert await mara.download(embed["image"]["url"]) == b"newer"
+    assert [file["filename"] for file in mara.messages()[-1]["attachments"]] == ["report.json"]
+    assert violations(sandbox.requests) == []
 
 
 async def test_a_worker_that_is_told_the_sandboxs_address_may_fetch_it(sandbox: Sandbox, call: Call) -> None:

@@ -47,7 +47,7 @@ async def test_answers_are_exactly_json_with_rate_limit_headers(call: Call) -> N
 
 
 async def test_what_is_not_built_is_discords_404_and_is_recorded(call: Call, sandbox: Sandbox) -> None:
-    for path in (f"/channels/{WORKSHOP}/threads", "/voice/regions"):
+    for path in (f"/channels/{WORKSHOP}/invites", "/voice/regions"):
         answer = await call("POST", path, {})
         assert (answer.status, answer.body) == (404, {"message": "404: Not Found", "code": 0})
     assert [request.template for request in sandbox.requests] == ["", ""]

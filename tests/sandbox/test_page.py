@@ -3,32 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-import pytest_asyncio
-from playwright.async_api import Browser, BrowserContext, expect
+from playwright.async_api import BrowserContext, expect
 
-from tests.sandbox.chromium import launched
-from tests.sandbox.scripted import MARA, NELL, ORIGIN, WORKSHOP, message, opened
+from tests.sandbox.scripted import FORM, MARA, NELL, OPTION, ORIGIN, WORKSHOP, message, opened, thread
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def browser() -> AsyncIterator[Browser]:
-    async with launched() as browser:
-        yield browser
-
-
-@pytest_asyncio.fixture(loop_scope="module")
-async def context(browser: Browser) -> AsyncIterator[BrowserContext]:
-    context = await browser.new_context(viewport={"width": 1280, "height": 900}, reduced_motion="reduce")
-    context.set_default_timeout(8000)
-    yield context
-    await context.close()
 
 
 async def test_a_command_is_filled_in_by_keyboard(context: BrowserContext) -> None:
@@ -334,13 +317,24 @@ async def test_every_word_is_readable_and_a_narrow_screen_has_a_drawer(context: 
     rich = message(
         30, NELL, everything, mentions=[MARA], embeds=[card], components=rows, edited_timestamp="2026-01-01T00:00:00Z"
     )
-    script = await opened(context, *people, rich, message(31, content="only you", flags=64))
+    menu = {"type": 3, "custom_id": "m", "max_values": 2, "options": [OPTION]}
+    below = message(32, content="a sample", channel_id="31", components=[{"type": 1, "components": [menu]}])
+    above = message(31, content="only you", flags=64, thread=thread(31, "Samples", archived=True))
+    script = await opened(context, *people, rich, above, below)
     page = script.page
+    await page.get_by_role("button", name="Samples").click()
+    await page.locator("summary").click()
     await page.emulate_media(color_scheme=scheme)
     await page.fill("#say", "/finetune start ")
     await page.keyboard.press("Enter")
     assert await page.evaluate(CONTRASTS) == []
+    script.write({"t": "modal", "modal": FORM})
+    await page.get_by_role("button", name="Submit").click()
+    assert await page.evaluate(CONTRASTS) == []
     await page.set_viewport_size({"width": 420, "height": 800})
+    assert not await page.locator("#sheet").evaluate("node => node.scrollWidth > node.clientWidth")
+    await page.keyboard.press("Escape")
+    assert not await page.locator("#scroller").evaluate("node => node.scrollWidth > node.clientWidth")
     assert not await page.locator("html").evaluate("node => node.scrollWidth > node.clientWidth")
     drawer = page.get_by_role("link", name="tavern")
     await expect(drawer).to_be_hidden()

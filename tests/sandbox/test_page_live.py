@@ -12,7 +12,7 @@ import pytest_asyncio
 from playwright.async_api import Browser, Page, expect
 
 from sandbox.server import Sandbox
-from tests.sandbox.app import App, running
+from tests.sandbox.app import App, Desk, running
 from tests.sandbox.chromium import Watch, launched
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -105,6 +105,37 @@ async def test_a_button_pressed_by_one_changes_the_message_for_all(stage: Stage)
     for page in (mara, nell):
         await expect(page.locator(".message").last).to_contain_text("pinned 7")
         await expect(page.get_by_role("button", name="Pin")).to_have_count(0)
+    watch.assert_quiet()
+
+
+async def test_a_form_from_a_button_in_a_thread_changes_the_message_for_all(stage: Stage) -> None:
+    mara, watch = await stage.seat("Mara")
+    nell, _ = await stage.seat("Nell")
+    message = await stage.app.channel().send("the check is done")
+    thread = await message.create_thread(name="Samples")
+    sample = await thread.send("a sample", view=Desk(stage.app))
+    await mara.get_by_role("button", name="Samples").click()
+    await mara.locator(".thread-log").get_by_role("button", name="Judge").click()
+    form = mara.get_by_role("dialog", name="How was it?")
+    await form.get_by_label("In character").select_option("4 of 5")
+    await form.get_by_label("Why").fill("it is him")
+    await form.get_by_role("button", name="Submit").click()
+    await expect(form).to_be_hidden()
+    await nell.get_by_role("link", name="Open Samples").click()
+    for page in (mara, nell):
+        await expect(page.get_by_text("['4'] it is him Anon")).to_be_visible()
+    await nell.get_by_text("Pick one or two").click()
+    await nell.get_by_label("Elio").check()
+    await nell.get_by_role("button", name="Choose").click()
+    await expect(mara.locator(".thread-log .message").last).to_contain_text("nell picked ['elio']")
+    assert stage.app.interactions[-1].message == sample
+    watch.assert_quiet()
+
+
+async def test_a_newcomer_appears_among_the_members(stage: Stage) -> None:
+    mara, watch = await stage.seat("Mara")
+    stage.sandbox.world.enrol("Ursula", ["Trainer"])
+    await expect(mara.locator(".member", has_text="Ursula")).to_contain_text("Trainer")
     watch.assert_quiet()
 
 

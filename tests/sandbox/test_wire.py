@@ -22,8 +22,8 @@ from tests.sandbox.test_http import MESSAGES
 MINIMUM = DOCUMENT.with_name("minimum_json.json")
 pytestmark = pytest.mark.skipif(not DOCUMENT.is_file(), reason="Discord's document does not lie beside the repository")
 
-# What the sandbox does not have yet, so that its payloads cannot hold it.
-LATER = re.compile(r"^(threads|data\.resolved)\b")
+# A thread has none of these on Discord; files of a command are looked at in test_attachments.py.
+ABSENT = re.compile(r"^(threads\.0\.)?(position|permission_overwrites|nsfw|topic)$|^data\.resolved\b")
 COMMAND = {
     "name": "lab",
     "description": "Try things",
@@ -52,12 +52,19 @@ MESSAGE = {
     "components": [{"type": 1, "components": [{"type": 2, "style": 1, "label": "Go", "custom_id": "go"}]}],
 }
 
+LABEL = {
+    "type": 18,
+    "label": "Why",
+    "component": {"type": 4, "style": 2, "custom_id": "why", "required": True, "label": None},
+}
+MODAL = {"custom_id": "rubric", "title": "How was it?", "components": [LABEL]}
+
 
 def missing(payload: Any, case: str) -> list[str]:
     """The keys of the case that the payload lacks; a digit in a path stands for any list's first or any id."""
     listed = json.loads(MINIMUM.read_text("utf-8"))[case]
     wanted = [*listed["required"], *listed["optional_of_those_sent"]]
-    return [path for path in wanted if not LATER.match(path) and not _has(payload, path.split("."))]
+    return [path for path in wanted if not ABSENT.match(path) and not _has(payload, path.split("."))]
 
 
 def _has(value: Any, steps: list[str]) -> bool:
@@ -84,6 +91,8 @@ async def test_dispatches_and_answers_have_the_keys_that_discord_py_reads(
     application = (await call("GET", "/oauth2/applications/@me")).body
     webhook = (await call("POST", "/channels/1200000000000000020/webhooks", {"name": "Elio"})).body
     await mara.until_true(lambda: mara.commands)
+    asked = (await call("POST", MESSAGES, MESSAGE)).body
+    thread = (await call("POST", f"{MESSAGES}/{asked['id']}/threads", {"name": "Samples"})).body
     async with connected(sandbox) as socket:
         await socket.identify(sandbox.token, intents=UNPRIVILEGED)
         seen = await events(socket, "READY", "GUILD_CREATE")
@@ -101,6 +110,18 @@ async def test_dispatches_and_answers_have_the_keys_that_discord_py_reads(
         path = f"/interactions/{press['id']}/{press['token']}/callback?with_response=1"
         deferred = (await call("POST", path, {"type": 6})).body
         await pressing
+        pressing = asyncio.create_task(mara.press(posted, "Go"))
+        opener = (await events(socket, "INTERACTION_CREATE"))["INTERACTION_CREATE"]
+        path = f"/interactions/{opener['id']}/{opener['token']}/callback?with_response=1"
+        opened = (await call("POST", path, {"type": 9, "data": MODAL})).body
+        await pressing
+        submitting = asyncio.create_task(mara.submit(mara.modal, {"Why": "because"}))
+        submitted = (await events(socket, "INTERACTION_CREATE"))["INTERACTION_CREATE"]
+        path = f"/interactions/{submitted['id']}/{submitted['token']}/callback?with_response=1"
+        told = (await call("POST", path, {"type": 4, "data": MESSAGE})).body
+        await submitting
+        starter = (await call("GET", f"{MESSAGES}/{asked['id']}")).body
+        active = (await call("GET", f"/guilds/{GUILD_ID}/threads/active")).body
 
     lacks = {
         "READY": missing(seen["READY"], "READY"),
@@ -112,14 +133,23 @@ async def test_dispatches_and_answers_have_the_keys_that_discord_py_reads(
         "command": missing(commands[0], "command (PUT …/commands answer)"),
         "application": missing(application, "GET /oauth2/applications/@me"),
         "webhook": missing(webhook, "webhook"),
+        "thread": missing(thread, "THREAD_CREATE / REST thread"),
+        "modal": missing(submitted, "INTERACTION_CREATE modal"),
         "callback": [p for p in missing(answered, "callback answer (with_response=1)") if "reactions" not in p],
     }
     assert lacks == {what: [] for what in lacks}
+    assert starter["thread"] == active["threads"][0] == seen["GUILD_CREATE"]["threads"][0]
+    assert submitted["message"]["id"] == posted["id"]
     assert deferred["interaction"]["response_message_id"] == posted["id"]
     wrong = {
         "message": mistakes("MessageResponse", fetched),
         "callback": mistakes("InteractionCallbackResponse", answered),
         "deferred": mistakes("InteractionCallbackResponse", deferred),
+        "opened": mistakes("InteractionCallbackResponse", opened),
+        "submitted": mistakes("InteractionCallbackResponse", told),
+        "thread": mistakes("ThreadResponse", thread),
+        "starter": mistakes("MessageResponse", starter),
+        "active": mistakes("ThreadsResponse", active),
         "command": mistakes("ApplicationCommandResponse", commands[0]),
         "webhook": mistakes("ApplicationIncomingWebhookResponse", webhook)
         and mistakes("GuildIncomingWebhookResponse", webhook),
