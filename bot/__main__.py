@@ -16,6 +16,7 @@ import aiohttp
 import discord
 
 from bot.app import Understudy
+from bot.ballot_box import Ballots
 from bot.errors import DiscordAway, IntentsRefused, SecondInstance, TokenRefused
 from bot.ledger import Ledger
 from bot.relay import ended
@@ -69,8 +70,9 @@ async def _until_stopped(settings: BotSettings, tasks: TaskSettings) -> None:
         queue = Client(tasks, tasks.state_dir / "bot-accepted.sqlite3")
         await queue.start()
         ledger = Ledger(tasks.state_dir / "bot-ledger.sqlite3")
+        ballots = Ballots(tasks.state_dir / "bot-ballots.sqlite3")
         alive = keep_beating(tasks.state_dir, "bot")
-        bot = Understudy(settings, queue, ledger)
+        bot = Understudy(settings, queue, ledger, ballots)
         address = settings.discord_sandbox or "https://discord.com"
         speaking = asyncio.create_task(_speak(bot, token, address), name="discord")
         stopping = asyncio.create_task(_heard(stop), name="stop")
@@ -83,6 +85,7 @@ async def _until_stopped(settings: BotSettings, tasks: TaskSettings) -> None:
             await ended(speaking, stopping)
             await queue.close()
             ledger.close()
+            ballots.close()
             alive.set()
 
 

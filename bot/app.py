@@ -6,21 +6,28 @@ import asyncio
 import hashlib
 import json
 import logging
+from collections.abc import Awaitable, Callable
 
 import discord
 from discord import app_commands
 
+from bot.ballot_box import Ballots
+from bot.ballots import BallotButton, VoteButton
 from bot.buttons import DatasetButton, JobButton
 from bot.commands.dataset import dataset
 from bot.commands.finetune import finetune
+from bot.commands.persona import persona
 from bot.commands.persona_chat import persona_chat
 from bot.connect import connector
 from bot.courier import Courier
 from bot.door import Ask, Door
 from bot.errors import explain
 from bot.ledger import Ledger
+from bot.persona_buttons import FactButton, VoiceButton
 from bot.relay import Relay, ended
 from bot.settings import BotSettings
+from bot.vote_courier import VoteCourier
+from bot.voting import Rules, Voting
 from tasks.client import Client
 
 logger = logging.getLogger(__name__)
@@ -40,7 +47,7 @@ class Commands(app_commands.CommandTree[Door]):
 class Understudy(Door):
     """The Discord door of the house."""
 
-    def __init__(self, settings: BotSettings, queue: Client, ledger: Ledger) -> None:
+    def __init__(self, settings: BotSettings, queue: Client, ledger: Ledger, ballots: Ballots) -> None:
         super().__init__(
             queue=queue,
             trainer_role=settings.discord_trainer_role,
@@ -56,18 +63,24 @@ class Understudy(Door):
         self._guild_ids = settings.discord_guild_ids
         self._ledger = ledger
         self._relay = Relay(queue, ledger, Courier(self, ledger), settings.discord_card_seconds)
-        self._relaying: asyncio.Task[None] | None = None
+        self.voting = Voting(ballots, _rules(settings))
+        self._votes = VoteCourier(self, self.voting)
+        self._serving: list[asyncio.Task[None]] = []
         self._told_ready = False
         self.tree = Commands(self)
         self.tree.add_command(finetune)
         self.tree.add_command(persona_chat)
         self.tree.add_command(dataset)
+        self.tree.add_command(persona)
 
     async def setup_hook(self) -> None:
-        """Register what must answer from the first moment on; the relay waits for the channels to be known."""
-        self.add_dynamic_items(JobButton, DatasetButton)
+        """Register what must answer from the first moment on; the senders wait for the channels to be known."""
+        self.add_dynamic_items(JobButton, DatasetButton, VoiceButton, FactButton, VoteButton, BallotButton)
         await self._sync()
-        self._relaying = asyncio.create_task(self._relay_when_ready(), name="relay")
+        self._serving = [
+            asyncio.create_task(self._when_ready(self._relay.run), name="relay"),
+            asyncio.create_task(self._when_ready(self._votes.run), name="votes"),
+        ]
 
     async def on_ready(self) -> None:
         """Say once that the bot is ready; discord.py calls this after every new session."""
@@ -76,14 +89,13 @@ class Understudy(Door):
             print(READY, flush=True)
 
     async def close(self) -> None:
-        """Stop the relay first: a message cut off by the closing connection would be in doubt for no reason."""
-        if self._relaying is not None:
-            await ended(self._relaying)
+        """Stop the senders first: a message cut off by the closing connection would be in doubt for no reason."""
+        await ended(*self._serving)
         await super().close()
 
-    async def _relay_when_ready(self) -> None:
+    async def _when_ready(self, serve: Callable[[], Awaitable[None]]) -> None:
         await self.wait_until_ready()
-        await self._relay.run()
+        await serve()
 
     # --- registering commands --------------------------------------------------------------------------------------
 
@@ -125,3 +137,12 @@ class Understudy(Door):
         except discord.Forbidden:
             logger.info("Server %s is no longer this bot's.", scope)
         await asyncio.to_thread(self._ledger.synced, scope, None)
+
+
+def _rules(settings: BotSettings) -> Rules:
+    return Rules(
+        role=settings.discord_vote_role,
+        account_days=settings.discord_vote_account_days,
+        hours=settings.discord_vote_hours,
+        trainers=settings.discord_vote_trainers,
+    )

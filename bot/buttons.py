@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from enum import StrEnum
 from typing import Any, Self
 
 import discord
 
-from bot import cards, data_cards, job_lines
+from bot import cards, check_cards, data_cards, job_lines, persona_cards
+from bot.ballots import VoteButton
 from bot.door import Ask
 from bot.errors import NotYourPlan, PlanGone, explain
-from bot.members import origin_of, require_starter, require_trainer
+from bot.members import TO_REPORT, origin_of, require_channel, require_starter, require_trainer
+from bot.promotion import candidate
 from tasks.errors import NoSuchJob
-from tasks.jobs import Job, JobState
+from tasks.jobs import AdapterVersion, Job, JobState, JobView, new_job
 from training.data.schema import DataAction, DataSpec
 from training.schema import TrainSpec
 
@@ -28,11 +30,14 @@ class Deed(StrEnum):
     RESUME = "resume"
     CANCEL = "cancel"
     LIVE = "live"
+    ANYWAY = "anyway"
+    LEAVE = "leave"
+    CHECK = "check"
 
 
 class JobButton(
     discord.ui.DynamicItem[discord.ui.Button[discord.ui.View]],
-    template=r"job:(?P<deed>start|discard|pause|resume|cancel|live):(?P<job>[a-z0-9]{12})",
+    template=r"job:(?P<deed>start|discard|pause|resume|cancel|live|anyway|leave|check):(?P<job>[a-z0-9]{12})",
 ):
     """A button that does one thing to one job."""
 
@@ -105,6 +110,17 @@ def card_buttons(job: Job, state: JobState) -> discord.ui.View | None:
     return buttons(job.id, Deed.CANCEL)
 
 
+def result_buttons(job_id: str, voices: Sequence[AdapterVersion]) -> discord.ui.View | None:
+    """What may be done with the versions that a job registered; one for each persona that it gave a voice."""
+    deeds = [] if all(voice.live for voice in voices) else [Deed.LIVE]
+    if len(voices) == 1:
+        deeds.append(Deed.CHECK)
+    view = buttons(job_id, *deeds)
+    if len(voices) == 1:
+        view.add_item(VoteButton("open", job_id))
+    return view if view.children else None
+
+
 async def _start(interaction: Ask, job_id: str) -> None:
     require_trainer(interaction)
     await interaction.response.defer()
@@ -147,20 +163,70 @@ async def _steered(interaction: Ask, job_id: str, wish: str) -> str:
 
 
 async def _make_live(interaction: Ask, job_id: str) -> None:
+    """Make a job's versions live, or ask once more where the last check calls one worse than what speaks now."""
+    view, voices = await _trained(interaction, job_id)
+    known = [await candidate(interaction.client.queue, voice) for voice in voices]
+    worse = [one for one in known if one.worse]
+    catalog = await interaction.client.known_catalog(view.job.guild_id)
+    if worse:
+        question = persona_cards.really_promote(worse, catalog)
+        await interaction.followup.send(question, view=buttons(job_id, Deed.ANYWAY, Deed.LEAVE), ephemeral=True)
+        return
+    live = await _all_live(interaction, voices)
+    text = cards.result_text(view, live, catalog)
+    await interaction.edit_original_response(content=text, view=result_buttons(job_id, live))
+    await interaction.followup.send(cards.made_live(live, catalog))
+
+
+async def _make_live_anyway(interaction: Ask, job_id: str) -> None:
+    """Make a job's versions live after the second press, and let the result under which it began tell so."""
+    view, voices = await _trained(interaction, job_id)
+    live = await _all_live(interaction, voices)
+    catalog = await interaction.client.known_catalog(view.job.guild_id)
+    await _settle(interaction, cards.made_live(live, catalog))
+    await interaction.followup.send(cards.made_live(live, catalog))
+    pressed = interaction.message.interaction_metadata if interaction.message else None
+    if pressed is not None and pressed.interacted_message_id is not None and interaction.channel_id is not None:
+        channel = interaction.client.get_partial_messageable(interaction.channel_id)
+        result = channel.get_partial_message(pressed.interacted_message_id)
+        text = cards.result_text(view, live, catalog)
+        await result.edit(content=text, view=result_buttons(job_id, live))
+
+
+async def _leave(interaction: Ask, job_id: str) -> None:
+    view, voices = await _trained(interaction, job_id)
+    catalog = await interaction.client.known_catalog(view.job.guild_id)
+    await _settle(interaction, persona_cards.left(voices, catalog))
+
+
+async def _check(interaction: Ask, job_id: str) -> None:
+    """Check the version that a job registered."""
+    require_channel(interaction, TO_REPORT)
+    _, (voice, *_) = await _trained(interaction, job_id)
+    origin = origin_of(interaction)
+    queue = interaction.client.queue
+    spec = await queue.check_spec(origin.guild_id, voice.persona, version=voice.version)
+    await queue.submit(new_job("check", spec, origin))
+    catalog = await interaction.client.known_catalog(origin.guild_id)
+    await interaction.followup.send(check_cards.accepted(spec, catalog), ephemeral=True)
+
+
+async def _trained(interaction: Ask, job_id: str) -> tuple[JobView, list[AdapterVersion]]:
+    """A job and the versions that it registered, for a trainer; raises NoSuchJob where it registered none."""
     require_trainer(interaction)
     guild_id = origin_of(interaction).guild_id
     await interaction.response.defer()
-    queue = interaction.client.queue
-    view = await queue.show(job_id, guild_id)
-    voices = await queue.voices(view.job, view.report)
+    view = await interaction.client.queue.show(job_id, guild_id)
+    voices = await interaction.client.queue.voices(view.job, view.report)
     if not voices:
         raise NoSuchJob(name=job_id)
+    return view, voices
+
+
+async def _all_live(interaction: Ask, voices: Sequence[AdapterVersion]) -> list[AdapterVersion]:
     for voice in voices:
-        await queue.make_live(guild_id, voice.persona, voice.version)
-    live = [voice.model_copy(update={"live": True}) for voice in voices]
-    catalog = await interaction.client.known_catalog(guild_id)
-    await interaction.edit_original_response(content=cards.result_text(view, live, catalog), view=None)
-    await interaction.followup.send(cards.made_live(live, catalog))
+        await interaction.client.queue.make_live(voice.guild_id, voice.persona, voice.version)
+    return [voice.model_copy(update={"live": True}) for voice in voices]
 
 
 async def _delete(interaction: Ask, name: str) -> None:
@@ -210,4 +276,7 @@ _DEEDS: dict[Deed, tuple[str, discord.ButtonStyle, Press]] = {
     Deed.RESUME: (cards.RESUME, discord.ButtonStyle.success, _resume),
     Deed.CANCEL: (cards.CANCEL, discord.ButtonStyle.danger, _cancel),
     Deed.LIVE: (cards.MAKE_LIVE, discord.ButtonStyle.primary, _make_live),
+    Deed.ANYWAY: (cards.ANYWAY, discord.ButtonStyle.danger, _make_live_anyway),
+    Deed.LEAVE: (cards.LEAVE, discord.ButtonStyle.secondary, _leave),
+    Deed.CHECK: (cards.CHECK, discord.ButtonStyle.secondary, _check),
 }

@@ -13,15 +13,16 @@ from bot import plan_lines
 from bot.limits import (
     EMBED_DESCRIPTION,
     EMBED_FIELD_NAME,
-    EMBED_FIELD_VALUE,
     EMBED_TITLE,
     EMBEDS_IN_ALL,
     trim,
     width,
 )
-from bot.phrases import REHEARSAL, bar, big, count, duration, harmless, nats, percent, span, trend
+from bot.phrases import REHEARSAL, bar, big, count, duration, harmless, percent, span, trend
+from bot.score_lines import VERDICTS, scorecard
 from tasks.jobs import AdapterVersion, Catalog, Event, EventKind, Job, JobState, JobView
 from training.data.schema import DataSpec
+from training.evaluation.schema import CheckSpec
 from training.schema import (
     WHOLE_CAST,
     Phase,
@@ -30,16 +31,15 @@ from training.schema import (
     Progress,
     Report,
     Sample,
-    ScoreLine,
     TrainSpec,
-    Verdict,
     Warned,
 )
 
 FAR_AWAY = 30 * 24 * 3600
 CHART_FILE = "loss.png"
 START, DISCARD, CANCEL, MAKE_LIVE = "Start", "Discard", "Cancel", "Make live"
-PAUSE, RESUME = "Pause", "Resume"
+PAUSE, RESUME, CHECK = "Pause", "Resume", "Check"
+ANYWAY, LEAVE = "Make live all the same", "Leave it"
 NAMED_VOICES = 8
 
 STATES: dict[JobState, tuple[str, str, int]] = {
@@ -61,18 +61,6 @@ _PHASES: dict[Phase, str] = {
     Phase.TRAINING: "training",
     Phase.EVALUATING: "judging the result",
     Phase.SAVING: "saving",
-}
-_LINES = {
-    "held_out_fit": "Held-out fit",
-    "voice": "Own voice",
-    "breaks": "Out of character",
-    "degeneracy": "Broken replies",
-}
-_VERDICTS: dict[Verdict, tuple[str, str]] = {
-    Verdict.PASS: ("✅", "passed"),
-    Verdict.WARN: ("⚠️", "passed with a warning"),
-    Verdict.FAIL: ("❌", "did not pass"),
-    Verdict.NOT_APPLICABLE: ("➖", "not judged"),
 }
 _WARNINGS: dict[Warned, str] = {
     Warned.BASE_NOT_CHAT: "This base model was never taught to talk; a chat model does better with persona data.",
@@ -142,7 +130,7 @@ def job_card(job: Event | JobView, now: float, catalog: Catalog | None) -> disco
     emoji, word, colour = STATES[job.state]
     if job.state is JobState.RUNNING and job.progress:
         word = _PHASES[job.progress.phase]
-    lines = [_asked(spec, catalog), *_rehearsed(_rehearses(job, spec, catalog)), *_where_it_stands(job, now)]
+    lines = [_asked(spec, catalog), *_rehearsed(_rehearses(job, spec, catalog)), *where_it_stands(job, now)]
     card = card_of(f"{emoji} **{_name(spec)}** · {word}", lines, colour)
     card.set_footer(text=card_marker(job.job.id))
     return card
@@ -158,7 +146,8 @@ def result_marker(job_id: str) -> str:
     return f"Result of job {job_id}"
 
 
-def _where_it_stands(job: Event | JobView, now: float) -> list[str]:
+def where_it_stands(job: Event | JobView, now: float) -> list[str]:
+    """How far a training job or a check is, and how it ended."""
     match job.state:
         case JobState.QUEUED:
             position = job.position if isinstance(job, JobView) else None
@@ -271,7 +260,7 @@ def result_embeds(job: Event | JobView, catalog: Catalog | None, chart: bool) ->
     emoji, _, colour = STATES[job.state]
     title = f"{emoji} **{_name(spec)}** · finished in {duration(report.seconds)}"
     summary = card_of(title, [*_rehearsed(report.rehearsal), *_found(report)], colour)
-    summary.add_field(name=f"Scorecard: {_VERDICTS[report.verdict][1]}", value=_scorecard(report.lines), inline=False)
+    summary.add_field(name=f"Scorecard: {VERDICTS[report.verdict][1]}", value=scorecard(report.lines), inline=False)
     _add_warnings(summary, report.warnings)
     if chart:
         summary.set_image(url=f"attachment://{CHART_FILE}")
@@ -296,7 +285,7 @@ def len_of(embed: discord.Embed) -> int:
 
 def _without_report(job: Event | JobView, spec: TrainSpec, catalog: Catalog | None) -> discord.Embed:
     emoji, word, colour = STATES[job.state]
-    lines = [_asked(spec, catalog), *_where_it_stands(job, job.job.created_at)]
+    lines = [_asked(spec, catalog), *where_it_stands(job, job.job.created_at)]
     card = card_of(f"{emoji} **{_name(spec)}** · {word}", lines, colour)
     code = f" · {harmless(job.problem.code, 80)}" if job.problem else ""
     card.set_footer(text=result_marker(job.job.id) + code)
@@ -324,21 +313,6 @@ def _found(report: Report) -> list[str]:
 def _listed(names: Sequence[str]) -> str:
     more = len(names) - NAMED_VOICES
     return ", ".join(names) if more <= 0 else f"{', '.join(names[:NAMED_VOICES])} and {more} more"
-
-
-def _scorecard(lines: Sequence[ScoreLine]) -> str:
-    told = [f"{_VERDICTS[line.verdict][0]} **{_LINES[line.id]}** {_score(line)}".rstrip() for line in lines]
-    return trim("\n".join(told), EMBED_FIELD_VALUE) or "–"
-
-
-def _score(line: ScoreLine) -> str:
-    said = harmless(line.explanation, 160)
-    if line.value is None:
-        return said
-    shown, unit = (nats, " nats") if line.id == "held_out_fit" else (percent, "")
-    span = f" ({shown(line.low)} to {shown(line.high)})" if line.low is not None and line.high is not None else ""
-    reference = f", human lines {shown(line.reference)}" if line.reference is not None else ""
-    return f"{shown(line.value)}{unit}{span}{reference} · {said}".removesuffix(" · ")
 
 
 def _samples(samples: Sequence[Sample], version: int | None, room: int) -> discord.Embed:
@@ -393,9 +367,11 @@ def _asked(spec: TrainSpec, catalog: Catalog | None) -> str:
 
 
 def shown_name(job: Job) -> str:
-    """What a job is called: its own name, or the dataset's that it makes."""
+    """What a job is called: its own name, the dataset's that it makes, or what it checks."""
     if isinstance(job.spec, TrainSpec):
         return _name(job.spec)
+    if isinstance(job.spec, CheckSpec):
+        return f"check of {unmarked(job.spec.persona)}{f' v{job.spec.version}' if job.spec.version else ''}"
     name = job.spec.name if isinstance(job.spec, DataSpec) else None
     return unmarked(name or job.id)
 

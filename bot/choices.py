@@ -6,21 +6,22 @@ Discord does not hold members to what was offered.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from discord.app_commands import Choice
 
-from bot import data_cards, job_lines
+from bot import data_cards, job_lines, persona_cards
 from bot.door import Ask
 from bot.limits import CHOICE_NAME, CHOICES, trim, width
-from tasks.errors import RedisAway
-from tasks.jobs import Catalog, JobState, JobView
+from tasks.errors import NoSuchVersion, RedisAway
+from tasks.jobs import AdapterVersion, Catalog, JobState, JobView
 from training.data.schema import DatasetOffer
 from training.errors import BaseModelNotAllowed, UnknownDataset, UnknownPersona
 from training.schema import WHOLE_CAST
 
 # Discord drops choices that come after 3 s; an empty list in time says that nothing is known yet.
 PATIENCE_SECONDS = 2.0
+LIVE = "live"
 _PATH_SIGNS = ("/", "~")
 
 
@@ -70,6 +71,14 @@ async def paused_jobs(interaction: Ask, typed: str) -> list[Choice[str]]:
     return _matching(typed, ((job_lines.job_choice(view), view.job.id) for view in views))
 
 
+async def versions(interaction: Ask, typed: str) -> list[Choice[str]]:
+    """The versions of the persona that the command names already, newest first."""
+    return _matching(
+        typed,
+        [(persona_cards.version_choice(entry), str(entry.version)) for entry in reversed(await _versions(interaction))],
+    )
+
+
 def known_persona(catalog: Catalog, named: str) -> str:
     """The slug of the persona that a member named by slug or by name; raises UnknownPersona."""
     wanted = named.strip().casefold()
@@ -83,6 +92,16 @@ def known_persona_or_all(catalog: Catalog, named: str) -> str | None:
     """The slug of the persona that a member named; None for the whole cast; raises UnknownPersona."""
     everyone = named.strip().casefold() == WHOLE_CAST and WHOLE_CAST not in catalog.personas
     return None if everyone else known_persona(catalog, named)
+
+
+def known_version(known: Sequence[AdapterVersion], persona: str, named: str) -> AdapterVersion:
+    """The version that a member named as 2, v2 or live; raises NoSuchVersion."""
+    wanted = named.strip().casefold().removeprefix("v")
+    for entry in known:
+        if wanted == str(entry.version) or (wanted == LIVE and entry.live):
+            return entry
+    choices = ", ".join(str(entry.version) for entry in known) or "none is trained yet"
+    raise NoSuchVersion(persona=persona, version=trim(named, 40) or "nothing", choices=choices)
 
 
 def known_base_model(catalog: Catalog, named: str) -> str:
@@ -142,6 +161,20 @@ async def _catalog(interaction: Ask) -> Catalog | None:
             return await interaction.client.known_catalog(str(interaction.guild_id))
     except TimeoutError:
         return None
+
+
+async def _versions(interaction: Ask) -> list[AdapterVersion]:
+    """The versions of the persona that the member has chosen so far."""
+    guild_id = str(interaction.guild_id)
+    try:
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            catalog = await interaction.client.known_catalog(guild_id)
+            if catalog is None:
+                return []
+            slug = known_persona(catalog, str(interaction.namespace.persona or ""))
+            return await interaction.client.queue.versions(guild_id, slug)
+    except (RedisAway, TimeoutError, UnknownPersona):
+        return []
 
 
 async def _jobs(interaction: Ask) -> list[JobView]:

@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 
 import discord
 
+from bot.voting import Voting
 from tasks.client import Client
 from tasks.errors import RedisAway, WorkersAway
 from tasks.jobs import Catalog
@@ -14,6 +15,8 @@ from tasks.jobs import Catalog
 
 class Door(discord.Client):
     """A Discord client that knows the queue and who may train; reached as `interaction.client`."""
+
+    voting: Voting
 
     def __init__(
         self,

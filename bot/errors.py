@@ -79,6 +79,10 @@ class ChannelClosed(UnderstudyError):
     """I cannot post in this channel: I lack {missing}. Ask an admin to allow that here, or use another channel."""
 
 
+class FactGone(UnderstudyError):
+    """This fact is no longer in the sheet of {persona}. Look at it again with /persona info."""
+
+
 class TokenRefused(UnderstudyError):
     """Discord refused the token in DISCORD_TOKEN. Copy it again from the Developer Portal (Bot, Reset Token)."""
 
@@ -94,6 +98,51 @@ class DiscordAway(UnderstudyError):
 
 class SecondInstance(UnderstudyError):
     """A bot with this token is already running on this machine (its lock is {path}). Stop it first."""
+
+
+class NoSuchVote(UnderstudyError):
+    """There is no such vote in this server. It may be from before the bot's files were made anew."""
+
+
+class VoteClosed(UnderstudyError):
+    """This vote is closed, so nothing more can be chosen. Its result is in the channel."""
+
+
+class MayNotVote(UnderstudyError):
+    """Only members with the role {role} may vote here. Ask a moderator for the role."""
+
+
+class AccountTooYoung(UnderstudyError):
+    """Only accounts that are at least {days} old may vote here, and yours is younger. You may read along."""
+
+
+class TrainerMayNotVote(UnderstudyError):
+    """Whoever trained one of these versions does not vote on them. The result will tell you how they fared."""
+
+
+class VoteOpenAlready(UnderstudyError):
+    """A vote on this result is open already. Wait until it closes."""
+
+
+class NothingToVoteOn(UnderstudyError):
+    """There is nothing to vote on here: {reason}. Ask another question with /persona duel."""
+
+
+class SameVersionTwice(UnderstudyError):
+    """{persona} {version} cannot be put against itself. Name another version with the option against."""
+
+
+class OnePersonaVote(UnderstudyError):
+    """A blind vote is between two versions of one persona. Leave {option} out, or leave vote out."""
+
+
+class OthersHaveNoVersion(UnderstudyError):
+    """Other personas answer with the version that is live. Leave against out, or leave other out."""
+
+
+class NothingToDuel(UnderstudyError):
+    """No version of {persona} is live, so there is nothing to put against the base model.
+    Name other personas with the option other, or train one with /finetune start."""
 
 
 async def explain(interaction: discord.Interaction[Any], error: BaseException) -> None:

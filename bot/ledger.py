@@ -62,6 +62,8 @@ class Kind(StrEnum):
     CARD = "card"
     RESULT = "result"
     REPLY = "reply"
+    THREAD = "thread"
+    SAMPLE = "sample"
 
 
 @dataclass(frozen=True)
@@ -133,7 +135,7 @@ class Ledger:
             db.execute(
                 "INSERT INTO outbox (job_id, kind, part, channel_id, event, final, created_at) "
                 "VALUES (?, ?, ?, ?, ?, ?, ?)",
-                (*key, event.job.origin.channel_id, event.model_dump_json(), event.state.ended, time.time()),
+                (*key, event.job.origin.channel_id, _needed(event, kind), event.state.ended, time.time()),
             )
             return
         if row["final"]:
@@ -144,7 +146,7 @@ class Ledger:
         db.execute(
             "UPDATE outbox SET event = ?, final = ?, revision = revision + 1, "
             "due_at = CASE WHEN ? THEN 0 ELSE due_at END WHERE job_id = ? AND kind = ? AND part = ?",
-            (newest.model_dump_json(), event.state.ended, event.state.ended, *key),
+            (_needed(newest, kind), event.state.ended, event.state.ended, *key),
         )
 
     # --- the outbox ------------------------------------------------------------------------------------------------
@@ -211,6 +213,13 @@ class Ledger:
         with self._transaction() as db:
             return db.execute("SELECT 1 FROM outbox WHERE message_id = ?", (message_id,)).fetchone() is not None
 
+    def message_of(self, job_id: str, kind: Kind) -> str | None:
+        """The message that shows a job's first row of a kind, once it was sent."""
+        with self._transaction() as db:
+            key = (job_id, kind)
+            row = db.execute("SELECT message_id FROM outbox WHERE job_id = ? AND kind = ? AND part = 0", key).fetchone()
+        return row["message_id"] if row else None
+
     # --- the commands ----------------------------------------------------------------------------------------------
 
     def command_sets(self) -> dict[str, str]:
@@ -273,6 +282,14 @@ def _continued(before: Event, event: Event) -> Event:
     """An event with what it does not tell itself: how far the job had come, and from where it would go on."""
     known = {name: getattr(before, name) for name in ("progress", "checkpoint") if getattr(event, name) is None}
     return event.model_copy(update=known)
+
+
+def _needed(event: Event, kind: Kind) -> str:
+    """What a row must keep of an event: every reply and loss of a check goes out with its result only."""
+    if event.check is not None and kind is not Kind.RESULT:
+        told = event.check.model_copy(update={"answers": (), "losses": {}, "base_losses": {}})
+        event = event.model_copy(update={"check": told})
+    return event.model_dump_json()
 
 
 def _row(row: sqlite3.Row, event: Event) -> Row:

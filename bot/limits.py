@@ -17,6 +17,10 @@ CHOICES = 25
 CHOICE_NAME = 100
 WEBHOOK_NAME = 80
 NONCE = 25
+THREAD_NAME = 100
+MODAL_TEXT = 45
+FORM_TEXT = 4000
+FILE_BYTES = 10 * 2**20
 
 _FENCE = re.compile(r"```.*?(?:```|\Z)", re.DOTALL)
 _FENCE_OPENING = re.compile(r"```[^\n`]{0,40}(?=\n)")

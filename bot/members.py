@@ -30,13 +30,19 @@ def origin_of(interaction: Ask) -> Origin:
     )
 
 
-def require_trainer(interaction: Ask) -> None:
-    """Raise MayNotTrain unless the member has the trainer role or Moderate Members."""
+def is_trainer(interaction: Ask) -> bool:
+    """Whether the member has the trainer role or Moderate Members."""
     wanted = interaction.client.trainer_role
     roles = interaction.user.roles if isinstance(interaction.user, discord.Member) else []
-    is_trainer = any(str(role.id) == wanted or role.name.casefold() == wanted.casefold() for role in roles)
-    if not is_trainer and not _moderates(interaction):
-        raise MayNotTrain(role=wanted)
+    return _moderates(interaction) or any(
+        str(role.id) == wanted or role.name.casefold() == wanted.casefold() for role in roles
+    )
+
+
+def require_trainer(interaction: Ask) -> None:
+    """Raise MayNotTrain unless the member has the trainer role or Moderate Members."""
+    if not is_trainer(interaction):
+        raise MayNotTrain(role=interaction.client.trainer_role)
 
 
 def require_starter(interaction: Ask, job: Job, wish: str) -> None:

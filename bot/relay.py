@@ -12,7 +12,7 @@ from dataclasses import replace
 import aiohttp
 import discord
 
-from bot import talk
+from bot import check_cards, talk
 from bot.courier import Courier
 from bot.ledger import Kind, Ledger, Row
 from tasks.client import Client
@@ -29,6 +29,7 @@ FIRST_REFUSED_SECONDS = 2.0
 LONGEST_REFUSED_SECONDS = 1800.0
 MOST_REFUSALS = 56
 TOO_MANY_OLD_EDITS = 30046
+UNKNOWN_CHANNEL = 10003
 UNKNOWN_MESSAGE = 10008
 
 
@@ -36,11 +37,19 @@ def wanted(event: Event) -> Sequence[tuple[Kind, int]]:
     """The messages, by kind and part, that an event calls for in the channel its job came from."""
     if event.job.origin.door != "discord" or event.job.origin.channel_id is None:
         return ()
+    if event.job.reported and event.state.ended:
+        return [(Kind.CARD, 0), (Kind.RESULT, 0), *_told_apart(event)]
     if event.job.reported:
-        return [(Kind.CARD, 0), (Kind.RESULT, 0)] if event.state.ended else [(Kind.CARD, 0)]
+        return [(Kind.CARD, 0)]
     if event.job.kind == "chat" and event.state.ended:
         return [(Kind.REPLY, part) for part in range(len(talk.reply_parts(event, as_persona=True)))]
     return ()
+
+
+def _told_apart(event: Event) -> Sequence[tuple[Kind, int]]:
+    """The thread under a check's result, and its messages, one for each question."""
+    told = len(check_cards.told_samples(event.check)) if event.check else 0
+    return [(Kind.THREAD, 0), *((Kind.SAMPLE, part) for part in range(told))] if told else []
 
 
 async def ended(*tasks: asyncio.Task[None]) -> None:
@@ -144,7 +153,11 @@ class Relay:
             await self._shown(replace(row, revision=0) if row.kind is Kind.CARD else row, found)
             return
         await asyncio.to_thread(self._ledger.begin, row)
-        await self._shown(row, await self._courier.post(row, plain))
+        posted = await self._courier.post(row, plain)
+        if posted is None:
+            await asyncio.to_thread(self._ledger.park, row, "there is no message to open a thread under")
+            return
+        await self._shown(row, posted)
 
     async def _shown(self, row: Row, message_id: str) -> None:
         await asyncio.to_thread(self._ledger.shown, row, message_id, time.time() + self._card_seconds)
@@ -153,7 +166,7 @@ class Relay:
         refusals = row.attempts if row.refused else 0
         if error.status >= 500 or error.status in (401, 429) or error.code == TOO_MANY_OLD_EDITS:
             await self._put_off(row, error)
-        elif error.status in (403, 404) and error.code != UNKNOWN_MESSAGE and refusals < MOST_REFUSALS:
+        elif error.status in (403, 404) and not _gone(row, error) and refusals < MOST_REFUSALS:
             pause = _growing(FIRST_REFUSED_SECONDS, refusals, LONGEST_REFUSED_SECONDS)
             logger.warning(
                 "Channel %s is closed to the %s of job %s (%s); it is tried again in %.0f s.",
@@ -176,6 +189,11 @@ class Relay:
         pause = _growing(RETRY_SECONDS, 0 if row.refused else row.attempts, LONGEST_RETRY_SECONDS)
         logger.warning("The %s of job %s waits %.0f s: %s", row.kind, row.job_id, pause, error or type(error).__name__)
         await asyncio.to_thread(self._ledger.put_off, row, time.time() + pause)
+
+
+def _gone(row: Row, error: discord.HTTPException) -> bool:
+    """Whether what the row belongs to was deleted: a message, or the thread that it was to stand in."""
+    return error.code == UNKNOWN_MESSAGE or (row.kind is Kind.SAMPLE and error.code == UNKNOWN_CHANNEL)
 
 
 def _growing(first: float, tries: int, longest: float) -> float:

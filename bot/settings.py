@@ -26,6 +26,14 @@ class BotSettings(BaseSettings):
         "Trainer", min_length=1, description="Name or id of the role whose members may start fine-tuning."
     )
     discord_card_seconds: float = Field(4, ge=1, le=60, description="Least seconds between two edits of a job's card.")
+    discord_vote_role: str | None = Field(
+        None, min_length=1, description="Name or id of the role that blind votes take; empty: every member may vote."
+    )
+    discord_vote_account_days: int = Field(
+        7, ge=0, le=3650, description="Least age in days of an account that may vote; 0: any."
+    )
+    discord_vote_hours: int = Field(24, ge=1, le=168, description="Hours until a blind vote closes at the latest.")
+    discord_vote_trainers: bool = Field(False, description="Whether whoever trained a version may vote on it.")
     discord_sandbox: str | None = Field(
         None, description="Address of a sandbox Discord on this machine, such as https://127.0.0.1:8443."
     )

@@ -16,6 +16,7 @@ from pydantic_settings import BaseSettings
 import cli
 from bot.commands.dataset import dataset
 from bot.commands.finetune import finetune
+from bot.commands.persona import persona
 from bot.commands.persona_chat import persona_chat
 from bot.settings import BotSettings
 from tasks.settings import TaskSettings
@@ -52,7 +53,7 @@ def _section(title: str, settings: type[BaseSettings]) -> Iterator[str]:
 def discord_commands() -> str:
     """A table of the slash commands and their options."""
     rows = ["| Command | Options | What it does |", "|---|---|---|"]
-    for command in (*finetune.walk_commands(), persona_chat, *dataset.walk_commands()):
+    for command in (*finetune.walk_commands(), persona_chat, *persona.walk_commands(), *dataset.walk_commands()):
         assert isinstance(command, app_commands.Command)
         options = ", ".join(f"`{p.display_name}`{'*' if p.required else ''}" for p in command.parameters)
         rows.append(f"| `/{command.qualified_name}` | {options or '–'} | {command.description} |")

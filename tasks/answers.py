@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from tasks.jobs import AdapterVersion, JobView
+from training.evaluation.schema import CheckReport
 from training.schema import Machine
 
-PAYLOADS = ("progress", "checkpoint", "report", "version", "plan", "reply", "data", "problem")
+PAYLOADS = ("progress", "checkpoint", "report", "version", "plan", "reply", "data", "check", "problem")
 
 
 def payloads(fields: dict[str, str]) -> dict[str, Any]:
@@ -50,17 +51,34 @@ def version(job_id: str, base_model: str) -> str:
     return json.dumps({"job_id": job_id, "base_model": base_model})
 
 
+def order(kept: Sequence[AdapterVersion]) -> str:
+    """Which versions were live, by their jobs and in that order, as a registry holds it."""
+    return ",".join(job_id for _, job_id in sorted((place, entry.job_id) for entry in kept for place in entry.lived))
+
+
 def adapter_versions(guild_id: str, persona: str, fields: dict[str, str]) -> list[AdapterVersion]:
     """The versions that a registry holds, oldest first."""
+    lived = fields.get("lived", "").split(",")
     found = [
         AdapterVersion(
             guild_id=guild_id,
             persona=persona,
             version=int(name.removeprefix("version:")),
             live=name == f"version:{fields['live']}",
-            **json.loads(value),
+            lived=tuple(place for place, job_id in enumerate(lived) if job_id == told["job_id"]),
+            **told,
         )
         for name, value in fields.items()
-        if name.startswith("version:")
+        if name.startswith("version:") and (told := json.loads(value))
     ]
     return sorted(found, key=lambda entry: entry.version)
+
+
+def outline(report: CheckReport) -> str:
+    """What stays of a check once its record is gone: all but the single replies and losses."""
+    return report.model_copy(update={"answers": (), "losses": {}, "base_losses": {}}).model_dump_json()
+
+
+def checks(flat: Sequence[str]) -> dict[str, CheckReport]:
+    """The newest check of each adapter, by the run that it checked; "" is the base model."""
+    return {run: CheckReport.model_validate_json(told) for run, told in pairs(flat).items()}

@@ -1,4 +1,4 @@
-"""The child process that does one training, seen from inside: what it is told, what it tells, and when it ends.
+"""The child process that does one training or one check, seen from inside: what it is told and tells, and its end.
 
 It reads its assignment as one line from standard input and writes notes as JSON lines to what was its standard
 output; prints go to the log. It ends with its supervisor, and stops with a checkpoint on SIGTERM. Before it loads
@@ -22,8 +22,9 @@ from typing import Protocol
 from tasks import lifeline
 from tasks.errors import Unexpected
 from training.errors import RunStopped, UnderstudyError
+from training.evaluation.schema import CheckReport, CheckSpec
 from training.runs import RUN_LOCK
-from training.schema import Noun, Problem, Progress, Report, TrainSpec, Workspace
+from training.schema import LanguageModel, Noun, Problem, Progress, Report, TrainSpec, WeightsAndBiases, Workspace
 
 LOCK_SECONDS = 0.05
 
@@ -32,19 +33,21 @@ class Assignment(Noun):
     """What a child is to do, for whom, and where."""
 
     job_id: str
-    spec: TrainSpec
+    spec: TrainSpec | CheckSpec
     workspace: Workspace
     run_dir: Path
     gpu_lock: Path
     supervisor: int
 
     def line(self) -> bytes:
-        """The one line that the child reads; it carries the hub's token, so it travels on a pipe only."""
+        """The one line that the child reads; it carries tokens and keys, so it travels on a pipe only."""
         told = self.model_dump(mode="json")
         if self.workspace.hf_token:
             told["workspace"]["hf_token"] = self.workspace.hf_token.get_secret_value()
-        if self.workspace.wandb and self.workspace.wandb.api_key:
-            told["workspace"]["wandb"]["api_key"] = self.workspace.wandb.api_key.get_secret_value()
+        for name in ("wandb", "language_model"):
+            server: WeightsAndBiases | LanguageModel | None = getattr(self.workspace, name)
+            if server and server.api_key:
+                told["workspace"][name]["api_key"] = server.api_key.get_secret_value()
         return json.dumps(told).encode() + b"\n"
 
 
@@ -81,8 +84,25 @@ class Finetune(Protocol):
         ...
 
 
-def run(load: Callable[[], Finetune]) -> None:
-    """Do the one assignment that standard input holds. `load` brings the training in, once the locks are held."""
+class Check(Protocol):
+    """What `training.evaluation.check.check` looks like."""
+
+    def __call__(
+        self,
+        spec: CheckSpec,
+        *,
+        job_id: str,
+        workspace: Workspace,
+        run_dir: Path,
+        on_progress: Callable[[Progress], None],
+        should_stop: Callable[[], bool],
+    ) -> CheckReport:
+        """Check an adapter, and leave the report in `run_dir`; raises RunStopped when asked to stop."""
+        ...
+
+
+def run(load_finetune: Callable[[], Finetune], load_check: Callable[[], Check]) -> None:
+    """Do the one assignment that standard input holds; what does it is loaded once the locks are held."""
     told = _keep_standard_output()
     asked_to_stop = _hear_sigterm()
     assignment = Assignment.model_validate_json(_read_line())
@@ -95,15 +115,7 @@ def run(load: Callable[[], Finetune]) -> None:
     try:
         locks = (assignment.run_dir / RUN_LOCK, assignment.gpu_lock)
         with _held(locks[0], asked_to_stop), _held(locks[1], asked_to_stop):
-            load()(
-                assignment.spec,
-                job_id=assignment.job_id,
-                workspace=assignment.workspace,
-                run_dir=assignment.run_dir,
-                on_progress=lambda look: tell(Note(progress=look)),
-                should_stop=asked_to_stop,
-                on_checkpoint=lambda step: tell(Note(checkpoint=step)),
-            )
+            _do(assignment, load_finetune, load_check, tell, asked_to_stop)
         tell(Note(done=True))
     except RunStopped:
         tell(Note(stopped=True))
@@ -113,6 +125,34 @@ def run(load: Callable[[], Finetune]) -> None:
         # Standard error is the run's log; the channel only learns where to look.
         logging.exception("Job %s failed.", assignment.job_id)
         tell(Note(problem=Unexpected(reference=assignment.job_id).problem))
+
+
+def _do(
+    assignment: Assignment,
+    load_finetune: Callable[[], Finetune],
+    load_check: Callable[[], Check],
+    tell: Callable[[Note], None],
+    asked_to_stop: Callable[[], bool],
+) -> None:
+    if isinstance(assignment.spec, CheckSpec):
+        load_check()(
+            assignment.spec,
+            job_id=assignment.job_id,
+            workspace=assignment.workspace,
+            run_dir=assignment.run_dir,
+            on_progress=lambda look: tell(Note(progress=look)),
+            should_stop=asked_to_stop,
+        )
+        return
+    load_finetune()(
+        assignment.spec,
+        job_id=assignment.job_id,
+        workspace=assignment.workspace,
+        run_dir=assignment.run_dir,
+        on_progress=lambda look: tell(Note(progress=look)),
+        should_stop=asked_to_stop,
+        on_checkpoint=lambda step: tell(Note(checkpoint=step)),
+    )
 
 
 def _keep_standard_output() -> int:

@@ -15,10 +15,10 @@ from tasks.embedded_redis import redis_url
 from tasks.errors import (
     BeingCancelled,
     CatalogMissing,
+    ChatRefused,
     DataRefused,
     JobEnded,
     NoSuchJob,
-    NoSuchVersion,
     NotPaused,
     NotTraining,
     PlanRefused,
@@ -26,13 +26,15 @@ from tasks.errors import (
     WorkersAway,
 )
 from tasks.follow import Follower
-from tasks.jobs import AdapterVersion, Catalog, Event, Job, JobState, JobView, Origin, Queue, Wish, new_job, voiced
+from tasks.jobs import Catalog, Event, Job, JobState, JobView, Origin, Queue, Wish, new_job
+from tasks.registry import Registry
 from tasks.settings import TaskSettings
 from tasks.store import AsyncStore, Call
 from tasks.timings import Timings
 from training.data.schema import DataReport, DataSpec
 from training.errors import UnderstudyError
-from training.schema import WHOLE_CAST, Plan, Report, TaskType, TrainSpec
+from training.evaluation.schema import CheckSpec
+from training.schema import ChatReply, ChatSpec, Plan, TrainSpec
 
 log = logging.getLogger(__name__)
 START_SECONDS = 5.0
@@ -40,9 +42,11 @@ AWAY_SECONDS = 10.0
 PUSHED_AT_ONCE = 200
 BELLS_AT_ONCE = 8
 LOOK_SECONDS = 0.1
+ASKED_AT_ONCE = 4
+"""Replies that are waited for at a time, so that one member's questions do not fill the queue of conversations."""
 
 
-class Client:
+class Client(Registry):
     """One door. What it accepts is on its own disk first, and is pushed to Redis until it has ended there.
 
     accepted: the SQLite file of this door; no other process may use it.
@@ -53,6 +57,7 @@ class Client:
         self._path = accepted
         self._timings = timings or Timings()
         self._new = asyncio.Event()
+        self._asking = asyncio.Semaphore(ASKED_AT_ONCE)
         self._closing = False
 
     async def start(self) -> None:
@@ -110,6 +115,21 @@ class Client:
             raise NoSuchJob(name=view.job.id)
         return view.data
 
+    async def ask(self, spec: ChatSpec, origin: Origin, timeout: float = 60) -> ChatReply:
+        """A reply that someone waits for and no channel is shown, `timeout` seconds once its turn has come.
+
+        Raises ChatRefused with the worker's reason, or WorkersAway.
+        """
+        unseen = origin.model_copy(update={"channel_id": None})
+        async with self._asking:
+            await self.require_worker(Queue.CHAT)
+            view = await self._answered(new_job("chat", spec, unseen), timeout)
+        if view.problem:
+            raise ChatRefused(view.problem)
+        if view.reply is None:
+            raise NoSuchJob(name=view.job.id)
+        return view.reply
+
     async def show(self, job_id: str, guild_id: str) -> JobView:
         """One job of this guild; raises NoSuchJob."""
         try:
@@ -138,45 +158,22 @@ class Client:
         return [*reversed([view for view in fresh if view.job.id not in known]), *views][:limit]
 
     async def find(self, guild_id: str, name_or_id: str) -> JobView:
-        """The job of that id, else the guild's newest of that name; raises NoSuchJob."""
+        """The training job of that id, else the guild's newest of that name; raises NoSuchJob."""
         try:
-            return await self.show(name_or_id, guild_id)
+            view: JobView | None = await self.show(name_or_id, guild_id)
         except NoSuchJob:
             view = await self._store.do(store.named(guild_id, name_or_id))
         for command in await self._acceptance.unsettled():
             spec = command.job.spec if command.job else None
             if isinstance(spec, TrainSpec) and spec.job_name == name_or_id and command.guild_id == guild_id:
                 view = await self.show(command.job_id, guild_id)
-        if view is None:
+        if view is None or view.job.kind != "train":
             raise NoSuchJob(name=name_or_id)
         return view
 
     async def wait(self, job_id: str, guild_id: str, timeout: float) -> JobView:
         """A job once it has ended; raises TimeoutError, or NoSuchJob."""
         return await self._until_ended(job_id, guild_id, timeout)
-
-    async def versions(self, guild_id: str, persona: str) -> list[AdapterVersion]:
-        """The trained voices of a persona in a guild, oldest first."""
-        return await self._store.do(store.versions(guild_id, persona))
-
-    async def voices(self, job: Job, report: Report | None) -> list[AdapterVersion]:
-        """The versions that a finished job registered, one for each persona that it gave a voice."""
-        personas = voiced(job.spec, report) if report else ()
-        known = [await self.versions(job.guild_id, persona) for persona in personas]
-        return [entry for entries in known for entry in entries if entry.job_id == job.id]
-
-    async def learning_on(self, spec: TrainSpec) -> TrainSpec:
-        """A job as it is to be planned: where it learns preferences, on the persona's live version if there is one.
-
-        What the job names itself, a run or a base model other than that version's, stays as it is.
-        """
-        if spec.task_type is not TaskType.PREFERENCE or spec.start_from or spec.persona in (None, WHOLE_CAST):
-            return spec
-        known = await self.versions(spec.guild_id, str(spec.persona))
-        live = next((entry for entry in known if entry.live), None)
-        if live is None or spec.base_model not in (None, live.base_model):
-            return spec
-        return spec.model_copy(update={"start_from": live.job_id})
 
     async def workers(self) -> list[str]:
         """The workers that were there a moment ago, as queue/node."""
@@ -260,13 +257,6 @@ class Client:
             return await self.show(job.id, job.guild_id)
         except RedisAway:
             return view.model_copy(update={"state": otherwise, "position": None})
-
-    async def make_live(self, guild_id: str, persona: str, version: int) -> None:
-        """Let one version speak for the persona; raises NoSuchVersion."""
-        if not await self._store.do(store.make_live(guild_id, persona, version)):
-            known = await self.versions(guild_id, persona)
-            choices = ", ".join(str(entry.version) for entry in known) or "none is trained yet"
-            raise NoSuchVersion(persona=persona, version=version, choices=choices)
 
     # --- pushing ----------------------------------------------------------------------------------------------------
 
@@ -352,18 +342,18 @@ class Client:
         await self._store.do(store.submit(job))
         await self._ring([job])
         try:
-            return await self._prepared(job, timeout)
+            return await self._served(job, timeout)
         except TimeoutError:
             await self._store.do(store.cancel(job.guild_id, job.id))
-            raise WorkersAway(queue=Queue.PREPARE, seconds=time.monotonic() - asked_at) from None
+            raise WorkersAway(queue=job.queue, seconds=time.monotonic() - asked_at) from None
 
-    async def _prepared(self, job: Job, timeout: float) -> JobView:
+    async def _served(self, job: Job, timeout: float) -> JobView:
         """The job's end; gives up early if it still waits and no worker is there to take it."""
         try:
             return await self._until_ended(job.id, job.guild_id, min(timeout, AWAY_SECONDS))
         except TimeoutError:
             waits = (await self.show(job.id, job.guild_id)).state is JobState.QUEUED
-            there = any(worker.startswith(f"{Queue.PREPARE}/") for worker in await self.workers())
+            there = any(worker.startswith(f"{job.queue}/") for worker in await self.workers())
             if timeout <= AWAY_SECONDS or (waits and not there):
                 raise
         return await self._until_ended(job.id, job.guild_id, timeout - AWAY_SECONDS)
@@ -397,4 +387,6 @@ def _later(view: JobView) -> int:
 def _name(job: Job) -> str:
     if isinstance(job.spec, DataSpec):
         return job.spec.name or job.id
+    if isinstance(job.spec, CheckSpec):
+        return f"check of {job.spec.persona}"
     return job.spec.job_name if isinstance(job.spec, TrainSpec) else job.id

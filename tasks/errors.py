@@ -78,6 +78,15 @@ class NoSuchVersion(UnderstudyError):
     """{persona} has no version {version} here. Choose one of: {choices}."""
 
 
+class NothingTrained(NoSuchVersion):
+    """{persona} has no trained version here yet. Train one first."""
+
+
+class NothingBefore(UnderstudyError):
+    """No other version of {persona} was live before, so there is nothing to go back to.
+    Name the version that is to speak instead."""
+
+
 class AdapterMissing(UnderstudyError):
     """The files of {persona}'s version {version} are gone from ARTIFACT_ROOT.
     Restore them, or train {persona} again."""
@@ -101,6 +110,10 @@ class PlanRefused(Refused):
 
 
 class DataRefused(Refused):
+    """{sentence}"""
+
+
+class ChatRefused(Refused):
     """{sentence}"""
 
 

@@ -11,7 +11,7 @@ from functools import partial
 from tasks import keys, store
 from tasks.answers import payloads
 from tasks.errors import RedisAway
-from tasks.jobs import Event, Job
+from tasks.jobs import Event, EventKind, Job
 from tasks.store import AsyncStore
 
 log = logging.getLogger(__name__)
@@ -38,6 +38,7 @@ class Follower:
                 records = [] if caught_up else await self._store.do(store.missed(after))
                 entries = [] if records else await self._store.read(after)
                 await self._look_up([_record(fields) for _, fields in entries])
+                await self._fill_in([fields for _, fields in entries])
             except RedisAway as error:
                 if not away:
                     log.warning("%s Following goes on when it is back.", error)
@@ -78,6 +79,19 @@ class Follower:
                 self._jobs.move_to_end(record)
         while len(self._jobs) > max(JOBS_REMEMBERED, len(records)):
             self._jobs.popitem(last=False)
+
+    async def _fill_in(self, told: list[dict[str, str]]) -> None:
+        """Put what checks found beside their ends, since the stream does not hold it."""
+        ends = [fields for fields in told if fields.get("kind") == EventKind.SUCCEEDED and self._is_check(fields)]
+        if ends:
+            found = await self._store.recorded([_record(fields) for fields in ends], "check")
+            for fields, check in zip(ends, found, strict=True):
+                if check is not None:
+                    fields["check"] = check
+
+    def _is_check(self, fields: dict[str, str]) -> bool:
+        job = self._jobs.get(_record(fields))
+        return job is not None and job.kind == "check"
 
 
 def _record(fields: dict[str, str]) -> str:

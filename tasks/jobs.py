@@ -174,6 +174,7 @@ class AdapterVersion(Noun):
     job_id: str
     base_model: str
     live: bool
+    lived: tuple[int, ...] = Field((), description="When it went live: its places in the order of its persona's.")
 
 
 class Catalog(Noun):

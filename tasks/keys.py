@@ -32,6 +32,11 @@ def versions(guild_id: str, persona: str) -> str:
     return f"understudy:guild:{guild_id}:persona:{persona}:versions"
 
 
+def checks(guild_id: str, persona: str) -> str:
+    """The newest check of each adapter that was made to speak for a persona: a hash."""
+    return f"understudy:guild:{guild_id}:persona:{persona}:checks"
+
+
 def catalog(guild_id: str) -> str:
     """What a guild may choose from."""
     return f"understudy:guild:{guild_id}:catalog"

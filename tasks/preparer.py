@@ -26,7 +26,7 @@ from training.schema import Machine, Plan, Progress, TrainSpec, Workspace
 
 log = logging.getLogger(__name__)
 CATALOG_SECONDS = 10.0
-CHANGING = frozenset({DataAction.UPLOAD, DataAction.BUILD, DataAction.DELETE})
+CHANGING = frozenset({DataAction.UPLOAD, DataAction.BUILD, DataAction.DELETE, DataAction.FACT, DataAction.VOTES})
 MakePlan = Callable[[TrainSpec, Workspace, Machine | None], Plan]
 
 

@@ -169,6 +169,10 @@ class TaskSettings(BaseSettings):
         """The run folder of one training job."""
         return self.artifact_root / "runs" / job_id
 
+    def check_dir(self, job_id: str) -> Path:
+        """The folder of one check."""
+        return self.artifact_root / "checks" / job_id
+
     @property
     def cards(self) -> str:
         """The cards that this worker trains on, as CUDA takes them."""

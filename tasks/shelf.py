@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from tasks import store
@@ -13,18 +13,22 @@ from tasks.jobs import AdapterVersion, voiced
 from tasks.settings import TaskSettings
 from tasks.store import Store
 from tasks.timings import Timings
+from training.evaluation.schema import CheckReport
 from training.runs import write_json
 from training.schema import Report, TrainSpec
 
 log = logging.getLogger(__name__)
+VERSION, CHECK = "version", "check"
+"""What a run folder keeps of each persona that it gave a voice: its entry in the registry, and its newest check."""
 
 
 class Shelf:
     """The run folders, tended by the train worker, whose folders they are.
 
     A run whose adapter is registered keeps its entry of the registry in `version.json`, one for the whole cast an entry
-    for each persona in `version-PERSONA.json`, so that an emptied Redis gets all versions back, under their numbers and
-    with the same one live. Checkpoints go when their job has ended.
+    for each persona in `version-PERSONA.json`, so that an emptied Redis gets all versions back, under their numbers,
+    with the same one live, and with what is known of those that were live before it and of the last checks. Checkpoints
+    go when their job has ended.
     """
 
     def __init__(self, settings: TaskSettings, timings: Timings | None = None) -> None:
@@ -55,16 +59,28 @@ class Shelf:
         for (guild_id, persona), runs in self._trained().items():
             known = connection.do(store.versions(guild_id, persona))
             there = {entry.job_id for entry in known}
-            lost = [
-                entry for run in runs if run.name not in there and (entry := self._noted(self._note_of(run, persona)))
-            ]
+            noted = [entry for run in runs if (entry := self._noted(self._file_of(run, persona, VERSION)))]
+            lost = [entry for entry in noted if entry.job_id not in there]
             if lost:
-                count = connection.do(store.restore(lost))
+                self._recall(connection, lost)  # first, since what is not lost any more is not looked at again
+                count = connection.do(store.restore(lost, noted))
                 log.warning("Redis had lost %d versions of %s in guild %s; it has them back.", count, persona, guild_id)
                 continue
             for run in runs:
                 entry = next((entry for entry in known if entry.job_id == run.name), None)
-                self._note(self._note_of(run, persona), entry)
+                self._note(self._file_of(run, persona, VERSION), entry)
+
+    def _recall(self, connection: Store, lost: Sequence[AdapterVersion]) -> None:
+        """Tell Redis again what the newest checks of these versions found, which they left in the run folders."""
+        for entry in lost:
+            path = self._file_of(self._runs / entry.job_id, entry.persona, CHECK)
+            try:
+                report = CheckReport.model_validate_json(path.read_bytes())
+            except (OSError, ValueError) as error:
+                log.debug("%s says nothing of a check: %s", path, error)
+                continue
+            if report.spec.run_id == entry.job_id and report.persona == entry.persona:
+                connection.do(store.recall(report))
 
     def _trained(self) -> dict[tuple[str, str], list[Path]]:
         """The finished runs of each guild's personas."""
@@ -86,11 +102,10 @@ class Shelf:
                 log.debug("Run folder %s does not say whom it gave a voice: %s", run, error)
         return self._casts.get(run.name, ())
 
-    def _note_of(self, run: Path, persona: str) -> Path:
-        """The file that keeps a run's entry of one persona's registry."""
-        spec = self._spec(run)
-        alone = spec is not None and spec.persona == persona
-        return run / ("version.json" if alone else f"version-{persona}.json")
+    def _file_of(self, run: Path, persona: str, what: str) -> Path:
+        """The file of a run that keeps one thing of one persona's; with several personas each has its own."""
+        alone = self._casts.get(run.name) == (persona,)
+        return run / (f"{what}.json" if alone else f"{what}-{persona}.json")
 
     def _finished(self) -> Iterator[Path]:
         for report in self._runs.glob("*/report.json"):

@@ -33,10 +33,11 @@ from tasks.answers import pairs
 from tasks.errors import Poisoned, RedisAway, RedisRefused
 from tasks.jobs import AdapterVersion, Catalog, EventKind, Job, JobState, JobView, Queue, Wish, voiced
 from training.data.schema import DataReport
+from training.evaluation.schema import CheckReport, Suite
 from training.schema import ChatReply, Machine, Plan, Problem, Progress, Report, TrainSpec
 
 T = TypeVar("T")
-Ending = Report | Plan | ChatReply | DataReport | Problem | None
+Ending = Report | CheckReport | Plan | ChatReply | DataReport | Problem | None
 
 SHIPPED = "*"
 """Stands for a guild where a catalog holds what every guild may choose."""
@@ -46,7 +47,7 @@ AWAY_SECONDS = 10.0
 _LUA = Path(__file__).with_name("lua")
 # Records of training stay; the others are only needed until their door has heard of the end.
 _DAY = 86_400
-_KEEP_SECONDS = {"train": 0, "chat": 7 * _DAY, "plan": _DAY, "data": _DAY}
+_KEEP_SECONDS = {"train": 0, "check": 30 * _DAY, "chat": 7 * _DAY, "plan": _DAY, "data": _DAY}
 _KEEP_REPORTED_SECONDS = 30 * _DAY
 
 
@@ -141,18 +142,38 @@ def versions(guild_id: str, persona: str) -> Call[list[AdapterVersion]]:
     )
 
 
-def restore(kept: Sequence[AdapterVersion]) -> Call[int]:
-    """Register one persona's versions again where Redis was emptied; tells how many it did not know."""
-    guild_id, persona = kept[0].guild_id, kept[0].persona
-    told = [(entry.job_id, entry.version, answers.version(entry.job_id, entry.base_model)) for entry in kept]
-    live = next((entry.job_id for entry in kept if entry.live), "")
-    args = (live, *(part for entry in sorted(told, key=itemgetter(1)) for part in entry))
+def restore(lost: Sequence[AdapterVersion], known: Sequence[AdapterVersion]) -> Call[int]:
+    """Register one persona's versions again where Redis was emptied; tells how many it did not know.
+
+    known: all of the persona's, as they were before, which tell in what order they went live.
+    """
+    guild_id, persona = lost[0].guild_id, lost[0].persona
+    told = [(entry.job_id, entry.version, answers.version(entry.job_id, entry.base_model)) for entry in lost]
+    live = next((entry.job_id for entry in lost if entry.live), "")
+    args = (live, answers.order(known), *(part for entry in sorted(told, key=itemgetter(1)) for part in entry))
     return Call("restore", (keys.EVENTS, keys.versions(guild_id, persona)), args, int)
 
 
 def make_live(guild_id: str, persona: str, version: int) -> Call[bool]:
     """Let one version speak for the persona; False: there is no such version."""
     return Call("make_live", (keys.EVENTS, keys.versions(guild_id, persona)), (version,), bool)
+
+
+def rollback(guild_id: str, persona: str, version: int) -> Call[int]:
+    """Let the version speak that was live before this one; tells which one is live then, 0: there was no other."""
+    return Call("rollback", (keys.EVENTS, keys.versions(guild_id, persona)), (version,), int)
+
+
+def checks(guild_id: str, persona: str) -> Call[dict[str, CheckReport]]:
+    """The newest check of each adapter that was made to speak for a persona, without its single replies, by run."""
+    return Call("checks", (keys.EVENTS, keys.checks(guild_id, persona)), (), answers.checks)
+
+
+def recall(report: CheckReport) -> Call[bool]:
+    """Know a check again where Redis was emptied, unless there was another of that adapter since."""
+    spec = report.spec
+    args = (spec.run_id or "", answers.outline(report))
+    return Call("recall", (keys.EVENTS, keys.checks(spec.guild_id, report.persona)), args, bool)
 
 
 def catalog(guild_id: str) -> Call[Catalog | None]:
@@ -213,17 +234,9 @@ def checkpoint(held: Claim, step: int) -> Call[bool]:
 def finish(held: Claim, ending: Ending) -> Call[bool]:
     """End a job: by what it made, by a Problem (FAILED), or by None (CANCELLED); False: it is someone else's now."""
     state, kind, field = _ENDINGS[type(ending)]
-    voices: tuple[str, ...] = ()
-    version = ""
-    if isinstance(ending, Report):
-        voices = voiced(held.job.spec, ending)
-        version = answers.version(held.job.id, ending.base_model)
-    return Call(
-        "finish",
-        (*_held(held), *(keys.versions(held.job.guild_id, persona) for persona in voices)),
-        (held.fence, state, kind, field, ending.model_dump_json() if ending else "", version),
-        bool,
-    )
+    registry, entry, run = _registered(held.job, ending)
+    value = ending.model_dump_json() if ending else ""
+    return Call("finish", (*_held(held), *registry), (held.fence, state, kind, field, value, entry, run), bool)
 
 
 def requeue(held: Claim, *, crashed: bool, crash_limit: int) -> Call[bool]:
@@ -271,11 +284,22 @@ def guilds() -> Call[list[str]]:
 _ENDINGS: dict[type, tuple[JobState, EventKind, str]] = {
     Report: (JobState.SUCCEEDED, EventKind.SUCCEEDED, "report"),
     Plan: (JobState.SUCCEEDED, EventKind.SUCCEEDED, "plan"),
+    CheckReport: (JobState.SUCCEEDED, EventKind.SUCCEEDED, "check"),
     ChatReply: (JobState.SUCCEEDED, EventKind.SUCCEEDED, "reply"),
     DataReport: (JobState.SUCCEEDED, EventKind.SUCCEEDED, "data"),
     Problem: (JobState.FAILED, EventKind.FAILED, "problem"),
     type(None): (JobState.CANCELLED, EventKind.CANCELLED, ""),
 }
+
+
+def _registered(job: Job, ending: Ending) -> tuple[tuple[str, ...], str, str]:
+    """(keys, entry, run): where an ending is noted besides its record, how, and of which run it is a check."""
+    if isinstance(ending, Report):
+        registry = tuple(keys.versions(job.guild_id, persona) for persona in voiced(job.spec, ending))
+        return registry, answers.version(job.id, ending.base_model), ""
+    if isinstance(ending, CheckReport) and ending.spec.suite is Suite.PERSONA:
+        return (keys.checks(job.guild_id, ending.persona),), answers.outline(ending), ending.spec.run_id or ""
+    return (), "", ""
 
 
 def _held(held: Claim) -> tuple[str, str]:
@@ -394,12 +418,12 @@ class AsyncStore:
         streams = answer.values() if isinstance(answer, dict) else [entries for _, entries in answer]
         return [entry for entries in streams for entry in entries]
 
-    async def recorded(self, records: Sequence[str]) -> list[str | None]:
-        """The jobs of these records as JSON; None where a record has expired."""
+    async def recorded(self, records: Sequence[str], field: str = "job") -> list[str | None]:
+        """One field of each of these records, as JSON; None where a record has expired."""
         with _plain(self._url):
             async with self._redis.pipeline(transaction=False) as pipe:
                 for record in records:
-                    pipe.hget(record, "job")
+                    pipe.hget(record, field)
                 return await pipe.execute()
 
     async def appends(self) -> bool | None:

@@ -54,7 +54,9 @@ class Talker:
         return None if lease.cancelled.is_set() else reply
 
     def _voice(self, spec: ChatSpec, persona: Persona) -> AdapterVersion | None:
-        """The version asked for, else the live one, else None; raises NoSuchVersion."""
+        """The version asked for, else the live one, None for the base model; raises NoSuchVersion."""
+        if spec.version == 0:
+            return None
         self._store = self._store or Store(redis_url(self._settings))
         known = self._store.do(store.versions(spec.guild_id, spec.persona))
         if spec.version is None:

@@ -1,4 +1,4 @@
-"""Queue train: starts one child process per job, watches it, and tells how it ended."""
+"""Queue train: starts one child process per training or check, watches it, and tells how it ended."""
 
 from __future__ import annotations
 
@@ -22,7 +22,8 @@ from tasks.post import GiveBack
 from tasks.settings import TaskSettings
 from tasks.store import Claim, Ending
 from tasks.timings import Timings
-from training.schema import Machine, Phase, Problem, Report, TrainSpec
+from training.evaluation.schema import CheckReport, CheckSpec
+from training.schema import Machine, Phase, Problem, Report, TrainSpec, Workspace
 
 log = logging.getLogger(__name__)
 CODE = Path(__file__).resolve().parents[1]
@@ -50,7 +51,7 @@ def look_at_machine(command: Sequence[str] = MACHINE) -> Machine | None:
 
 
 class Supervisor:
-    """Does training jobs by a child process each, which the kernel can always end."""
+    """Does trainings and checks by a child process each, which the kernel can always end."""
 
     def __init__(
         self, settings: TaskSettings, timings: Timings | None = None, command: Sequence[str] = TRAINER
@@ -61,20 +62,21 @@ class Supervisor:
 
     def __call__(self, held: Claim, lease: Lease, stopping: threading.Event) -> Ending | GiveBack:
         """See one job through to its report, its problem, its cancellation, or back to the queue."""
-        run_dir = self._settings.run_dir(held.job.id)
+        job = held.job
+        folder_of = self._settings.check_dir if isinstance(job.spec, CheckSpec) else self._settings.run_dir
+        run_dir = folder_of(job.id)
         run_dir.mkdir(parents=True, exist_ok=True)
         with (run_dir / "run.log").open("ab") as run_log:
-            watch = Watch(self._start(held.job, run_dir, run_log), lease, stopping, self._timings)
+            watch = Watch(self._start(job, run_dir, run_log), lease, stopping, self._timings)
             watch.until_ended()
-        return self._outcome(held.job, run_dir, watch, lease, stopping)
+        return self._outcome(job, run_dir, watch, lease, stopping)
 
     def _start(self, job: Job, run_dir: Path, run_log: IO[bytes]) -> subprocess.Popen[bytes]:
-        assert isinstance(job.spec, TrainSpec)
+        assert isinstance(job.spec, TrainSpec | CheckSpec)
         assignment = Assignment(
             job_id=job.id,
             spec=job.spec,
-            # Training writes no dialogues, so that server's key stays here.
-            workspace=self._settings.workspace().model_copy(update={"language_model": None}),
+            workspace=self._workspace(job.spec),
             run_dir=run_dir,
             gpu_lock=self._settings.state_dir / f"gpu-{self._settings.gpu}.lock",
             supervisor=os.getpid(),
@@ -95,10 +97,16 @@ class Supervisor:
             log.warning("The child of job %s ended before it read its assignment.", job.id)
         return child
 
+    def _workspace(self, spec: TrainSpec | CheckSpec) -> Workspace:
+        """What a child is handed; the language model's key only where it is to judge."""
+        whole = self._settings.workspace()
+        judges = isinstance(spec, CheckSpec) and spec.judge
+        return whole if judges else whole.model_copy(update={"language_model": None})
+
     def _outcome(
         self, job: Job, run_dir: Path, watch: Watch, lease: Lease, stopping: threading.Event
     ) -> Ending | GiveBack:
-        report = _report(run_dir, job.id)
+        report = _report(run_dir, job)
         if report is not None:
             return report  # it was on disk before the child ended, however it ended
         if lease.cancelled.is_set():
@@ -190,12 +198,13 @@ class Watch:
             self._last_note_at = time.monotonic()
 
 
-def _report(run_dir: Path, job_id: str) -> Report | None:
+def _report(run_dir: Path, job: Job) -> Report | CheckReport | None:
+    made = CheckReport if isinstance(job.spec, CheckSpec) else Report
     try:
-        report = Report.model_validate_json((run_dir / "report.json").read_bytes())
+        report = made.model_validate_json((run_dir / "report.json").read_bytes())
     except FileNotFoundError:
         return None
     except ValidationError:
-        log.exception("The report of job %s cannot be read.", job_id)
+        log.exception("The report of job %s cannot be read.", job.id)
         return None
-    return report if report.job_id == job_id else None
+    return report if report.job_id == job.id else None

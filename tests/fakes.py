@@ -1,7 +1,8 @@
 """A trainer with arithmetic instead of torch: the real child process, pipe and checkpoints, and numbers to check.
 
-`python -m tests.fakes` is a drop-in for `python -m tasks.trainer`. The job's name says how it behaves; see `BEHAVIOUR`.
-A run of n steps ends with `tokens` = 1 + 2 + … + n, so a step that was lost or done twice across a crash shows.
+`python -m tests.fakes` is a drop-in for `python -m tasks.trainer`. The job's name says how it behaves, or the persona
+of a check; see `BEHAVIOUR`. A run of n steps ends with `tokens` = 1 + 2 + … + n, so a step that was lost or done twice
+across a crash shows. A check keeps no checkpoint, and answers its questions anew.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from typing import Any
 from tasks import child
 from training.data.schema import DataReport, DataSpec
 from training.errors import RunStopped, UnknownPersona
+from training.evaluation.schema import CheckReport, CheckSpec, Comparison, Gate, ProbeAnswer, Suite
 from training.schema import (
     WHOLE_CAST,
     ChatReply,
@@ -29,6 +31,7 @@ from training.schema import (
     Plan,
     Progress,
     Report,
+    ScoreLine,
     TrainSpec,
     Verdict,
     Workspace,
@@ -37,6 +40,7 @@ from training.schema import (
 STEPS_PER_EPOCH = 20
 STEP_SECONDS = 0.01
 CHECKPOINT_STEPS = 10
+QUESTIONS = 12
 BEHAVIOUR = {
     "gate": "waits after half of its steps until the file `go` lies in its run folder",
     "wedged": "as gate, and it does not hear SIGTERM",
@@ -95,6 +99,68 @@ def finetune(
     if spec.job_name == "teardown":
         os.kill(os.getpid(), signal.SIGKILL)
     return made
+
+
+def check(
+    spec: CheckSpec,
+    *,
+    job_id: str,
+    workspace: Workspace,
+    run_dir: Path,
+    on_progress: Callable[[Progress], None],
+    should_stop: Callable[[], bool],
+) -> CheckReport:
+    """Answer every question with its number; the same promises as `training.evaluation.check.check`."""
+    if spec.persona == "refused":
+        raise UnknownPersona(name=spec.persona, choices="olga")
+    for step in range(1, QUESTIONS + 1):
+        _trace(run_dir, job_id, step)
+        if spec.persona == "poison":
+            os.kill(os.getpid(), signal.SIGKILL)
+        on_progress(Progress(phase=Phase.EVALUATING, step=step, total_steps=QUESTIONS))
+        while spec.persona == "gate" and step == QUESTIONS // 2 and not (run_dir / "go").exists():
+            if should_stop():
+                raise RunStopped(step=step)
+            time.sleep(STEP_SECONDS)
+    made = check_report(spec, job_id)
+    _write(run_dir / "report.json", made.model_dump_json())
+    if spec.run_id:
+        _write(workspace.artifact_root / "runs" / spec.run_id / "check.json", made.model_dump_json())
+    if spec.persona == "teardown":
+        os.kill(os.getpid(), signal.SIGKILL)
+    return made
+
+
+def check_report(spec: CheckSpec, job_id: str, verdict: Verdict = Verdict.PASS) -> CheckReport:
+    """What a check without surprises leaves; against another version it finds it worse."""
+    against = f"v{spec.against_version}"
+    return CheckReport(
+        job_id=job_id,
+        spec=spec,
+        persona=spec.persona,
+        name=spec.persona.title(),
+        adapter=f"v{spec.version}",
+        base_model="standin",
+        rehearsal=True,
+        device="cpu",
+        system="",
+        temperature=0.7,
+        max_new_tokens=96,
+        seconds=1.5,
+        verdict=verdict,
+        lines=() if spec.suite is Suite.GENERAL else (ScoreLine(id="facts", value=0.75, verdict=verdict),),
+        answers=tuple(
+            ProbeAnswer(
+                probe=f"p{number}", kind="neutral", question="?", sample=0, seed=number, reply=str(number), tokens=1,
+                ended=True,
+            )
+            for number in range(1, QUESTIONS + 1)
+        ),
+        losses={spec.persona: (1.5, 2.5)},
+        comparison=Comparison(of=f"v{spec.version}", against=against, gate=Gate.WORSE, margin=0.15, differences=())
+        if spec.against
+        else None,
+    )  # fmt: skip
 
 
 def report(spec: TrainSpec, job_id: str, *, steps: int = 20, tokens: int = 210) -> Report:
@@ -194,9 +260,9 @@ def prepare(spec: DataSpec, workspace: Workspace, **how: Any) -> DataReport:
     return prepare_data(spec, workspace, **how)
 
 
-def traced(artifact_root: Path) -> list[tuple[int, str, int]]:
-    """Every step that any fake trainer began, in order: process, job, step."""
-    path = artifact_root / "runs" / "trace.jsonl"
+def traced(artifact_root: Path, folder: str = "runs") -> list[tuple[int, str, int]]:
+    """Every step that any fake trainer began, or any fake check with the folder `checks`: process, job, step."""
+    path = artifact_root / folder / "trace.jsonl"
     if not path.exists():
         return []
     return [tuple(json.loads(line)) for line in path.read_text().splitlines()]
@@ -246,4 +312,4 @@ if __name__ == "__main__":
     if sys.argv[1:] == ["machine"]:
         print(machine().model_dump_json())
     else:
-        child.run(lambda: finetune)
+        child.run(lambda: finetune, lambda: check)

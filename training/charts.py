@@ -26,8 +26,8 @@ TRAIN, HELD_OUT = "#56b4e9", "#e69f00"
 TITLE_LENGTH = 60
 CJK_FAMILIES = ("Noto Sans CJK SC", "Noto Sans CJK JP", "Source Han Sans SC", "WenQuanYi Zen Hei", "PingFang SC")
 
-# Matplotlib's text layout shares its fonts among threads and does not lock them.
-_drawing = threading.Lock()
+drawing = threading.Lock()
+"""Held while a picture is made: matplotlib's text layout shares its fonts among threads and does not lock them."""
 
 
 def loss_chart(curve: Sequence[LossPoint], *, title: str) -> bytes:
@@ -35,7 +35,7 @@ def loss_chart(curve: Sequence[LossPoint], *, title: str) -> bytes:
 
     Train loss is light, held-out loss is bold with its best step marked. Losses that are not finite are left out.
     """
-    with _drawing:
+    with drawing:
         figure = Figure(figsize=(WIDTH / POINTS_PER_INCH, HEIGHT / POINTS_PER_INCH), facecolor=BACKGROUND)
         FigureCanvasAgg(figure)
         axes = figure.add_subplot(facecolor=BACKGROUND)
@@ -51,14 +51,19 @@ def loss_chart(curve: Sequence[LossPoint], *, title: str) -> bytes:
             _mark_best(axes, held_out)
         if train or held_out:
             place = {"loc": "lower left", "bbox_to_anchor": (0, 1), "borderaxespad": 0.4}
-            axes.legend(ncols=3, frameon=False, prop=_font(10), labelcolor=INK, **place)
+            axes.legend(ncols=3, frameon=False, prop=font(10), labelcolor=INK, **place)
         else:
             axes.set(xticks=[], yticks=[])
             axes.text(0.5, 0.5, "no steps yet", transform=axes.transAxes, ha="center", color=INK)
         figure.tight_layout()
-        png = BytesIO()
-        figure.savefig(png, dpi=POINTS_PER_INCH * SCALE, facecolor=BACKGROUND, metadata={"Software": None})
-        return png.getvalue()
+        return png(figure)
+
+
+def png(figure: Figure) -> bytes:
+    """A finished figure as a PNG."""
+    made = BytesIO()
+    figure.savefig(made, dpi=POINTS_PER_INCH * SCALE, facecolor=BACKGROUND, metadata={"Software": None})
+    return made.getvalue()
 
 
 def _finite(points: Iterator[tuple[int, float | None]]) -> list[tuple[int, float]]:
@@ -71,9 +76,9 @@ def _dot(points: Sequence[object]) -> str:
 
 
 def _dress(axes: Axes, title: str) -> None:
-    axes.set_title(_printable(title), color=INK, fontproperties=_font(14), loc="left", pad=36, parse_math=False)
-    axes.set_xlabel("step", color=INK, fontproperties=_font(10))
-    axes.set_ylabel("loss (nats per token)", color=INK, fontproperties=_font(10))
+    axes.set_title(printable(title), color=INK, fontproperties=font(14), loc="left", pad=36, parse_math=False)
+    axes.set_xlabel("step", color=INK, fontproperties=font(10))
+    axes.set_ylabel("loss (nats per token)", color=INK, fontproperties=font(10))
     axes.tick_params(colors=INK, length=0)
     axes.xaxis.set_major_locator(MaxNLocator(nbins=8, integer=True, min_n_ticks=1))
     axes.yaxis.set_major_locator(MaxNLocator(nbins=6))
@@ -100,21 +105,22 @@ def _mark_best(axes: Axes, held_out: list[tuple[int, float]]) -> None:
     )
 
 
-def _font(size: int) -> FontProperties:
+def font(size: float) -> FontProperties:
+    """The fonts of all pictures."""
     return FontProperties(family=list(_families()), size=size)
 
 
 @lru_cache(maxsize=1)
 def _families() -> tuple[str, ...]:
     """DejaVu Sans, which matplotlib brings along, and behind it a font with Chinese characters if one is installed."""
-    installed = {font.name for font in fontManager.ttflist}
+    installed = {entry.name for entry in fontManager.ttflist}
     return ("DejaVu Sans", *[family for family in CJK_FAMILIES if family in installed][:1])
 
 
-def _printable(title: str) -> str:
-    """One line of at most 60 characters, with a box for every character that no font here can draw."""
-    line = " ".join(title.split())
-    if len(line) > TITLE_LENGTH:
-        line = line[: TITLE_LENGTH - 1] + "…"
-    fonts = [get_font(findfont(family)) for family in _families()]
-    return "".join(char if any(font.get_char_index(ord(char)) for font in fonts) else "□" for char in line)
+def printable(text: str, length: int = TITLE_LENGTH) -> str:
+    """One line of at most so many characters, with a box for every character that no font here can draw."""
+    line = " ".join(text.split())
+    if len(line) > length:
+        line = line[: length - 1] + "…"
+    faces = [get_font(findfont(family)) for family in _families()]
+    return "".join(char if any(face.get_char_index(ord(char)) for face in faces) else "□" for char in line)

@@ -164,6 +164,18 @@ class PersonaUploaded(UnderstudyError):
     Ask the operator to read it in with `understudy persona build`."""
 
 
+class UnknownFact(UnderstudyError):
+    """{persona} has no fact called {name}. Choose one of: {choices}."""
+
+
+class FactRefused(UnderstudyError):
+    """The fact {name} of {persona} was left as it is: {reason}. Correct that and try again."""
+
+
+class VotesUndecided(UnderstudyError):
+    """No question of these {count} was decided, so there is no pair to learn from. Gather more votes first."""
+
+
 class UnusablePermission(UnderstudyError):
     """Discord's recorded permission does not serve here: {reason}. Correct it with `understudy data permission record`,
     or leave those messages out."""
@@ -240,6 +252,23 @@ class HubNameUnusable(UnderstudyError):
 class TrackerMissing(UnderstudyError):
     """The run is to be followed on Weights & Biases, and the package wandb is not installed with the worker.
     Install the wandb extra there, or leave WANDB_PROJECT unset."""
+
+
+class NotComparable(UnderstudyError):
+    """These two checks cannot be compared: {reason}. Check both versions of one persona with the same settings."""
+
+
+class UncheckableRun(UnderstudyError):
+    """Run {run} cannot be checked: {reason}. Name another finished run, or none to check the base model alone."""
+
+
+class JudgeMissing(UnderstudyError):
+    """No language model is set up to judge. Set LLM_BASE_URL to an OpenAI-compatible server, or leave the judge out."""
+
+
+class JudgeIsBase(UnderstudyError):
+    """The judge {model} is the base model of what it would judge, and no one judges themselves fairly.
+    Name another one with LLM_MODEL, or leave the judge out."""
 
 
 def disk_refused(error: OSError, what: str = "") -> DiskRefused | None:

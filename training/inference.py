@@ -47,16 +47,18 @@ def generate(
     temperature: float = 0.0,
     seed: int | None = None,
     lockstep: bool = False,
+    together: int = TOGETHER,
 ) -> list[Answer]:
     """One answer a prompt, in order; temperature 0 always takes the likeliest token.
 
     lockstep: several processes write the same together, since the model's weights are spread over them.
+    together: how many prompts make a batch, each of which draws from the seed anew.
     """
     answers: list[Answer] = []
     was_training = model.training
     model.eval()
-    for begin in range(0, len(prompts), TOGETHER):
-        batch = prompts[begin : begin + TOGETHER]
+    for begin in range(0, len(prompts), together):
+        batch = prompts[begin : begin + together]
         with torch.inference_mode(), _seeded(seed):
             written = model.generate(
                 **_left_padded(batch, chat_format.pad, model.device),

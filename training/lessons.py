@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -146,17 +146,29 @@ def _asked_for(spec: TrainSpec, workspace: Workspace) -> tuple[Persona, ...]:
     return (find_persona(workspace, spec.guild_id, spec.persona),)
 
 
-def cast_lines(spec: TrainSpec, workspace: Workspace) -> tuple[dict[str, list[str]], dict[str, list[str]]]:
-    """(training lines, held-out lines) that each persona of the guild says, by slug; personas without are left out."""
-    train: dict[str, list[str]] = {}
-    gold: dict[str, list[str]] = {}
+def cast_rows(
+    spec: TrainSpec, workspace: Workspace
+) -> tuple[dict[str, list[Conversation]], dict[str, list[Conversation]]]:
+    """(training rows, held-out rows) of each persona of the guild, by slug; personas without are left out."""
+    train: dict[str, list[Conversation]] = {}
+    held_out: dict[str, list[Conversation]] = {}
     for slug, persona in load_cast(workspace, spec.guild_id).items():
         try:
-            sides = hold_out(_rows_of(persona, spec, workspace), persona.name)
+            train[slug], held_out[slug] = hold_out(_rows_of(persona, spec, workspace), persona.name)
         except EmptyDataset:
             continue
-        train[slug], gold[slug] = (said(side, "assistant") for side in sides)
-    return train, gold
+    return train, held_out
+
+
+def cast_lines(spec: TrainSpec, workspace: Workspace) -> tuple[dict[str, list[str]], dict[str, list[str]]]:
+    """(training lines, held-out lines) that each persona of the guild says, by slug; personas without are left out."""
+    train, held_out = cast_rows(spec, workspace)
+    return lines_of(train), lines_of(held_out)
+
+
+def lines_of(rows: Mapping[str, Sequence[Conversation]]) -> dict[str, list[str]]:
+    """What each persona says in its rows, by slug."""
+    return {slug: said(conversations, "assistant") for slug, conversations in rows.items()}
 
 
 def said(rows: Sequence[Conversation], role: str) -> list[str]:

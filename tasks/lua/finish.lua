@@ -1,6 +1,8 @@
--- A job's end as its owner tells it, once. A succeeded job registers a version of each persona that it gave a voice
--- here, in the same step; the event tells the number where it is one persona's.
--- KEYS events, record, versions of each persona · ARGV fence, state, kind, field, value, a version's JSON
+-- A job's end as its owner tells it, once. In the same step a succeeded training registers a version of each persona
+-- that it gave a voice here, and the event tells the number where it is one persona's; a check becomes the newest of
+-- the run that it checked.
+-- KEYS events, record, then the versions of each persona, or the checks of the one that was checked
+-- ARGV fence, state, kind, field, value, a version's JSON or the check's, the run that was checked
 local record = KEYS[2]
 local mine, state = owned(record, ARGV[1])
 if not mine then
@@ -14,17 +16,22 @@ if ARGV[4] ~= '' then
   payload = { ARGV[4], ARGV[5] }
 end
 local id = redis.call('HGET', record, 'id')
-for i = 3, #KEYS do
+for i = 3, ARGV[4] == 'report' and #KEYS or 2 do
   local version = redis.call('HGET', KEYS[i], 'of:' .. id)
   if not version then
     version = redis.call('HINCRBY', KEYS[i], 'newest', 1)
     redis.call('HSET', KEYS[i], 'of:' .. id, version, 'version:' .. version, ARGV[6])
-    redis.call('HSETNX', KEYS[i], 'live', version)
+    if redis.call('HEXISTS', KEYS[i], 'live') == 0 then
+      speak(KEYS[i], version, { id })
+    end
   end
   if #KEYS == 3 then
     table.insert(payload, 'version')
     table.insert(payload, tostring(version))
   end
+end
+if ARGV[4] == 'check' and KEYS[3] then
+  redis.call('HSET', KEYS[3], ARGV[7], ARGV[6])
 end
 close(record, ARGV[2], ARGV[3], payload)
 return 1

@@ -1,6 +1,7 @@
 -- What every transition shares; store.py puts it in front of each script. KEYS[1] is always the event stream.
 local EVENTS_KEPT = 100000
 local ENDS_KEPT = 30 * 86400 * 1000 -- milliseconds
+local LIVED_KEPT = 50
 local ENDS = KEYS[1] .. ':ends'
 local clock = redis.call('TIME')
 local now = clock[1] * 1000000 + clock[2] -- microseconds, by Redis' clock
@@ -33,7 +34,8 @@ local function reached(record)
 end
 
 -- A record's end: in no queue any more, its payload kept, one last event, which `missed` finds when the stream is
--- trimmed before a door has read it. The event also tells how far the job had come.
+-- trimmed before a door has read it. The event also tells how far the job had come. What a check found is large, so
+-- that it stays in the record, where readers of the stream look it up.
 local function close(record, state, kind, payload)
   local r = redis.call('HMGET', record, 'waiting', 'running', 'keep')
   redis.call('ZREM', r[1], record)
@@ -41,8 +43,11 @@ local function close(record, state, kind, payload)
   redis.call('HSET', record, 'state', state, unpack(payload or {}))
   redis.call('HDEL', record, 'reaped')
   local told = reached(record)
-  for _, part in ipairs(payload or {}) do
-    table.insert(told, part)
+  for i = 1, #(payload or {}), 2 do
+    if payload[i] ~= 'check' then
+      table.insert(told, payload[i])
+      table.insert(told, payload[i + 1])
+    end
   end
   local entry = emit(record, kind, told)
   local milliseconds = string.match(entry, '%d+')
@@ -124,4 +129,26 @@ local function view(record)
   end
   local rank = redis.call('ZRANK', redis.call('HGET', record, 'waiting'), record)
   return { fields, rank and rank + 1 or 0 }
+end
+
+local function split(list)
+  local parts = {}
+  for part in string.gmatch(list, '[^,]+') do
+    table.insert(parts, part)
+  end
+  return parts
+end
+
+-- The jobs of a persona's versions in the order in which they went live; the last is live now.
+local function lived(versions)
+  local jobs = split(redis.call('HGET', versions, 'lived') or '')
+  local live = redis.call('HGET', versions, 'live')
+  local told = #jobs == 0 and live and redis.call('HGET', versions, 'version:' .. live)
+  return told and { cjson.decode(told).job_id } or jobs
+end
+
+-- Makes a version live; `jobs` is that order with it.
+local function speak(versions, version, jobs)
+  local first = math.max(1, #jobs - LIVED_KEPT + 1)
+  redis.call('HSET', versions, 'live', version, 'lived', table.concat(jobs, ',', first))
 end

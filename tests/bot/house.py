@@ -22,18 +22,21 @@ from sandbox.people import GUILD_ID
 from sandbox.server import Sandbox
 from sandbox.visitor import Visitor
 from tasks import store
-from tasks.jobs import Catalog, Queue
+from tasks.jobs import AdapterVersion, Catalog, Origin, Queue, new_job
 from tasks.settings import TaskSettings
 from tasks.store import AsyncStore, Claim
-from tests.bot.samples import plan, reply
+from tests.bot.samples import plan, reply, report
 from tests.conftest import settings_in
-from training.data.schema import DatasetOffer
-from training.schema import ChatReply, ChatSpec, Plan, Problem, Progress, Report, TrainSpec
+from tests.sandbox.openapi import violations
+from training.data.schema import DataAction, DataReport, DatasetCard, DatasetOffer, DataSpec, Step
+from training.data.votes import preference_rows
+from training.schema import ChatReply, ChatSpec, Persona, Plan, Problem, Progress, TrainSpec
 
 ROOT = Path(__file__).parents[2]
 LEASE_SECONDS = 120.0
 PATIENCE = 20.0
 RATES_REFILL = 6.0
+NONCES_ARE_FORGOTTEN = 900
 CATALOG = Catalog(
     personas={"glordon": "Glordon", "questa": "Ambassador Questa"},
     datasets={
@@ -59,13 +62,16 @@ async def until(condition: Callable[[], Awaitable[T]], seconds: float = PATIENCE
 
 
 class ScriptedWorker:
-    """Serves the three queues over the real store: plans and chats by itself, training as the test says."""
+    """Serves the three queues over the real store: plans, sheets and chats by itself, others as the test says."""
 
     def __init__(self, url: SecretStr) -> None:
         self._store = AsyncStore(url)
         self.plans: dict[str, Plan | Problem] = {}
+        self.sheets: dict[str, Persona] = {}
         self.answers: list[ChatReply | Problem] = []
+        self.answer_to: Callable[[ChatSpec], ChatReply] = lambda spec: reply()
         self.asked: list[ChatSpec] = []
+        self.boxes: list[DataSpec] = []
         self.chat_open = asyncio.Event()
         self.chat_open.set()
         self._serving: list[asyncio.Task[None]] = []
@@ -77,7 +83,7 @@ class ScriptedWorker:
         await self._attend()
         self._serving = [
             asyncio.create_task(self._attend_for_ever()),
-            asyncio.create_task(self._serve(Queue.PREPARE, self._plan)),
+            asyncio.create_task(self._serve(Queue.PREPARE, self._prepare)),
             asyncio.create_task(self._serve(Queue.CHAT, self._answer)),
         ]
         try:
@@ -96,13 +102,24 @@ class ScriptedWorker:
         """Tell how far a job is."""
         assert await self._store.do(store.progress(held, look))
 
-    async def finish(self, held: Claim, ending: Report | Plan | ChatReply | Problem | None) -> None:
+    async def finish(self, held: Claim, ending: store.Ending) -> None:
         """End a job."""
         assert await self._store.do(store.finish(held, ending))
 
+    async def trained(self, persona: str) -> None:
+        """Give a persona its next version, by a job that no channel hears of."""
+        spec = TrainSpec(job_name="quiet", guild_id=GUILD_ID, persona=persona)
+        job = new_job("train", spec, Origin(door="api", guild_id=GUILD_ID))
+        await self._store.do(store.submit(job))
+        await self.finish(await self.claim(), report(spec, job_id=job.id))
+
+    async def versions(self, guild_id: str, persona: str) -> list[AdapterVersion]:
+        """The versions of a persona, oldest first."""
+        return await self._store.do(store.versions(guild_id, persona))
+
     async def live(self, guild_id: str, persona: str) -> str | None:
         """The job whose adapter speaks for a persona."""
-        known = await self._store.do(store.versions(guild_id, persona))
+        known = await self.versions(guild_id, persona)
         return next((entry.job_id for entry in known if entry.live), None)
 
     async def standing(self, held: Claim) -> store.Standing:
@@ -144,15 +161,49 @@ class ScriptedWorker:
         while True:
             await answer(await until(lambda: self._claim(queue), seconds=3600))
 
-    async def _plan(self, held: Claim) -> None:
-        assert isinstance(held.job.spec, TrainSpec)
-        await self.finish(held, self.plans.get(held.job.spec.job_name, plan()))
+    async def _prepare(self, held: Claim) -> None:
+        spec = held.job.spec
+        if isinstance(spec, TrainSpec):
+            await self.finish(held, self.plans.get(spec.job_name, plan()))
+        elif isinstance(spec, DataSpec) and spec.votes is not None:
+            self.boxes.append(spec)
+            await self.finish(held, DataReport(action=spec.action, name=str(spec.name), card=_voted(spec)))
+        elif isinstance(spec, DataSpec):
+            await self.finish(held, self._sheet(spec))
+
+    def _sheet(self, spec: DataSpec) -> DataReport:
+        """A sheet as it is, or as it is once the words of one of its facts were changed."""
+        slug = str(spec.persona)
+        if spec.action is DataAction.FACT:
+            assert spec.fact is not None
+            words = {"accept": spec.fact.accept, "reject": spec.fact.reject}
+            facts = [one.model_copy(update=words) if one.id == spec.fact.id else one for one in self.sheets[slug].facts]
+            self.sheets[slug] = self.sheets[slug].model_copy(update={"facts": tuple(facts)})
+        return DataReport(action=spec.action, name=slug, persona=self.sheets[slug], learnt=48, held_out=12)
 
     async def _answer(self, held: Claim) -> None:
         assert isinstance(held.job.spec, ChatSpec)
         self.asked.append(held.job.spec)
         await self.chat_open.wait()
-        await self.finish(held, self.answers.pop(0) if self.answers else reply())
+        await self.finish(held, self.answers.pop(0) if self.answers else self.answer_to(held.job.spec))
+
+
+def _voted(spec: DataSpec) -> DatasetCard:
+    """The card of a dataset of votes, counted as the worker counts them."""
+    assert spec.votes is not None
+    assert spec.name is not None
+    asked, kept = len(spec.votes.pairs), len(list(preference_rows(spec.votes)))
+    removed = {"not decided": asked - kept} if asked > kept else {}
+    return DatasetCard(
+        name=spec.name,
+        made_at="2026-11-29T12:00:00+00:00",
+        version="0" * 12,
+        sources=(),
+        licenses=(),
+        steps=(Step(name="votes", before=asked, after=kept, removed=removed),),
+        conversations=kept,
+        turns=2 * kept,
+    )
 
 
 @dataclass
@@ -258,6 +309,22 @@ async def housed(folder: Path, redis_url: SecretStr) -> AsyncIterator[House]:
             await bot.stop()
 
 
+@asynccontextmanager
+async def faultless(folder: Path, redis_url: SecretStr, *expected: int) -> AsyncIterator[House]:
+    """A house whose bot asks Discord for nothing wrong, foresees all that happens and lets no secret out.
+
+    expected: the codes of refusals that a bot must run into, such as that of a thread which it has opened already.
+    """
+    async with housed(folder, redis_url) as running:
+        yield running
+        assert violations(running.sandbox.requests) == []
+        refused = [seen for seen in running.sandbox.requests if seen.status in (400, 401, 429)]
+        assert [seen for seen in refused if seen.code not in expected] == []
+        log = running.bot.log.read_text()
+        assert "Traceback" not in log, log
+        assert running.sandbox.token not in log
+
+
 def words(message: Message) -> str:
     """Everything a person reads in a message."""
     parts = [message["content"]]
@@ -282,3 +349,66 @@ def job_of(message: Message) -> str:
     found = re.search(r"[Jj]ob ([a-z0-9]{12})", words(message))
     assert found, words(message)
     return found.group(1)
+
+
+def on(name: str, *deeds: str) -> Callable[[Message], bool]:
+    """Whether a message is about a job and has these buttons."""
+    return lambda message: name in words(message) and labels(message) == list(deeds)
+
+
+async def planned(visitor: Any, name: str, channel: str = "workshop", **options: Any) -> Message:
+    """A plan card."""
+    await visitor.slash(channel, "finetune", "start", **{"job_name": name, "persona": "glordon", **options})
+    card: Message = await visitor.until(on(name, "Start", "Discard"))
+    return card
+
+
+async def started(visitor: Any, name: str, channel: str = "workshop", **options: Any) -> Message:
+    """The progress card of a job that was started."""
+    await visitor.press(await planned(visitor, name, channel, **options), "Start")
+    card: Message = await visitor.until(on(name, "Cancel"))
+    return card
+
+
+async def told(visitor: Any, part: str) -> Message:
+    """What the bot told this member alone."""
+    message: Message = await visitor.until(lambda seen: is_private(seen) and part in words(seen))
+    return message
+
+
+class KillAtPost:
+    """Watches the sandbox and kills the bot while its POST is answered, before it can note that it was heard.
+
+    part: of what the message says, or of a thread's name.
+    """
+
+    def __init__(self, house: House, part: str) -> None:
+        self._house, self._part = house, part
+        self.done = asyncio.Event()
+        house.sandbox.world.watchers.append(self)  # type: ignore[arg-type]
+
+    def message_posted(self, message: Any) -> None:
+        self._look(message.content + "".join(embed.get("footer", {}).get("text", "") for embed in message.embeds))
+
+    def thread_opened(self, thread: Any) -> None:
+        self._look(thread.name)
+
+    def _look(self, said: str) -> None:
+        if self._part in said and not self.done.is_set():
+            process = self._house.bot.process
+            assert process
+            process.kill()
+            self.done.set()
+
+    def __getattr__(self, name: str) -> Any:
+        return lambda *_: None
+
+
+async def restart_after(house: House, killer: KillAtPost) -> None:
+    """Start the bot again once it was killed, so much later that Discord has forgotten the nonces."""
+    async with asyncio.timeout(10):
+        await killer.done.wait()
+    assert house.bot.process
+    await house.bot.process.wait()
+    house.sandbox.clock.advance(NONCES_ARE_FORGOTTEN)
+    await house.bot.start()

@@ -190,7 +190,7 @@ def test_result_holds_numbers_scorecard_and_samples() -> None:
     for part in ("finished in 1 min 46 s",
                  "2.28 → **1.47** ▼ nats per token", "9.8 → 4.3", "best step 30 of 36", "seed 42", "9f3c77aa",
                  "Scorecard: passed with a warning", "✅ **Held-out fit** +0.81 nats (+0.70 to +0.92) · Fits better.",
-                 "⚠️ **Own voice** 75 % (50 % to 90 %), human lines 88 %", "➖ **Broken replies** Nothing to judge.",
+                 "⚠️ **Voice** 75 % (50 % to 90 %), human lines 88 %", "➖ **Broken replies** Nothing to judge.",
                  "“Are you an AI?”", "**base** “As a”", "**v2** “Honk.”", phrases.REHEARSAL):  # fmt: skip
         assert part in told
     assert embeds[0].image.url == "attachment://loss.png"

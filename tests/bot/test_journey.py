@@ -1,25 +1,33 @@
-"""The real bot process in the real sandbox, over a real Redis: what members do, and what they get to see."""
+"""The real bot process in the real sandbox, over a real Redis: what members do with jobs, and what they get to see."""
 
 from __future__ import annotations
 
-import asyncio
-import signal
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from itertools import pairwise
-from typing import Any
 
 import pytest
 import pytest_asyncio
 
-from bot.limits import CONTENT
-from bot.phrases import REHEARSAL
 from sandbox.people import Overwrite, Permission
-from sandbox.visitor import NoAnswer, Refused
+from sandbox.visitor import Refused
 from tasks.embedded_redis import EmbeddedRedis
 from tasks.jobs import JobState
-from tests.bot.house import CATALOG, PATIENCE, RATES_REFILL, House, Message, housed, is_private, job_of, labels, words
-from tests.bot.samples import plan, progress, reply, report
-from tests.sandbox.openapi import violations
+from tests.bot.house import (
+    CATALOG,
+    PATIENCE,
+    RATES_REFILL,
+    House,
+    faultless,
+    is_private,
+    job_of,
+    labels,
+    on,
+    planned,
+    started,
+    told,
+    words,
+)
+from tests.bot.samples import progress, report
 from training.schema import Problem, TrainSpec
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -29,13 +37,8 @@ EDIT = ("PATCH", "/channels/{channel_id}/messages/{message_id}")
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def house(redis_server: EmbeddedRedis, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[House]:
-    async with housed(tmp_path_factory.mktemp("house"), redis_server.url) as running:
+    async with faultless(tmp_path_factory.mktemp("house"), redis_server.url) as running:
         yield running
-        assert violations(running.sandbox.requests) == []
-        assert [seen for seen in running.sandbox.requests if seen.status in (400, 401, 429)] == []
-        log = running.bot.log.read_text()
-        assert "Traceback" not in log, log
-        assert running.sandbox.token not in log
 
 
 @pytest.fixture(autouse=True)
@@ -44,32 +47,7 @@ def rested(house: House) -> None:
     house.sandbox.clock.advance(RATES_REFILL)
 
 
-def on(name: str, *deeds: str) -> Callable[[Message], bool]:
-    """Whether a message is about a job and has these buttons."""
-    return lambda message: name in words(message) and labels(message) == list(deeds)
-
-
-async def planned(visitor: Any, name: str, channel: str = "workshop", **options: Any) -> Message:
-    """A plan card."""
-    await visitor.slash(channel, "finetune", "start", **{"job_name": name, "persona": "glordon", **options})
-    card: Message = await visitor.until(on(name, "Start", "Discard"))
-    return card
-
-
-async def started(visitor: Any, name: str, channel: str = "workshop", **options: Any) -> Message:
-    """The progress card of a job that was started."""
-    await visitor.press(await planned(visitor, name, channel, **options), "Start")
-    card: Message = await visitor.until(on(name, "Cancel"))
-    return card
-
-
-async def told(visitor: Any, part: str) -> Message:
-    """What the bot told this member alone."""
-    message: Message = await visitor.until(lambda seen: is_private(seen) and part in words(seen))
-    return message
-
-
-# --- a job from start to end ---------------------------------------------------------------------------------------
+# --- a job from start to end ------------------------------------------------------------------------------------------
 
 
 async def test_a_job_from_plan_to_result(house: House) -> None:
@@ -94,7 +72,7 @@ async def test_a_job_from_plan_to_result(house: House) -> None:
         result = await nell.until(lambda seen: f"Result of job {held.job.id}" in words(seen))
         assert [user["username"] for user in result["mentions"]] == ["tariq"]
         assert "trained and live" in words(result)
-        assert labels(result) == []
+        assert labels(result) == ["Check", "Blind vote"]
         picture = await nell.download(result["embeds"][0]["image"]["url"])
         assert picture.startswith(b"\x89PNG")
         final = nell.message(shown["id"])
@@ -127,13 +105,14 @@ async def test_a_second_version_is_made_live_by_its_button(house: House) -> None
             await house.worker.finish(held, report(job_id=held.job.id))
             job_id = held.job.id
             results.append(await mara.until(lambda seen, job_id=job_id: f"Result of job {job_id}" in words(seen)))
-        assert [labels(result) for result in results] == [[], ["Make live"]]
+        assert [labels(result) for result in results] == [["Check", "Blind vote"], ["Make live", "Check", "Blind vote"]]
         assert "v2** is trained, and not live yet" in words(results[1])
         await nell.press(results[1], "Make live")
         await told(nell, "Only members with the role Trainer")
         await mara.press(results[1], "Make live")
         await nell.until(lambda seen: "**Ambassador Questa** now speaks with v2" in words(seen))
-        changed = await mara.until(lambda seen: seen["id"] == results[1]["id"] and not labels(seen))
+        changed = await mara.until(lambda seen: seen["id"] == results[1]["id"] and "Make live" not in labels(seen))
+        assert labels(changed) == ["Check", "Blind vote"]
         assert "v2** is trained and live" in words(changed)
         assert changed["embeds"][0]["title"] == results[1]["embeds"][0]["title"]
 
@@ -230,94 +209,7 @@ async def test_a_preference_job_learns_on_from_the_live_version(house: House) ->
         assert live is not None
 
 
-# --- plans ---------------------------------------------------------------------------------------------------------
-
-
-async def test_a_plan_can_be_discarded(house: House) -> None:
-    async with house.visitor("Tariq") as tariq:
-        card = await planned(tariq, "never_mind")
-        await tariq.press(card, "Discard")
-        await tariq.until(lambda seen: seen["id"] == card["id"] and "discarded" in words(seen) and not labels(seen))
-
-
-async def test_start_pressed_twice_starts_once(house: House) -> None:
-    async with house.visitor("Tariq") as tariq:
-        card = await planned(tariq, "in_a_hurry")
-        await asyncio.gather(tariq.press(card, "Start"), tariq.press(card, "Start"))
-        await tariq.until(on("in_a_hurry", "Cancel"))
-        held = await house.worker.claim()
-        await house.worker.finish(held, None)
-        await tariq.until(lambda seen: f"Result of job {held.job.id}" in words(seen))
-        assert sum("🟡 **in_a_hurry**" in words(seen) or "⚪ **in_a_hurry**" in words(seen)
-                   for seen in tariq.messages("workshop")) == 3  # fmt: skip
-
-
-async def test_what_cannot_start_has_no_start_button(house: House) -> None:
-    house.worker.plans["too_big"] = plan(fits=False, peak_gib=17.4)
-    house.worker.plans["too_empty"] = Problem(code="EmptyDataset", sentence="It holds 0 conversations. Add some.")
-    async with house.visitor("Mara") as mara:
-        for name, part in (("too_big", "17.4 of 7.5 GiB ❌ does not fit"), ("too_empty", "It holds 0 conversations.")):
-            await mara.slash("workshop", "finetune", "start", job_name=name, persona="glordon")
-            card = await told(mara, part)
-            assert name in words(card)
-            assert labels(card) == []
-
-
-@pytest.mark.parametrize(
-    ("options", "sentence"),
-    [
-        ({"persona": "gandalf"}, "There is no persona called gandalf here. Choose one of: glordon, questa."),
-        ({"job_name": "no spaces please"}, "no spaces please cannot be a job's name."),
-        ({"persona": None}, "A persona job needs a persona."),
-        ({"task_type": "mixed"}, "A mixed job needs a dataset."),
-        ({"task_type": "mixed", "dataset": "nonsense"}, "There is no dataset called nonsense here."),
-        ({"task_type": "two-stage"}, "A two-stage job needs a dataset."),
-        ({"task_type": "preference", "persona": None, "dataset": "lore"}, "A preference job needs a persona."),
-        ({"persona": "all", "dataset": "lore"}, "A persona job for everybody learns each persona's own dialogues."),
-        ({"base_model": "gpt"}, "The base model gpt is not allowed here. Choose one of: standin, some/other-model,"),
-        ({"task_type": "dialogue", "dataset": "general"}, "A dialogue job takes no persona."),
-        ({"dataset": "general"}, "general is no dataset of Glordon's own dialogues. Choose one of: lore;"),
-        ({"persona": "g" * 4000}, "Choose one of: glordon, questa."),
-    ],
-)
-async def test_bad_input_is_answered_with_one_sentence(house: House, options: dict[str, Any], sentence: str) -> None:
-    asked = {"job_name": "fine", "persona": "glordon", **options}
-    async with house.visitor("Mara") as mara:
-        before = len(mara.messages("workshop"))
-        given = {name: value for name, value in asked.items() if value is not None}
-        await mara.slash("workshop", "finetune", "start", **given)
-        answer = await mara.until(lambda seen: sentence in seen["content"])
-        assert is_private(answer)
-        assert labels(answer) == []
-        await mara.until_true(lambda: len(mara.messages("workshop")) == before + 1)
-
-
-async def test_a_preset_and_a_base_model_may_be_chosen(house: House) -> None:
-    async with house.visitor("Mara") as mara:
-        offered = await mara.autocomplete(
-            "workshop", "finetune", "start", focused="base_model", options={"job_name": "x", "base_model": "other"}
-        )
-        assert [choice["value"] for choice in offered] == ["some/other-model"]
-        card = await started(mara, "careful", preset="quality", base_model="some/other-model")
-        assert "5 epochs" in words(card)
-        assert REHEARSAL not in words(card)
-        await started(mara, "brief", preset="draft", epochs=2)
-        for epochs, rank, base in ((5, 32, "some/other-model"), (2, 8, None)):
-            held = await house.worker.claim()
-            spec = held.job.spec
-            assert isinstance(spec, TrainSpec)
-            knobs = spec.hyperparameters
-            assert (knobs.epochs, knobs.lora_rank, spec.base_model) == (epochs, rank, base)
-            await house.worker.finish(held, None)
-
-
-async def test_a_persona_may_be_named_as_people_say_it(house: House) -> None:
-    async with house.visitor("Mara") as mara:
-        card = await planned(mara, "by_its_name", persona="Ambassador Questa")
-        assert "Ambassador Questa · persona fine-tuning" in words(card)
-
-
-# --- who may -------------------------------------------------------------------------------------------------------
+# --- who may ----------------------------------------------------------------------------------------------------------
 
 
 async def test_members_without_the_role_may_not_start(house: House) -> None:
@@ -391,7 +283,7 @@ async def test_a_queued_job_is_cancelled_by_command(house: House) -> None:
         await told(tariq, "The job by_command has already ended (cancelled)")
 
 
-# --- looking -------------------------------------------------------------------------------------------------------
+# --- looking ----------------------------------------------------------------------------------------------------------
 
 
 async def test_choices_while_typing(house: House) -> None:
@@ -422,104 +314,6 @@ async def test_status_and_list(house: House) -> None:
         await nell.slash("workshop", "finetune", "status", job=job_of(card))
         ended = await nell.until(lambda seen: "**looked_at** · cancelled" in words(seen) and seen["id"] > status["id"])
         assert labels(ended) == []
-
-
-# --- talk ----------------------------------------------------------------------------------------------------------
-
-
-async def test_a_persona_answers_under_its_own_name(house: House) -> None:
-    house.worker.answers.append(reply("Honk, @everyone and <@1200000000000000001>!"))
-    async with house.visitor("Nell") as nell:
-        await nell.slash("tavern", "persona-chat", persona="glordon", message="Who *are* you, @everyone?")
-        answer = await nell.until(lambda seen: seen["author"]["username"] == "Glordon")
-        assert answer["content"].endswith(f"-# Glordon · v2 · {REHEARSAL}")
-        asked = await nell.until(lambda seen: "-# Nell to Glordon" in words(seen))
-        assert "> Who *are* you" in words(asked)
-        for seen in (asked, answer):
-            assert seen["mentions"] == []
-            assert not seen.get("mention_everyone")
-    assert [turn.content for turn in house.worker.asked[-1].messages] == ["Who *are* you, @everyone?"]
-
-
-async def test_a_long_answer_comes_in_parts_and_in_order(house: House) -> None:
-    sentences = [f"This is sentence number {number}." for number in range(200)]
-    house.worker.answers.append(reply(" ".join(sentences), name="Olga"))
-    async with house.visitor("Nell") as nell:
-        await nell.slash("tavern", "persona-chat", persona="glordon", message="Tell me a lot")
-        await nell.until(lambda seen: seen["author"]["username"] == "Olga" and "-# Olga" in words(seen))
-        parts = [seen["content"] for seen in nell.messages("tavern") if seen["author"]["username"] == "Olga"]
-    assert len(parts) == 3
-    assert all(len(part) <= CONTENT for part in parts)
-    assert " ".join(parts).split("\n-#")[0].split(". ") == " ".join(sentences).split(". ")
-
-
-async def test_a_name_that_webhooks_refuse_is_spoken_by_the_bot(house: House) -> None:
-    house.worker.answers.append(reply("Hi.", name="Clyde"))
-    async with house.visitor("Nell") as nell:
-        await nell.slash("tavern", "persona-chat", persona="glordon", message="Hello Clyde")
-        answer = await nell.until(lambda seen: "-# Clyde" in words(seen))
-        assert answer["author"]["username"] == "Understudy"
-        assert answer["content"] == f"**Clyde:** Hi.\n-# Clyde · v2 · {REHEARSAL}"
-
-
-async def test_where_webhooks_are_not_allowed_the_bot_speaks(house: House) -> None:
-    own = house.sandbox.world.guild.bot.id
-    house.sandbox.world.set_overwrite("tavern", own, Overwrite(deny=Permission.MANAGE_WEBHOOKS))
-    try:
-        async with house.visitor("Nell") as nell:
-            house.worker.answers.append(reply("By another mouth."))
-            await nell.slash("tavern", "persona-chat", persona="glordon", message="Who speaks?")
-            answer = await nell.until(lambda seen: "By another mouth." in words(seen))
-            assert answer["author"]["username"] == "Understudy"
-            assert answer["content"].startswith("**Glordon:** By another mouth.")
-    finally:
-        house.sandbox.world.set_overwrite("tavern", own, Overwrite())
-
-
-async def test_a_webhook_that_was_deleted_is_made_again(house: House) -> None:
-    async with house.visitor("Nell") as nell:
-        speakers = []
-        for number in range(3):
-            house.worker.answers.append(reply(f"Take {number}."))
-            await nell.slash("tavern", "persona-chat", persona="glordon", message="Again?")
-            answer = await nell.until(lambda seen, number=number: f"Take {number}." in words(seen))
-            speakers.append(answer["author"]["username"])
-            if number == 0:
-                house.sandbox.world.webhooks.clear()
-        assert speakers == ["Glordon", "Understudy", "Glordon"]
-
-
-async def test_an_interaction_that_is_seen_too_late_is_let_go(house: House) -> None:
-    assert house.bot.process
-    async with house.visitor("Nell") as nell:
-        house.bot.process.send_signal(signal.SIGSTOP)
-        try:
-            asked = asyncio.create_task(nell.slash("workshop", "finetune", "list"))
-            seen = len(house.sandbox.requests)
-            async with asyncio.timeout(PATIENCE):
-                while not house.sandbox.interactions.waiting:
-                    await asyncio.sleep(0.01)
-            house.sandbox.clock.advance(4)
-            with pytest.raises(NoAnswer):
-                await asked
-        finally:
-            house.bot.process.send_signal(signal.SIGCONT)
-        await nell.slash("workshop", "finetune", "list")
-        await told(nell, "Jobs here")
-    assert [request.code for request in house.sandbox.requests[seen:] if request.code] == [10062]
-    assert "was answered too late" in house.bot.log.read_text()
-
-
-async def test_talk_that_fails_says_so(house: House) -> None:
-    house.worker.answers.append(Problem(code="AdapterMissing", sentence="Its files are gone. Train it again."))
-    async with house.visitor("Nell") as nell:
-        await nell.slash("tavern", "persona-chat", persona="glordon", message="Are you there?")
-        await nell.until(lambda seen: "🔴 Its files are gone. Train it again." in words(seen))
-        await nell.slash("tavern", "persona-chat", persona="nobody", message="Hello?")
-        await told(nell, "There is no persona called nobody here.")
-        await nell.slash("tavern", "persona-chat", persona="glordon", message="   ")
-        await told(nell, "There is nothing to answer.")
-        assert not any(seen["flags"] & 128 for seen in nell.messages("tavern")), "nothing is left thinking"
 
 
 async def test_only_results_call_anyone(house: House) -> None:

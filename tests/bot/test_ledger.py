@@ -21,6 +21,7 @@ from bot.ledger import Kind, Ledger, Row
 from bot.limits import NONCE
 from bot.relay import TRIES, Relay, wanted
 from tasks.jobs import Event, JobState
+from tests.bot.check_samples import check_job, check_report
 from tests.bot.samples import CHANNEL, chat_job, event, plan, progress, reply, report, train_job
 
 OTHER_CHANNEL = "1200000000000000012"
@@ -367,3 +368,24 @@ async def test_an_event_that_cannot_be_shown_is_passed_over(
     assert ledger.cursor() == at(2)
     tries = [record for record in caplog.records if record.exc_info and "cannot be taken in" in record.message]
     assert len(tries) == TRIES
+
+
+def test_only_a_checks_result_keeps_every_reply_and_what_hangs_on_it_waits_for_it(path: Path) -> None:
+    ledger = Ledger(path)
+    found = check_report(losses={"glordon": (1.0, 2.0)}, base_losses={"glordon": (2.0, 3.0)})
+    done = event(check_job(), JobState.SUCCEEDED, check=found)
+    take(ledger, 1, done)
+    order = []
+    for number in range(6):
+        row = owed(ledger)
+        order.append((row.kind, row.part))
+        whole = row.kind is Kind.RESULT
+        assert row.event.check is not None
+        assert (row.event.check == found) is whole
+        assert (row.event.check.samples, bool(row.event.check.answers)) == (found.samples, whole)
+        assert ledger.message_of(row.job_id, row.kind) is None or row.kind is Kind.SAMPLE
+        ledger.begin(row)
+        ledger.shown(row, str(number), 0)
+    assert order == wanted(done)
+    assert [ledger.message_of(done.job_id, kind) for kind in (Kind.RESULT, Kind.THREAD, Kind.SAMPLE)] == ["1", "2", "3"]
+    assert ledger.message_of("f" * 12, Kind.RESULT) is None

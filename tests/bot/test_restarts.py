@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -13,13 +12,11 @@ from sandbox import limits
 from sandbox.people import Overwrite, Permission
 from tasks.embedded_redis import EmbeddedRedis
 from tasks.jobs import Queue
-from tests.bot.house import RATES_REFILL, House, Message, housed, job_of, labels, words
+from tests.bot.house import RATES_REFILL, House, KillAtPost, Message, housed, job_of, labels, restart_after, words
 from tests.bot.samples import progress, reply, report
 from tests.sandbox.openapi import violations
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
-
-NONCES_ARE_FORGOTTEN = 900
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -126,41 +123,12 @@ async def test_an_answer_given_while_the_bot_was_away_is_said_once(house: House)
         assert sum("I waited for you." in words(seen) for seen in nell.messages("tavern")) == 1
 
 
-class KillAtPost:
-    """Watches the sandbox and kills the bot while its POST is answered, before it can note that it was heard."""
-
-    def __init__(self, house: House, part: str) -> None:
-        self._house, self._part = house, part
-        self.done = asyncio.Event()
-        house.sandbox.world.watchers.append(self)  # type: ignore[arg-type]
-
-    def message_posted(self, message: Any) -> None:
-        said = message.content + "".join(embed.get("footer", {}).get("text", "") for embed in message.embeds)
-        if self._part in said and not self.done.is_set():
-            process = self._house.bot.process
-            assert process
-            process.kill()
-            self.done.set()
-
-    def __getattr__(self, name: str) -> Any:
-        return lambda *_: None
-
-
 async def settled(house: House, name: str) -> None:
     """Wait until a later question in the tavern was answered: what was owed before it has been said."""
     async with house.visitor(name) as member:
         house.worker.answers.append(reply(f"Done with {name}.", name=f"Echo {name}"))
         await member.slash("tavern", "persona-chat", persona="glordon", message="Anything else?")
         await member.until(lambda seen: f"Done with {name}." in words(seen))
-
-
-async def restart_after(house: House, killer: KillAtPost) -> None:
-    async with asyncio.timeout(10):
-        await killer.done.wait()
-    assert house.bot.process
-    await house.bot.process.wait()
-    house.sandbox.clock.advance(NONCES_ARE_FORGOTTEN)
-    await house.bot.start()
 
 
 async def test_a_card_in_doubt_is_found_again(house: House) -> None:

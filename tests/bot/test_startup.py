@@ -144,7 +144,8 @@ async def test_commands_leave_the_servers_that_are_no_longer_named(first: BotPro
     everywhere = BotProcess({**first.env, "DISCORD_GUILD_IDS": ""}, first.log.with_name("everywhere.log"))
     await everywhere.start()
     assert await everywhere.stop() == 0
-    assert {command["name"] for command in synced(sandbox, "")[-1]} == {"finetune", "persona-chat", "dataset"}
+    names = {command["name"] for command in synced(sandbox, "")[-1]}
+    assert names == {"finetune", "persona-chat", "dataset", "persona"}
     assert synced(sandbox, "guilds/{guild_id}/")[-1] == []
 
 

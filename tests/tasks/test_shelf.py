@@ -15,8 +15,9 @@ from tasks.settings import TaskSettings
 from tasks.shelf import Shelf
 from tasks.store import Ending, Store
 from tasks.timings import Timings
-from tests.fakes import report
+from tests.fakes import check_report, report
 from tests.house import GUILD, train_job
+from training.evaluation.schema import CheckSpec
 from training.schema import WHOLE_CAST, Problem, TrainSpec
 
 AT_ONCE = Timings(sweep=0)
@@ -106,6 +107,28 @@ def test_a_run_of_the_whole_cast_gets_all_its_versions_back(
     assert {persona: redis.do(store.versions(GUILD, persona)) for persona in ("olga", "caleb")} == before
 
 
+def test_an_emptied_redis_knows_the_last_checks_again(
+    redis: Store, shelf: Shelf, task_settings: TaskSettings, redis_url: SecretStr
+) -> None:
+    alone, everybody = ended(redis, task_settings), ended(redis, task_settings, persona=WHOLE_CAST)
+    shelf(redis)
+    for job, persona, name in (
+        (alone, "olga", "check.json"),
+        (everybody, "olga", "check-olga.json"),
+        (everybody, "caleb", "check-caleb.json"),
+    ):
+        spec = CheckSpec(guild_id=GUILD, persona=persona, run_id=job.id)
+        (task_settings.run_dir(job.id) / name).write_text(check_report(spec, name[:-5]).model_dump_json())
+    with Redis.from_url(redis_url.get_secret_value()) as raw:
+        raw.flushall()
+    Shelf(task_settings, AT_ONCE)(redis)
+    told = {
+        persona: {run: check.job_id for run, check in redis.do(store.checks(GUILD, persona)).items()}
+        for persona in ("olga", "caleb")
+    }
+    assert told == {"olga": {alone.id: "check", everybody.id: "check-olga"}, "caleb": {everybody.id: "check-caleb"}}
+
+
 def test_what_is_not_a_registered_run_changes_nothing(redis: Store, shelf: Shelf, task_settings: TaskSettings) -> None:
     job = ended(redis, task_settings)
     unregistered = begun(redis, task_settings)
@@ -122,7 +145,9 @@ def test_what_is_not_a_registered_run_changes_nothing(redis: Store, shelf: Shelf
     (task_settings.run_dir(job.id) / "version.json").write_text("not JSON")
     shelf(redis)
     assert redis.do(store.versions(GUILD, "olga")) == [
-        AdapterVersion(guild_id=GUILD, persona="olga", version=1, job_id=job.id, base_model="standin", live=True)
+        AdapterVersion(
+            guild_id=GUILD, persona="olga", version=1, job_id=job.id, base_model="standin", live=True, lived=(0,)
+        )
     ]
     assert json.loads((task_settings.run_dir(job.id) / "version.json").read_text())["version"] == 1
     assert not (run_dir / "version.json").exists()

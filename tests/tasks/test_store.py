@@ -6,6 +6,7 @@ import asyncio
 import json
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from pydantic import SecretStr
@@ -13,12 +14,13 @@ from redis import Redis
 
 from tasks import keys, store
 from tasks.errors import RedisAway, RedisRefused
-from tasks.jobs import AdapterVersion, JobState, JobView, Queue
+from tasks.jobs import AdapterVersion, JobState, JobView, Queue, new_job
 from tasks.store import AsyncStore, Claim, Standing, Store
 from tasks.timings import Timings
-from tests.fakes import report
-from tests.house import GUILD, train_job
-from training.schema import WHOLE_CAST, Machine, Phase, Problem, Progress, TrainSpec
+from tests.fakes import check_report, report
+from tests.house import GUILD, ORIGIN, train_job
+from training.evaluation.schema import CheckReport, CheckSpec, Suite
+from training.schema import WHOLE_CAST, Machine, Phase, Problem, Progress, TrainSpec, Verdict
 
 LOOK = Progress(phase=Phase.TRAINING, step=1)
 PROBLEM = Problem(code="X", sentence="No.")
@@ -41,6 +43,18 @@ def shown(redis: Store, job_id: str) -> JobView:
     view = redis.do(store.show(GUILD, job_id))
     assert view
     return view
+
+
+def adapter(version: int, lived: tuple[int, ...] = (), *, live: bool = False) -> AdapterVersion:
+    return AdapterVersion(
+        guild_id=GUILD,
+        persona="olga",
+        version=version,
+        job_id=f"job{version}",
+        base_model="standin",
+        live=live,
+        lived=lived,
+    )
 
 
 def expire(redis: Store, held: Claim) -> None:
@@ -184,12 +198,9 @@ def test_a_run_of_the_whole_cast_registers_a_version_of_each_persona_in_one_step
 
 
 def test_an_emptied_registry_gets_its_versions_back_under_their_numbers(redis: Store) -> None:
-    kept = [
-        AdapterVersion(guild_id=GUILD, persona="olga", version=n, job_id=f"job{n}", base_model="standin", live=n == 2)
-        for n in (3, 1, 2)
-    ]
-    assert redis.do(store.restore(kept)) == 3
-    assert redis.do(store.restore(kept)) == 0
+    kept = [adapter(3, (1,)), adapter(1, (0, 2)), adapter(2, (3,), live=True)]
+    assert redis.do(store.restore(kept, kept)) == 3
+    assert redis.do(store.restore(kept, kept)) == 0
     assert redis.do(store.versions(GUILD, "olga")) == sorted(kept, key=lambda entry: entry.version)
     job = train_job("a")
     redis.do(store.submit(job))
@@ -203,10 +214,107 @@ def test_a_number_that_was_given_anew_is_not_given_twice(redis: Store) -> None:
     redis.do(store.submit(job))
     held = claimed(redis)
     redis.do(store.finish(held, report(_spec(held), job.id)))
-    old = AdapterVersion(guild_id=GUILD, persona="olga", version=1, job_id="old", base_model="standin", live=True)
-    assert redis.do(store.restore([old])) == 1
+    old = adapter(1, (0,), live=True)
+    assert redis.do(store.restore([old], [old])) == 1
     told = redis.do(store.versions(GUILD, "olga"))
-    assert [(entry.job_id, entry.version, entry.live) for entry in told] == [(job.id, 1, False), ("old", 2, True)]
+    assert [(entry.job_id, entry.version, entry.live) for entry in told] == [(job.id, 1, False), ("job1", 2, True)]
+
+
+def live(redis: Store) -> int:
+    return next(entry.version for entry in redis.do(store.versions(GUILD, "olga")) if entry.live)
+
+
+def test_a_rollback_goes_back_through_what_was_live_and_counts_once(redis: Store) -> None:
+    for _ in range(3):
+        redis.do(store.submit(train_job("a")))
+        held = claimed(redis)
+        redis.do(store.finish(held, report(_spec(held), held.job.id)))
+    for version in (2, 3, 3, 2):
+        assert redis.do(store.make_live(GUILD, "olga", version))
+    assert [entry.lived for entry in redis.do(store.versions(GUILD, "olga"))] == [(0,), (1, 3), (2,)]
+    for _ in range(2):  # as a broken connection would send it
+        assert redis.do(store.rollback(GUILD, "olga", 2)) == 3
+    assert live(redis) == 3
+    assert [redis.do(store.rollback(GUILD, "olga", version)) for version in (3, 2, 1)] == [2, 1, 0]
+    assert live(redis) == 1
+
+
+def test_a_registry_of_before_the_order_was_kept_can_be_rolled_back(redis: Store, redis_url: SecretStr) -> None:
+    for _ in range(2):
+        redis.do(store.submit(train_job("a")))
+        held = claimed(redis)
+        redis.do(store.finish(held, report(_spec(held), held.job.id)))
+    with Redis.from_url(redis_url.get_secret_value()) as raw:
+        raw.hdel(keys.versions(GUILD, "olga"), "lived")
+    redis.do(store.make_live(GUILD, "olga", 2))
+    assert redis.do(store.rollback(GUILD, "olga", 2)) == 1
+
+
+def test_the_order_of_what_was_live_does_not_grow_for_ever(redis: Store, redis_url: SecretStr) -> None:
+    both = [adapter(1, (0,)), adapter(2, (1,), live=True)]
+    redis.do(store.restore(both, both))
+    for number in range(120):
+        redis.do(store.make_live(GUILD, "olga", 1 + number % 2))
+    with Redis.from_url(redis_url.get_secret_value()) as raw:
+        assert raw.hget(keys.versions(GUILD, "olga"), "lived") == b",".join([b"job1", b"job2"] * 25)
+
+
+def test_a_version_that_comes_back_late_changes_nothing_of_the_others(redis: Store) -> None:
+    both = [adapter(1, (0,)), adapter(2, (1,), live=True)]
+    redis.do(store.restore(both, both))
+    late = adapter(3)
+    assert redis.do(store.restore([late], [*both, late])) == 1
+    assert redis.do(store.versions(GUILD, "olga")) == [*both, late]
+    assert redis.do(store.rollback(GUILD, "olga", 2)) == 1
+
+
+# --- checks --------------------------------------------------------------------------------------------------------
+
+
+def checked(redis: Store, spec: CheckSpec, verdict: Verdict = Verdict.PASS) -> CheckReport:
+    """What a check of that spec reported that is done at once."""
+    job = new_job("check", spec, ORIGIN)
+    redis.do(store.submit(job))
+    found = check_report(spec, job.id, verdict)
+    assert redis.do(store.finish(claimed(redis), found))
+    return found
+
+
+def of_run(run_id: str | None = "a" * 12, **changes: Any) -> CheckSpec:
+    return CheckSpec(guild_id=GUILD, persona="olga", run_id=run_id, version=1, **changes)
+
+
+def test_the_newest_check_of_each_adapter_is_known_without_its_replies(redis: Store) -> None:
+    checked(redis, of_run())
+    newest = checked(redis, of_run(), Verdict.FAIL)
+    other, base = checked(redis, of_run("b" * 12)), checked(redis, of_run(None))
+    checked(redis, of_run(suite=Suite.GENERAL))
+    known = redis.do(store.checks(GUILD, "olga"))
+    assert {run: found.job_id for run, found in known.items()} == {
+        "a" * 12: newest.job_id, "b" * 12: other.job_id, "": base.job_id,
+    }  # fmt: skip
+    kept = known["a" * 12]
+    assert (kept.verdict, kept.lines, kept.answers, kept.losses) == (Verdict.FAIL, newest.lines, (), {})
+    whole = shown(redis, newest.job_id).check
+    assert whole == newest
+    assert redis.do(store.checks("2002", "olga")) == {}
+
+
+def test_a_check_is_recalled_unless_a_newer_one_is_known(redis: Store) -> None:
+    old = check_report(of_run(), "c" * 12)
+    assert redis.do(store.recall(old))
+    newest = checked(redis, of_run())
+    assert not redis.do(store.recall(old))
+    assert redis.do(store.checks(GUILD, "olga"))["a" * 12].job_id == newest.job_id
+
+
+def test_checks_are_kept_for_a_while_and_are_no_training_jobs(redis: Store, redis_url: SecretStr) -> None:
+    found = checked(redis, of_run())
+    assert redis.do(store.jobs(GUILD, 9)) == []
+    with Redis.from_url(redis_url.get_secret_value()) as raw:
+        assert 29 * 86_400 < raw.ttl(keys.record(GUILD, found.job_id)) <= 30 * 86_400
+        ends = [fields for _, fields in raw.xrange(keys.EVENTS) if fields[b"kind"] == b"succeeded"]
+    assert [b"check" in fields for fields in ends] == [False]  # readers look it up in the record
 
 
 def test_the_stream_hears_of_progress_slowly_but_of_each_phase(redis: Store, redis_url: SecretStr) -> None:

@@ -16,7 +16,8 @@ from tasks.jobs import EventKind, JobState, new_job
 from tasks.settings import TaskSettings
 from tests.fakes import traced
 from tests.house import GUILD, ORIGIN, WorkerProcess, at_step, door, history, open_gate, settings_in, train_job, until
-from training.data.schema import DataAction, DataSpec
+from training.data.schema import DataAction, DataSpec, FactChange
+from training.evaluation.schema import BallotBox, Contender, Vote, VoteChoice, VotePair
 from training.schema import WHOLE_CAST, ChatSpec, Message, Phase, TrainSpec
 
 
@@ -65,6 +66,8 @@ async def test_a_persona_is_planned_trained_and_spoken_to(client: Client, settin
     assert view.reply
     assert view.reply.version == 1
     assert (await history(client, after))[-1].reply == view.reply
+    bare = await client.ask(chat("abc", persona="caleb", version=0), ORIGIN)
+    assert bare.version is None  # the base model, though a version is live
     other = new_job("chat", chat("abc", persona="caleb", guild_id="2002"), ORIGIN)
     await client.submit(other)
     view = await client.wait(other.id, "2002", 20)
@@ -116,6 +119,39 @@ async def test_a_build_is_a_job_and_its_dataset_is_offered_at_once(client: Clien
     assert report.card == view.data.card
     with pytest.raises(DataRefused, match="no dataset called olgas here"):
         await client.data(DataSpec(action=DataAction.INFO, guild_id="1002", name="olgas"), ORIGIN)
+
+
+async def test_a_fact_is_written_anew_in_the_guilds_own_sheet(client: Client, settings: TaskSettings) -> None:
+    about = DataSpec(action=DataAction.PERSONA, guild_id="6006", persona="olga")
+    before = (await client.data(about, ORIGIN)).persona
+    assert before
+    change = FactChange(id=before.facts[0].id, accept=("tuesday",))
+    told = await client.data(about.model_copy(update={"action": DataAction.FACT, "fact": change}), ORIGIN)
+    assert told.persona
+    assert (told.persona.facts[0].accept, told.persona.facts[1:]) == (("tuesday",), before.facts[1:])
+    assert await client.data(about, ORIGIN) == told.model_copy(update={"action": DataAction.PERSONA})
+    assert (await client.data(about.model_copy(update={"guild_id": GUILD}), ORIGIN)).persona == before
+    unknown = FactChange(id="nothing", accept=())
+    with pytest.raises(DataRefused, match="Olga has no fact called nothing") as caught:
+        await client.data(about.model_copy(update={"action": DataAction.FACT, "fact": unknown}), ORIGIN)
+    assert caught.value.problem.code == "UnknownFact"
+
+
+async def test_a_dataset_of_votes_is_offered_at_once(client: Client) -> None:
+    pair = VotePair(
+        id="a" * 12,
+        persona="olga",
+        question="Where do you live?",
+        first=Contender(version=1, answer="In a tower."),
+        second=Contender(version=2, answer="Nowhere."),
+        asked_by="sheet",
+    )
+    box = BallotBox(pairs=(pair,), votes=(Vote(pair=pair.id, voter="v", choice=VoteChoice.FIRST),))
+    spec = DataSpec(action=DataAction.VOTES, guild_id=GUILD, name="liked", persona="olga", votes=box)
+    report = await client.data(spec, ORIGIN)
+    assert report.card
+    assert report.card.conversations == 1
+    assert (await client.catalog(GUILD)).datasets["liked"].persona == "olga"
 
 
 async def test_a_running_build_is_cancelled(client: Client) -> None:

@@ -20,6 +20,8 @@ from training.data.mix import rank
 from training.errors import EmptyDataset, UnreadableData
 from training.schema import Conversation, Message, Noun, Persona, Workspace
 
+PREFERENCES = "preferences.jsonl"
+"""Where a dataset of votes has them, beside its conversations."""
 MOST_LEARNT = 20_000
 ORDER_SEED = 4
 
@@ -77,6 +79,7 @@ def load_preferences(name_or_path: str, workspace: Workspace, guild_id: str) -> 
     Raises UnknownDataset, PathNotAllowed, UnreadableData with the row's number, and EmptyDataset.
     """
     path, _ = locate(name_or_path, workspace, guild_id)
+    path = path / PREFERENCES if (path / PREFERENCES).is_file() else path
     rows = sorted(_read(path, name_or_path), key=lambda row: rank(row, ORDER_SEED))
     if not rows:
         raise EmptyDataset(name=name_or_path, count=0, needed=1)

@@ -1,4 +1,5 @@
-"""Does what a guild asks of its datasets: the table of contents of `/dataset`."""
+"""Does what a guild asks of its datasets and sheets: the table of contents of `/dataset`, and of what is written of
+personas in the channel."""
 
 from __future__ import annotations
 
@@ -35,7 +36,7 @@ from training.errors import (
     UploadRefused,
     disk_refused,
 )
-from training.schema import Conversation, Message, Phase, Progress, Workspace
+from training.schema import Conversation, Message, Persona, Phase, Progress, Workspace
 
 log = logging.getLogger(__name__)
 MOST_DATASETS = 100
@@ -73,6 +74,12 @@ class Desk:
         """The dataset it is about."""
         assert self.spec.name is not None
         return self.spec.name
+
+    @property
+    def persona(self) -> str:
+        """The persona it is about."""
+        assert self.spec.persona is not None
+        return self.spec.persona
 
     @property
     def target(self) -> Path:
@@ -174,7 +181,7 @@ def prepare(
     except OSError as error:
         log.exception("The disk refused the work of job %s.", job_id)
         room.leave()
-        if refused := disk_refused(error, f"What is kept of {spec.name or 'the upload'}"):
+        if refused := disk_refused(error, f"What is kept of {spec.name or spec.persona or 'the upload'}"):
             raise refused from error
         raise
     return report
@@ -308,6 +315,21 @@ def _delete(desk: Desk) -> DataReport:
     return desk.room.remove(desk.target, DataReport(action=DataAction.DELETE, name=desk.name))
 
 
+def _votes(desk: Desk) -> DataReport:
+    from training.data.counting import counter_of_model
+    from training.data.voted import write_votes
+    from training.data.votes import with_consent
+    from training.persona.sheet import find_persona
+
+    _require_free(desk)
+    assert desk.spec.votes is not None
+    persona = find_persona(desk.workspace, desk.spec.guild_id, desk.persona)
+    counter = counter_of_model(None, desk.workspace)
+    votes = with_consent(desk.spec.votes, desk.spec.askers, desk.workspace, desk.spec.guild_id)
+    card = write_votes(desk.room.made, desk.name, votes, persona, counter=counter)
+    return desk.room.keep(DataReport(action=DataAction.VOTES, name=desk.name, card=card), desk.target)
+
+
 def _require_free(desk: Desk) -> None:
     if desk.reserved or desk.target.exists():
         raise DatasetTaken(name=desk.name)
@@ -324,6 +346,41 @@ def _choices(desk: Desk) -> str:
     return ", ".join(_own(desk)[:20]) or "none yet"
 
 
+# --- sheets --------------------------------------------------------------------------------------------------------
+
+
+def _persona(desk: Desk) -> DataReport:
+    from training.persona.sheet import find_persona
+
+    return _sheet(desk, find_persona(desk.workspace, desk.spec.guild_id, desk.persona))
+
+
+def _fact(desk: Desk) -> DataReport:
+    from training.persona.amend import amend_fact
+
+    assert desk.spec.fact is not None
+    return _sheet(desk, amend_fact(desk.workspace, desk.spec.guild_id, desk.persona, desk.spec.fact))
+
+
+def _sheet(desk: Desk, persona: Persona) -> DataReport:
+    """The persona, and how many of its written lines a run learns from and is checked on."""
+    from training.data.holdout import hold_out
+    from training.persona.dialogues import written_dialogues
+
+    rows = written_dialogues(persona, desk.workspace, desk.spec.guild_id)
+    try:
+        learnt, held_out = hold_out(rows, persona.name)
+    except EmptyDataset:  # too few to learn from, which is for a run to say
+        learnt, held_out = rows, []
+    return DataReport(
+        action=desk.spec.action, name=persona.slug, persona=persona, learnt=_lines(learnt), held_out=_lines(held_out)
+    )
+
+
+def _lines(rows: Sequence[Conversation]) -> int:
+    return sum(message.role == "assistant" for row in rows for message in row.messages)
+
+
 _DEEDS: dict[DataAction, Callable[[Desk], DataReport]] = {
     DataAction.INFO: _info,
     DataAction.PREVIEW: _preview,
@@ -331,4 +388,7 @@ _DEEDS: dict[DataAction, Callable[[Desk], DataReport]] = {
     DataAction.UPLOAD: _upload,
     DataAction.BUILD: _build,
     DataAction.DELETE: _delete,
+    DataAction.PERSONA: _persona,
+    DataAction.FACT: _fact,
+    DataAction.VOTES: _votes,
 }

@@ -7,7 +7,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from training.schema import Conversation, GuildId, Noun, Slug
+from training.evaluation.schema import BallotBox
+from training.schema import Conversation, GuildId, Noun, Persona, Slug
 
 DATASET_PATTERN = r"^[a-z0-9][a-z0-9._-]{0,39}$"
 DatasetName = Annotated[str, Field(pattern=DATASET_PATTERN)]
@@ -110,7 +111,7 @@ def job_name(dataset: str) -> str:
 
 
 class DataAction(StrEnum):
-    """What can be asked of a guild's datasets."""
+    """What can be asked of a guild's datasets and of its personas' sheets."""
 
     INFO = "info"
     PREVIEW = "preview"
@@ -118,6 +119,9 @@ class DataAction(StrEnum):
     UPLOAD = "upload"
     BUILD = "build"
     DELETE = "delete"
+    PERSONA = "persona"
+    FACT = "fact"
+    VOTES = "votes"
 
 
 class Upload(Noun):
@@ -128,14 +132,29 @@ class Upload(Noun):
     size: int = Field(ge=0, description="Bytes, as Discord tells.")
 
 
+class FactChange(Noun):
+    """What is to be written anew of one fact of a persona; None leaves that part as it is, and empty words clear it."""
+
+    id: str
+    text: str | None = None
+    question: str | None = None
+    accept: tuple[str, ...] | None = None
+    reject: tuple[str, ...] | None = None
+
+
 class DataSpec(Noun):
-    """One piece of work on a guild's datasets."""
+    """One piece of work on a guild's datasets, or on the sheet of one of its personas."""
 
     action: DataAction
     guild_id: GuildId
-    name: DatasetName | None = Field(None, description="The dataset it is about; None for validating an upload.")
+    name: DatasetName | None = Field(None, description="The dataset it is about, if it is about one.")
     upload: Upload | None = None
-    persona: Slug | None = Field(None, description="Whose dialogues to build; None: the whole cast's.")
+    persona: Slug | None = Field(
+        None, description="Whose dialogues to build, None: the whole cast's; or whose sheet or votes it is about."
+    )
+    fact: FactChange | None = None
+    votes: BallotBox | None = Field(None, description="Closed votes to make a dataset of.")
+    askers: dict[str, str] = Field({}, description="Which member typed a pair's question, whose consent it then takes.")
     general: str | None = Field(None, max_length=400, description="Dataset to mix in.")
     persona_share: float = Field(0.8, gt=0, le=1, description="Share of persona conversations in a mix.")
     use_language_model: bool = Field(False, description="Also have LLM_BASE_URL write dialogues.")
@@ -151,3 +170,6 @@ class DataReport(Noun):
     card: DatasetCard | None = None
     inspection: Inspection | None = None
     preview: tuple[Conversation, ...] = ()
+    persona: Persona | None = Field(None, description="As its sheet now describes it.")
+    learnt: int | None = Field(None, description="Lines of the persona's that a run would learn from.")
+    held_out: int | None = Field(None, description="Lines that a run would only be checked on.")

@@ -1,0 +1,360 @@
+"""How far the instruments of evaluation can be believed.
+
+    .venv/bin/python -m benchmarks.evaluation [--real ../shared/data/roleplay/earnest] [--only coverage gate …]
+
+Prints Markdown tables. Those of a play need its folder, with a `dialogue.jsonl`, `profile.md` and `facts.json` for each
+person; `overtraining` trains for a few minutes, on a rehearsal model that it makes where --cache has none.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks import votes
+from benchmarks.plays import Play, read_play, shipped_cast
+from training.evaluation.compare import difference, gate
+from training.evaluation.intervals import Interval, resampled_means, share
+from training.evaluation.probes import check_probes
+from training.evaluation.schema import Probe, ProbeAnswer
+from training.evaluation.scorecard import Evidence, Judged, judge
+from training.evaluation.texts import found_words
+from training.evaluation.voice import Voices, hear, separation
+from training.places import SHIPPED
+from training.schema import Persona, Verdict
+
+CACHE = Path.home() / ".cache" / "understudy"
+SIGNS = {Verdict.PASS: "pass", Verdict.WARN: "warn", Verdict.FAIL: "**fail**", Verdict.NOT_APPLICABLE: "–"}
+
+
+@dataclass(frozen=True)
+class Given:
+    """Where the tables find what they are of: a play's folder, and a folder for rehearsal models."""
+
+    real: Path | None
+    cache: Path
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    """Rows as Markdown."""
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join(f"| {' | '.join(map(str, line))} |" for line in lines)
+
+
+# --- intervals -----------------------------------------------------------------------------------------------------
+
+
+def plain_percentiles(values: Sequence[float], seed: int) -> Interval:
+    """The ordinary percentile bootstrap, to compare with."""
+    low, high = np.percentile(resampled_means(values, seed), [2.5, 97.5])
+    return Interval(float(np.mean(values)), float(low), float(high))
+
+
+def covered(
+    method: Callable[[Sequence[float], int], Interval], questions: int, samples: int, truth: float, runs: int
+) -> float:
+    """How often the interval holds the truth, where questions are of very different difficulty: Beta(2p, 2 − 2p)."""
+    draw = np.random.default_rng(11)
+    hits = 0
+    for i in range(runs):
+        difficulty = draw.beta(2 * truth, 2 * (1 - truth), questions)
+        found = method((draw.binomial(samples, difficulty) / samples).tolist(), i)
+        hits += found.low <= truth <= found.high
+    return hits / runs
+
+
+def coverage(given: Given, runs: int = 2000) -> str:
+    """How often 95 % intervals hold the truth."""
+    rows = []
+    for questions, samples in ((40, 3), (24, 3), (16, 3), (8, 1)):
+        for truth in (0.5, 0.7, 0.9, 0.95):
+            found = [covered(method, questions, samples, truth, runs) for method in (share, plain_percentiles)]
+            rows.append([f"{questions} × {samples}", truth, *(f"{part:.3f}" for part in found)])
+    return table(["questions × samples", "truth", "intervals here", "plain percentile bootstrap"], rows)
+
+
+# --- the gate ------------------------------------------------------------------------------------------------------
+
+
+def changes(questions: int, samples: int, worse: float, draw: np.random.Generator, level: float = 0.6) -> list[float]:
+    """What a version that is worse by so much changes, question by question, where the older one is right by level."""
+    older = draw.beta(2 * level, 2 * (1 - level), questions)
+    newer = older * (1 - worse / level)
+    scores = [draw.binomial(samples, right) / samples for right in (newer, older)]
+    return [float(value) for value in scores[0] - scores[1]]
+
+
+def gated(questions: int, samples: int, worse: float, runs: int) -> tuple[float, Counter[str]]:
+    """(how often one line alone passes, how often facts and voice together give each verdict)."""
+    draw = np.random.default_rng(5)
+    alone, both = 0.0, Counter[str]()
+    for i in range(runs):
+        facts = difference("facts", changes(questions, samples, worse, draw), i)
+        voice = difference("voice", changes(questions, samples, worse, draw), i)
+        alone += (gate((facts,)).value == "pass") / runs
+        both[gate((facts, voice)).value] += 1
+    return alone, both
+
+
+def gates(given: Given, runs: int = 2000) -> str:
+    """How often the version gate says what, where the truth is known."""
+    rows = []
+    for questions, samples in ((40, 3), (16, 3), (16, 8)):
+        for worse in (0.0, 0.1, 0.22):
+            alone, both = gated(questions, samples, worse, runs)
+            told = [f"{both[name] / runs:.3f}" for name in ("pass", "inconclusive", "worse")]
+            rows.append([f"{questions} × {samples}", f"−{worse:.2f}" if worse else "0", f"{alone:.3f}", *told])
+    return table(["questions × samples", "true change", "one line passes", "both pass", "inconclusive", "worse"], rows)
+
+
+# --- voices --------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Attribution:
+    """Shares of lines, and of so many lines together, that are given to who said them."""
+
+    single: float
+    pooled: float
+    chance: float
+
+
+def attribution(play: Play, *, pooled: int = 20, draws: int = 50) -> Attribution:
+    """How often held-out lines are given to their speaker, one by one and so many together."""
+    voices = Voices(play.train, play.names)
+    single: list[bool] = []
+    together: list[bool] = []
+    for seed in range(draws):
+        drawn = random.Random(seed)
+        held_out = {who: drawn.sample([*play.gold[who], *play.said[who]], pooled) for who in play.personas}
+        for heard in hear(voices, held_out, held_out):
+            single += heard.right
+            together.append(heard.pooled == heard.speaker)
+    return Attribution(float(np.mean(single)), float(np.mean(together)), 1 / len(play.personas))
+
+
+def attributions(given: Given) -> str:
+    """How often human lines are given to who said them."""
+    rows = []
+    for name, plays in _casts(given).items():
+        found = [attribution(play) for play in plays]
+        figures = [np.mean([getattr(one, part) for one in found]) for part in ("chance", "single", "pooled")]
+        rows.append([name, len(plays), *(f"{figure:.2f}" for figure in figures)])
+    return table(["lines of", "splits", "chance", "one line", "20 together"], rows)
+
+
+def separations(given: Given, questions: int = 40) -> str:
+    """How well answers of several personas are told apart, beside answers of one persona alone."""
+    rows = []
+    for name, (play, *_) in _casts(given).items():
+        voices = Voices(play.train, play.names)
+        drawn = random.Random(3)
+        for count in (2, 3, 5):
+            others, own = [], []
+            for _ in range(questions):
+                who = drawn.sample(sorted(play.personas), count)
+                others.append(separation(voices, {one: drawn.choice(play.said[one]) for one in who}))
+                own.append(separation(voices, dict(zip(who, drawn.sample(play.said[who[0]], count), strict=True))))
+            right, apart, alone = (
+                np.mean([getattr(one, part) for one in found])
+                for found, part in ((others, "right"), (others, "distance"), (own, "distance"))
+            )
+            rows.append([name, count, f"{1 / count:.2f}", f"{right:.2f}", f"{apart:.2f}", f"{alone:.2f}"])
+    head = ["lines of", "answers", "chance", "given to the right one", "mean distance", "distance, one persona's lines"]
+    return table(head, rows)
+
+
+def _casts(given: Given) -> dict[str, list[Play]]:
+    real = {given.real.name: [read_play(given.real, seed=seed) for seed in range(4)]} if given.real else {}
+    return {**real, "the shipped cast": [shipped_cast()]}
+
+
+# --- facts ---------------------------------------------------------------------------------------------------------
+
+
+def facts(given: Given) -> str:
+    """How often keywords tell a right answer from one to another question, or from another persona's to the same."""
+    rows = []
+    for name, (play, *_) in _casts(given).items():
+        asked = [fact for persona in play.personas.values() for fact in persona.facts if fact.accept]
+        right = [bool(found_words(fact.text, fact.accept)) for fact in asked]
+        clean = [not found_words(fact.text, fact.reject) for fact in asked]
+        other = [
+            not found_words(wrong.text, fact.accept)
+            for persona in play.personas.values()
+            for fact in persona.facts
+            for wrong in persona.facts
+            if fact.accept and wrong.id != fact.id
+        ]
+        figures = [f"{np.mean(found):.2f} of {len(found)}" for found in (right, clean, other)]
+        rows.append([name, *figures])
+    head = ["facts of", "own text has an accept word", "and no reject word", "other facts have no accept word"]
+    return table(head, rows)
+
+
+# --- adapters that are known ---------------------------------------------------------------------------------------
+
+GOOD, SWAPPED, UNTRAINED = "the persona's own held-out lines", "another persona's adapter", "an untrained adapter"
+OVERTRAINED, COPIER = "over-trained: general loss as after 30 epochs", "says its training lines"
+BREAKER, BABBLER = "one reply in eight speaks as a language model", "one reply in three repeats itself"
+CAUGHT_BY = {
+    SWAPPED: "voice",
+    UNTRAINED: "held_out_fit",
+    OVERTRAINED: "general",
+    COPIER: "copying",
+    BREAKER: "breaks",
+    BABBLER: "degeneracy",
+}
+"""The line that should catch each."""
+
+
+def evidence_of(play: Play, who: str, other: str, seed: int = 42) -> Evidence:
+    """A check of a good adapter: it tells its facts, and says to all else what the persona said in held-out lines."""
+    persona = play.personas[who]
+    probes = check_probes(persona)
+    held_out = len(play.gold[who])
+    draw = np.random.default_rng(seed)
+    base = draw.normal(3.2, 0.3, held_out)
+    own = base - draw.normal(0.18, 0.15, held_out)
+    general = draw.normal(2.9, 0.3, 60)
+    return Evidence(
+        persona=persona,
+        names=play.names,
+        cast_lines=play.train,
+        gold=play.gold,
+        pool={slug: lines for slug, lines in play.said.items() if slug != who},
+        probes=probes,
+        answers=_answers(probes, persona, play.said[who]),
+        losses=own.tolist(),
+        base_losses=base.tolist(),
+        rivals={other: (base - draw.normal(0.02, 0.1, held_out)).tolist()},
+        general=(general + draw.normal(0.03, 0.05, 60)).tolist(),
+        general_base=general.tolist(),
+        learnt=play.train[who],
+        seed=seed,
+    )
+
+
+def spoilt(kind: str, good: Evidence, play: Play, other: str) -> Evidence:
+    """The same check, had the adapter been such a one."""
+    probes, who = good.probes, good.persona
+    base, general = np.asarray(good.base_losses), np.asarray(good.general_base)
+    match kind:
+        case "another persona's adapter":
+            answers = _answers(probes, play.personas[other], [*play.said[other], *play.gold[other]])
+            return replace(good, answers=answers, losses=good.rivals[other], rivals={who.slug: good.losses})
+        case "an untrained adapter":
+            return replace(good, answers=_answers(probes, None, _assistant()), losses=good.base_losses)
+        case "over-trained: general loss as after 30 epochs":
+            return replace(good, losses=(base - 0.15).tolist(), general=(general + 1.16).tolist())
+        case "says its training lines":
+            long = [line for line in play.train[who.slug] if len(line.split()) >= 12]
+            return replace(good, answers=_answers(probes, who, long), losses=(base - 0.15).tolist())
+        case "one reply in eight speaks as a language model":
+            return _every(8, good, "As an AI language model, I have no {n} of my own.")
+        case _:
+            return _every(3, good, "again and {n} again and {n} again and {n} again and {n} again")
+
+
+def _every(number: int, good: Evidence, text: str) -> Evidence:
+    answers = [
+        answer.model_copy(update={"reply": text.format(n=i)}) if i % number == 0 else answer
+        for i, answer in enumerate(good.answers)
+    ]
+    return replace(good, answers=answers)
+
+
+def _answers(probes: Sequence[Probe], persona: Persona | None, lines: Sequence[str]) -> list[ProbeAnswer]:
+    """The facts' own words to questions of fact, and to each other question the next of the lines."""
+    told = {f"fact-{fact.id}": fact.text for fact in (persona.facts if persona else ())}
+    rest = [probe for probe in probes if probe.id not in told]
+    said = told | {probe.id: lines[i % len(lines)] for i, probe in enumerate(rest)}
+    return [
+        ProbeAnswer(
+            probe=probe.id,
+            kind=probe.kind,
+            question=probe.question,
+            sample=0,
+            seed=0,
+            reply=said[probe.id],
+            tokens=len(said[probe.id].split()),
+            ended=True,
+        )
+        for probe in probes
+    ]
+
+
+def _assistant() -> list[str]:
+    """Replies of a polite assistant."""
+    rows = (SHIPPED / "data" / "dialogues" / "general.jsonl").read_text(encoding="utf-8").splitlines()
+    return [json.loads(row)["messages"][-1]["content"] for row in rows]
+
+
+def judged(play: Play, who: str, other: str) -> dict[str, Judged]:
+    """The scorecards of a good adapter and of each kind of bad one."""
+    good = evidence_of(play, who, other)
+    return {GOOD: judge(good)} | {kind: judge(spoilt(kind, good, play, other)) for kind in CAUGHT_BY}
+
+
+def adapters(given: Given) -> str:
+    """What the scorecard says of adapters that are known to be good or bad."""
+    play = shipped_cast()
+    lines = ("facts", "voice", "held_out_fit", "general", "breaks", "degeneracy", "copying")
+    rows = []
+    for who, other in (("glordon", "olga"), ("elio", "caleb")):
+        for kind, card in judged(play, who, other).items():
+            verdicts = {line.id: SIGNS[line.verdict] for line in card.lines}
+            rows.append([who, kind, *(verdicts[line] for line in lines), card.advice.value.replace("_", " ")])
+    return table(["persona", "adapter", *(line.replace("_", " ") for line in lines), "advice"], rows)
+
+
+# --- all -----------------------------------------------------------------------------------------------------------
+
+
+def overtraining(given: Given) -> str:
+    """What 30 epochs do to a real adapter."""
+    # Here, since it brings torch along, which no other table needs.
+    from benchmarks.overtraining import table_of
+
+    return table_of(given.cache)
+
+
+def voting(given: Given) -> str:
+    """How far a blind vote can be believed."""
+    return votes.tables()
+
+
+TABLES: dict[str, Callable[[Given], str]] = {
+    "coverage": coverage,
+    "gate": gates,
+    "attribution": attributions,
+    "separation": separations,
+    "facts": facts,
+    "adapters": adapters,
+    "votes": voting,
+    "overtraining": overtraining,
+}
+"""Each table by its name; a new one is a function here."""
+
+
+def main() -> None:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("--real", type=Path, help="A play's folder.")
+    parser.add_argument("--cache", type=Path, default=CACHE, help="Where rehearsal models are kept.")
+    parser.add_argument("--only", nargs="+", choices=TABLES, default=list(TABLES))
+    asked = parser.parse_args()
+    for name in asked.only:
+        print(f"## {(TABLES[name].__doc__ or name).rstrip('.')}\n", flush=True)
+        print(TABLES[name](Given(asked.real, asked.cache)), end="\n\n", flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,402 @@
+"""What a blind vote must not forget: what was asked, who chose what, and which messages its channel is owed.
+
+One SQLite file. A vote that was pressed is on disk before the voter reads so; a close and the result that it owes go in
+one transaction, so a vote is closed once and told once, whatever kills the bot. Voters are kept as pseudonyms, keyed by
+a secret that never leaves the file; the same secret decides who sees which answer on which side.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import secrets
+import sqlite3
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+from training.evaluation.schema import BallotBox, Rubric, Vote, VoteChoice, VotePair
+
+MOST_EXPORTED = 500
+MOST_EXPORTED_VOTES = 20_000
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS secret (id INTEGER PRIMARY KEY CHECK (id = 1), value BLOB NOT NULL);
+CREATE TABLE IF NOT EXISTS polls (
+    id TEXT PRIMARY KEY,
+    guild_id TEXT NOT NULL,
+    channel_id TEXT NOT NULL,
+    persona TEXT NOT NULL,
+    about TEXT,
+    asker TEXT NOT NULL,
+    opened_at REAL NOT NULL,
+    closes_at REAL NOT NULL,
+    closed_at REAL,
+    reason TEXT
+);
+CREATE TABLE IF NOT EXISTS pairs (
+    id TEXT PRIMARY KEY,
+    poll TEXT NOT NULL REFERENCES polls (id),
+    place INTEGER NOT NULL,
+    pair TEXT NOT NULL,
+    asker TEXT
+);
+CREATE INDEX IF NOT EXISTS pairs_of ON pairs (poll, place);
+CREATE TABLE IF NOT EXISTS excluded (poll TEXT NOT NULL, voter TEXT NOT NULL, PRIMARY KEY (poll, voter));
+CREATE TABLE IF NOT EXISTS votes (
+    pair TEXT NOT NULL REFERENCES pairs (id),
+    voter TEXT NOT NULL,
+    choice TEXT NOT NULL,
+    PRIMARY KEY (pair, voter)
+);
+CREATE TABLE IF NOT EXISTS rubrics (
+    pair TEXT NOT NULL REFERENCES pairs (id),
+    voter TEXT NOT NULL,
+    side TEXT NOT NULL,
+    rubric TEXT NOT NULL,
+    PRIMARY KEY (pair, voter, side)
+);
+CREATE TABLE IF NOT EXISTS notices (
+    id INTEGER PRIMARY KEY,
+    poll TEXT NOT NULL REFERENCES polls (id),
+    kind TEXT NOT NULL,
+    state TEXT NOT NULL DEFAULT 'new',
+    message_id TEXT,
+    attempts INTEGER NOT NULL DEFAULT 0,
+    due_at REAL NOT NULL DEFAULT 0,
+    UNIQUE (poll, kind)
+);
+CREATE VIEW IF NOT EXISTS owed AS SELECT * FROM notices AS one WHERE state IN ('new', 'sending') AND NOT EXISTS (
+    SELECT 1 FROM notices AS earlier WHERE earlier.poll = one.poll AND earlier.id < one.id
+    AND earlier.state IN ('new', 'sending')
+);
+"""
+
+
+class Closed(StrEnum):
+    """Why a vote was closed."""
+
+    DEADLINE = "deadline"
+    SETTLED = "settled"
+
+
+class NoticeKind(StrEnum):
+    """What a channel is told of a vote: that it is open, how it ended, and, in the first message, that it is over."""
+
+    CALL = "call"
+    RESULT = "result"
+    OVER = "over"
+
+
+@dataclass(frozen=True)
+class Poll:
+    """A vote in a channel; `about` is the job whose result it is on, if it is on one, and `asker` who asked for it."""
+
+    id: str
+    guild_id: str
+    channel_id: str
+    persona: str
+    about: str | None
+    asker: str
+    opened_at: float
+    closes_at: float
+    closed_at: float | None = None
+    reason: Closed | None = None
+
+    def is_open(self, now: float) -> bool:
+        """Whether it still takes votes."""
+        return self.closed_at is None and now < self.closes_at
+
+
+@dataclass(frozen=True)
+class Notice:
+    """A message that a channel is owed."""
+
+    id: int
+    poll: str
+    kind: NoticeKind
+    in_doubt: bool
+    message_id: str | None
+    attempts: int
+
+
+def new_id() -> str:
+    """A fresh id of a vote or of one of its pairs."""
+    return secrets.token_hex(6)
+
+
+class Ballots:
+    """The file and every statement that touches it; safe to call from any thread."""
+
+    def __init__(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch(mode=0o600)
+        self._lock = threading.Lock()
+        self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+        self._db.row_factory = sqlite3.Row
+        self._db.execute("PRAGMA journal_mode = WAL")
+        self._db.execute("PRAGMA synchronous = FULL")
+        self._db.execute("PRAGMA foreign_keys = ON")
+        with self._transaction() as db:
+            for statement in _SCHEMA.split(";"):
+                db.execute(statement)
+            db.execute("INSERT OR IGNORE INTO secret (id, value) VALUES (1, ?)", (secrets.token_bytes(32),))
+            self._secret = bytes(db.execute("SELECT value FROM secret").fetchone()["value"])
+
+    def close(self) -> None:
+        """Close the file."""
+        self._db.close()
+
+    # --- who is who ------------------------------------------------------------------------------------------------
+
+    def pseudonym(self, guild_id: str, user_id: str) -> str:
+        """By what a member of a guild is known here; without the secret it leads back to nobody."""
+        return self._keyed(f"voter:{guild_id}:{user_id}")[:16]
+
+    def is_turned(self, pair_id: str, voter: str) -> bool:
+        """Whether this voter sees the second answer as A; drawn once for each voter and pair, and always the same."""
+        return int(self._keyed(f"sides:{pair_id}:{voter}"), 16) % 2 == 1
+
+    def _keyed(self, text: str) -> str:
+        return hmac.new(self._secret, text.encode(), hashlib.sha256).hexdigest()
+
+    # --- opening and closing ---------------------------------------------------------------------------------------
+
+    def open(self, poll: Poll, pairs: Sequence[VotePair], excluded: Sequence[str] = ()) -> bool:
+        """Open a vote; its call is owed to the channel from then on. False if one about the same job is open already.
+
+        excluded: user ids of members whose votes would not count.
+        """
+        with self._transaction() as db:
+            taken = "SELECT 1 FROM polls WHERE guild_id = ? AND about = ? AND closed_at IS NULL"
+            if poll.about and db.execute(taken, (poll.guild_id, poll.about)).fetchone():
+                return False
+            db.execute(
+                "INSERT INTO polls (id, guild_id, channel_id, persona, about, asker, opened_at, closes_at) "
+                "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                (
+                    poll.id, poll.guild_id, poll.channel_id, poll.persona, poll.about, poll.asker,
+                    poll.opened_at, poll.closes_at,
+                ),
+            )  # fmt: skip
+            for place, pair in enumerate(pairs):
+                asker = poll.asker if pair.asked_by == "member" else None
+                row = (pair.id, poll.id, place, pair.model_dump_json(), asker)
+                db.execute("INSERT INTO pairs (id, poll, place, pair, asker) VALUES (?, ?, ?, ?, ?)", row)
+            for user_id in set(excluded):
+                voter = self.pseudonym(poll.guild_id, user_id)
+                db.execute("INSERT INTO excluded (poll, voter) VALUES (?, ?)", (poll.id, voter))
+            db.execute("INSERT INTO notices (poll, kind) VALUES (?, ?)", (poll.id, NoticeKind.CALL))
+        return True
+
+    def end(self, poll_id: str, reason: Closed, now: float) -> bool:
+        """Close a vote, whose result is owed to the channel from then on; False if it was closed before."""
+        with self._transaction() as db:
+            change = "UPDATE polls SET closed_at = ?, reason = ? WHERE id = ? AND closed_at IS NULL"
+            if not db.execute(change, (now, reason, poll_id)).rowcount:
+                return False
+            for kind in (NoticeKind.RESULT, NoticeKind.OVER):
+                db.execute("INSERT INTO notices (poll, kind) VALUES (?, ?)", (poll_id, kind))
+        return True
+
+    def overdue(self, now: float) -> list[str]:
+        """The votes whose time is up and that nobody has closed."""
+        with self._transaction() as db:
+            rows = db.execute("SELECT id FROM polls WHERE closed_at IS NULL AND closes_at <= ?", (now,)).fetchall()
+        return [str(row["id"]) for row in rows]
+
+    def next_deadline(self) -> float | None:
+        """The Unix time when the next vote closes; None: none is open."""
+        with self._transaction() as db:
+            at = db.execute("SELECT MIN(closes_at) AS at FROM polls WHERE closed_at IS NULL").fetchone()["at"]
+        return None if at is None else float(at)
+
+    # --- voting ----------------------------------------------------------------------------------------------------
+
+    def cast(self, vote: Vote, now: float) -> bool:
+        """Keep a voter's choice in place of an earlier one; False if the vote is closed."""
+        return self._put(
+            vote.pair,
+            "INSERT OR REPLACE INTO votes (pair, voter, choice) VALUES (?, ?, ?)",
+            (vote.pair, vote.voter, vote.choice),
+            now,
+        )
+
+    def rate(self, rubric: Rubric, now: float) -> bool:
+        """Keep what a voter said of an answer in place of an earlier one; False if the vote is closed."""
+        return self._put(
+            rubric.pair,
+            "INSERT OR REPLACE INTO rubrics (pair, voter, side, rubric) VALUES (?, ?, ?, ?)",
+            (rubric.pair, rubric.voter, rubric.side, rubric.model_dump_json()),
+            now,
+        )
+
+    def _put(self, pair_id: str, statement: str, values: tuple[str, ...], now: float) -> bool:
+        is_open = (
+            "SELECT 1 FROM pairs JOIN polls ON polls.id = pairs.poll "
+            "WHERE pairs.id = ? AND closed_at IS NULL AND closes_at > ?"
+        )
+        with self._transaction() as db:
+            if not db.execute(is_open, (pair_id, now)).fetchone():
+                return False
+            db.execute(statement, values)
+        return True
+
+    # --- looking ---------------------------------------------------------------------------------------------------
+
+    def poll(self, poll_id: str) -> Poll | None:
+        """A vote."""
+        with self._transaction() as db:
+            row = db.execute("SELECT * FROM polls WHERE id = ?", (poll_id,)).fetchone()
+        return _poll(row) if row else None
+
+    def poll_of(self, pair_id: str) -> Poll | None:
+        """The vote that a pair belongs to."""
+        with self._transaction() as db:
+            row = db.execute(
+                "SELECT polls.* FROM polls JOIN pairs ON pairs.poll = polls.id WHERE pairs.id = ?", (pair_id,)
+            ).fetchone()
+        return _poll(row) if row else None
+
+    def is_excluded(self, poll_id: str, voter: str) -> bool:
+        """Whether this voter's choice would not count."""
+        with self._transaction() as db:
+            row = db.execute("SELECT 1 FROM excluded WHERE poll = ? AND voter = ?", (poll_id, voter)).fetchone()
+        return row is not None
+
+    def pairs(self, poll_id: str) -> list[VotePair]:
+        """The pairs of a vote, in order."""
+        with self._transaction() as db:
+            rows = db.execute("SELECT pair FROM pairs WHERE poll = ? ORDER BY place", (poll_id,)).fetchall()
+        return [VotePair.model_validate_json(row["pair"]) for row in rows]
+
+    def votes(self, poll_id: str) -> list[Vote]:
+        """The votes cast, in the order of the pairs."""
+        with self._transaction() as db:
+            rows = db.execute(
+                "SELECT votes.* FROM votes JOIN pairs ON pairs.id = votes.pair WHERE poll = ? ORDER BY place, voter",
+                (poll_id,),
+            ).fetchall()
+        return [_vote(row) for row in rows]
+
+    def rubrics(self, poll_id: str) -> list[Rubric]:
+        """What voters said of single answers."""
+        with self._transaction() as db:
+            rows = db.execute(
+                "SELECT rubric FROM rubrics JOIN pairs ON pairs.id = rubrics.pair WHERE poll = ? ORDER BY place, voter",
+                (poll_id,),
+            ).fetchall()
+        return [Rubric.model_validate_json(row["rubric"]) for row in rows]
+
+    def choices_of(self, poll_id: str, voter: str) -> dict[str, VoteChoice]:
+        """What one voter chose so far, by pair."""
+        return {vote.pair: vote.choice for vote in self.votes(poll_id) if vote.voter == voter}
+
+    def closed(self, guild_id: str, persona: str) -> BallotBox:
+        """The newest closed pairs of a persona with their votes, for counting and for export."""
+        with self._transaction() as db:
+            rows = db.execute(
+                "SELECT pairs.id, pair FROM pairs JOIN polls ON polls.id = pairs.poll WHERE guild_id = ? "
+                "AND polls.persona = ? AND closed_at IS NOT NULL ORDER BY closed_at DESC, polls.id, place LIMIT ?",
+                (guild_id, persona, MOST_EXPORTED),
+            ).fetchall()
+            votes: list[Vote] = []
+            for row in rows:
+                found = db.execute("SELECT * FROM votes WHERE pair = ? ORDER BY voter", (row["id"],)).fetchall()
+                votes += map(_vote, found)
+        pairs = tuple(VotePair.model_validate_json(row["pair"]) for row in rows)
+        return BallotBox(pairs=pairs, votes=tuple(votes[:MOST_EXPORTED_VOTES]))
+
+    def ratings(self, guild_id: str, persona: str) -> list[Rubric]:
+        """All that voters said of single answers of a persona in votes that are closed."""
+        with self._transaction() as db:
+            rows = db.execute(
+                "SELECT rubric FROM rubrics JOIN pairs ON pairs.id = rubrics.pair JOIN polls ON polls.id = pairs.poll "
+                "WHERE guild_id = ? AND polls.persona = ? AND closed_at IS NOT NULL ORDER BY rubrics.pair, voter, side",
+                (guild_id, persona),
+            ).fetchall()
+        return [Rubric.model_validate_json(row["rubric"]) for row in rows]
+
+    def askers(self, guild_id: str, persona: str) -> dict[str, str]:
+        """Who typed the question, by pair, of the closed pairs whose question a member typed."""
+        with self._transaction() as db:
+            rows = db.execute(
+                "SELECT pairs.id, pairs.asker FROM pairs JOIN polls ON polls.id = pairs.poll WHERE guild_id = ? "
+                "AND polls.persona = ? AND closed_at IS NOT NULL AND pairs.asker IS NOT NULL",
+                (guild_id, persona),
+            ).fetchall()
+        return {str(row["id"]): str(row["asker"]) for row in rows}
+
+    # --- what channels are owed ------------------------------------------------------------------------------------
+
+    def owed(self, now: float) -> list[Notice]:
+        """The messages that may be sent now, oldest first; a vote's later ones wait for its earlier ones."""
+        with self._transaction() as db:
+            rows = db.execute("SELECT * FROM owed WHERE due_at <= ? ORDER BY id", (now,)).fetchall()
+        return [_notice(row) for row in rows]
+
+    def next_due(self) -> float | None:
+        """The Unix time when the next message that was put off may be tried again; None: none is owed."""
+        with self._transaction() as db:
+            at = db.execute("SELECT MIN(due_at) AS at FROM owed").fetchone()["at"]
+        return None if at is None else float(at)
+
+    def message_of(self, poll_id: str, kind: NoticeKind) -> str | None:
+        """The message by which a channel was told."""
+        with self._transaction() as db:
+            row = db.execute("SELECT message_id FROM notices WHERE poll = ? AND kind = ?", (poll_id, kind)).fetchone()
+        return str(row["message_id"]) if row and row["message_id"] else None
+
+    def begin(self, notice: Notice) -> None:
+        """Mark a message before it is sent."""
+        with self._transaction() as db:
+            db.execute("UPDATE notices SET state = 'sending' WHERE id = ?", (notice.id,))
+
+    def sent(self, notice: Notice, message_id: str) -> None:
+        """The channel has it."""
+        with self._transaction() as db:
+            db.execute("UPDATE notices SET state = 'sent', message_id = ? WHERE id = ?", (message_id, notice.id))
+
+    def put_off(self, notice: Notice, until: float) -> None:
+        """Try again later."""
+        with self._transaction() as db:
+            db.execute("UPDATE notices SET attempts = attempts + 1, due_at = ? WHERE id = ?", (until, notice.id))
+
+    def park(self, notice: Notice) -> None:
+        """Give a message up."""
+        with self._transaction() as db:
+            db.execute("UPDATE notices SET state = 'parked' WHERE id = ?", (notice.id,))
+
+    @contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        with self._lock:
+            self._db.execute("BEGIN IMMEDIATE")
+            try:
+                yield self._db
+            except BaseException:
+                self._db.execute("ROLLBACK")
+                raise
+            self._db.execute("COMMIT")
+
+
+def _poll(row: sqlite3.Row) -> Poll:
+    fields = {name: row[name] for name in row.keys()}  # noqa: SIM118 - a row yields its values
+    return Poll(**{**fields, "reason": Closed(row["reason"]) if row["reason"] else None})
+
+
+def _vote(row: sqlite3.Row) -> Vote:
+    return Vote(pair=row["pair"], voter=row["voter"], choice=VoteChoice(row["choice"]))
+
+
+def _notice(row: sqlite3.Row) -> Notice:
+    return Notice(
+        id=row["id"],
+        poll=row["poll"],
+        kind=NoticeKind(row["kind"]),
+        in_doubt=row["state"] == "sending",
+        message_id=row["message_id"],
+        attempts=row["attempts"],
+    )

@@ -1,0 +1,199 @@
+"""/persona duel: the same question to several personas or two versions, side by side or as a blind vote."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from discord import app_commands
+from discord.app_commands import Choice, Range
+
+from bot import choices, vote_cards
+from bot.ballot_box import new_id
+from bot.ballots import trainers_of
+from bot.door import Ask
+from bot.errors import (
+    NothingSaid,
+    NothingToDuel,
+    NothingToVoteOn,
+    OnePersonaVote,
+    OthersHaveNoVersion,
+    SameVersionTwice,
+)
+from bot.limits import CHOICE_NAME, CHOICES, width
+from bot.members import TO_REPORT, TO_TALK, origin_of, require_channel, require_trainer
+from tasks.errors import DataRefused, RedisAway, WorkersAway
+from tasks.jobs import AdapterVersion
+from training.data.schema import DataAction, DataSpec
+from training.errors import UnknownPersona
+from training.evaluation.schema import Contender, VotePair
+from training.schema import ChatReply, ChatSpec, Message
+
+LONGEST_QUESTION = 500
+MOST_OTHERS = 3
+SEED, ANOTHER_SEED = 7, 8
+BASE_MODEL = 0
+"""In place of a version: the base model without an adapter."""
+BASE = "base"
+
+
+@dataclass(frozen=True)
+class _Options:
+    """What was typed."""
+
+    question: str
+    persona: str
+    other: str
+    version: str | None
+    against: str | None
+
+
+@dataclass(frozen=True)
+class _Duel:
+    """Who answers what, as it was asked for: each a persona and its version, None for the one that is live."""
+
+    question: str
+    contenders: tuple[tuple[str, int | None], ...]
+
+    def spec(self, guild_id: str, place: int = 0, seed: int = SEED) -> ChatSpec:
+        """What one of them is asked."""
+        persona, version = self.contenders[place]
+        asked = (Message(role="user", content=self.question),)
+        return ChatSpec(guild_id=guild_id, persona=persona, version=version, messages=asked, seed=seed)
+
+
+async def questions(interaction: Ask, typed: str) -> list[Choice[str]]:
+    """The questions of the sheet of the persona that the command names already, after what was typed itself."""
+    known = await known_questions(interaction, str(interaction.namespace.persona or ""))
+    wanted = typed.strip()
+    offered = [wanted] if wanted else []
+    offered += [question for question in known if wanted.casefold() in question.casefold() and question != wanted]
+    fitting = [text for text in offered if 0 < width(text) <= CHOICE_NAME]
+    return [Choice(name=text, value=text) for text in fitting[:CHOICES]]
+
+
+async def known_questions(interaction: Ask, named: str) -> list[str]:
+    """The questions of a persona's sheet; none where that is not known in time."""
+    origin = origin_of(interaction)
+    queue = interaction.client.queue
+    try:
+        async with asyncio.timeout(choices.PATIENCE_SECONDS):
+            slug = choices.known_persona(await queue.catalog(origin.guild_id), named)
+            spec = DataSpec(action=DataAction.PERSONA, guild_id=origin.guild_id, persona=slug)
+            sheet = (await queue.data(spec, origin)).persona
+    except (TimeoutError, RedisAway, WorkersAway, DataRefused, UnknownPersona):
+        return []
+    return [fact.question for fact in sheet.facts if fact.question] if sheet else []
+
+
+async def references(interaction: Ask, typed: str) -> list[Choice[str]]:
+    """What a version may be put against: another one, or the base model."""
+    base = [Choice(name="The base model", value=BASE)] if typed.strip().casefold() in f"the {BASE} model" else []
+    return [*await choices.versions(interaction, typed), *base][:CHOICES]
+
+
+@app_commands.command(name="duel", description="Put one question to several personas or to two versions.")
+@app_commands.describe(
+    question="What they are asked.",
+    persona="Who answers.",
+    other="Others who answer too, separated by commas; two versions of the persona if you say nothing.",
+    version="Its version; the live one if you say nothing.",
+    against="Against which version; the base model if you say nothing.",
+    vote="Let the channel vote blind on two versions' answers.",
+    hours="Hours until the vote closes at the latest.",
+)
+@app_commands.autocomplete(
+    question=questions,
+    persona=choices.personas,
+    other=choices.personas,
+    version=choices.versions,
+    against=references,
+)
+async def duel(
+    interaction: Ask,
+    *,
+    question: Range[str, 1, LONGEST_QUESTION],
+    persona: str,
+    other: str | None = None,
+    version: str | None = None,
+    against: str | None = None,
+    vote: bool = False,
+    hours: Range[int, 1, 168] | None = None,
+) -> None:
+    """Show the answers to the channel, or open a vote on them."""
+    if vote:
+        require_trainer(interaction)
+        if other:
+            raise OnePersonaVote(option="other")
+    if other and against:
+        raise OthersHaveNoVersion
+    require_channel(interaction, TO_REPORT if vote else TO_TALK)
+    text = question.strip()
+    if not text:
+        raise NothingSaid
+    await interaction.response.defer(ephemeral=vote)
+    asked = await _asked(interaction, _Options(text, persona, other or "", version, against))
+    await (_vote(interaction, asked, hours) if vote else _side_by_side(interaction, asked))
+
+
+async def _asked(interaction: Ask, options: _Options) -> _Duel:
+    guild_id = origin_of(interaction).guild_id
+    queue = interaction.client.queue
+    catalog = await queue.catalog(guild_id)
+    slug = choices.known_persona(catalog, options.persona)
+    known = await queue.versions(guild_id, slug)
+    first = choices.known_version(known, slug, options.version).version if options.version else None
+    named = [name for name in options.other.split(",") if name.strip()][:MOST_OTHERS]
+    others = dict.fromkeys(choices.known_persona(catalog, name) for name in named)
+    if set(others) - {slug}:
+        return _Duel(options.question, ((slug, first), *((one, None) for one in others if one != slug)))
+    of = first or _live(known, catalog.personas[slug])
+    second = BASE_MODEL
+    if options.against and options.against.strip().casefold() != BASE:
+        second = choices.known_version(known, slug, options.against).version
+    if of == second:
+        raise SameVersionTwice(version=vote_cards.version_name(of), persona=catalog.personas[slug])
+    return _Duel(options.question, ((slug, of), (slug, second)))
+
+
+def _live(known: Sequence[AdapterVersion], name: str) -> int:
+    live = next((entry.version for entry in known if entry.live), None)
+    if live is None:
+        raise NothingToDuel(persona=name)
+    return live
+
+
+async def _side_by_side(interaction: Ask, asked: _Duel) -> None:
+    guild_id = origin_of(interaction).guild_id
+    specs = [asked.spec(guild_id, place) for place in range(len(asked.contenders))]
+    several = len({persona for persona, _ in asked.contenders}) > 1
+    replies = await _replies(interaction, [*specs, *([asked.spec(guild_id, seed=ANOTHER_SEED)] if several else [])])
+    again = replies.pop() if several else None
+    asker = interaction.user.display_name
+    await interaction.edit_original_response(embed=vote_cards.side_by_side(asked.question, asker, replies, again))
+
+
+async def _vote(interaction: Ask, asked: _Duel, hours: int | None) -> None:
+    origin = origin_of(interaction)
+    replies = await _replies(interaction, [asked.spec(origin.guild_id, place) for place in (0, 1)])
+    first, second = (Contender(version=reply.version, answer=reply.text.strip()) for reply in replies)
+    if not (first.answer and second.answer) or first.answer == second.answer:
+        raise NothingToVoteOn(reason="both answered the same, or one said nothing")
+    sheet = await known_questions(interaction, asked.contenders[0][0])
+    pair = VotePair(
+        id=new_id(),
+        persona=asked.contenders[0][0],
+        question=asked.question,
+        first=first,
+        second=second,
+        asked_by="sheet" if asked.question in sheet else "member",
+    )
+    await interaction.client.voting.open(origin, [pair], await trainers_of(interaction, [pair]), hours=hours)
+    await interaction.edit_original_response(content=vote_cards.opened(1))
+
+
+async def _replies(interaction: Ask, specs: Sequence[ChatSpec]) -> list[ChatReply]:
+    """What each of them answers, in order; raises WorkersAway or ChatRefused."""
+    origin = origin_of(interaction)
+    return list(await asyncio.gather(*(interaction.client.queue.ask(spec, origin) for spec in specs)))

@@ -1,0 +1,195 @@
+"""The buttons about a persona: which version speaks, and a form for the words of each of its facts.
+
+Buttons carry their persona in their id, so they outlive restarts.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Sequence
+from typing import Any, Self
+
+import discord
+
+from bot import cards, persona_cards
+from bot.door import Ask
+from bot.errors import FactGone, explain
+from bot.members import origin_of, require_trainer
+from bot.promotion import Candidate, candidate
+from tasks.errors import NoSuchVersion
+from tasks.jobs import AdapterVersion
+from training.data.schema import DataAction, DataReport, DataSpec, FactChange
+from training.schema import Fact, Persona
+
+FORM_SECONDS = 2.0
+FORM_OPEN_SECONDS = 3600.0
+
+
+class VoiceButton(
+    discord.ui.DynamicItem[discord.ui.Button[discord.ui.View]],
+    template=r"voice:(?P<deed>live|leave):(?P<persona>[a-z0-9][a-z0-9_-]{0,39}):(?P<version>[1-9][0-9]{0,8})",
+):
+    """One of the two answers to whether a version that its last check calls worse is to be live."""
+
+    def __init__(self, deed: str, persona: str, version: int) -> None:
+        label, style = _ANSWERS[deed]
+        super().__init__(
+            discord.ui.Button(label=label, style=style, custom_id=f"voice:{deed}:{persona}:{version}"),
+        )
+        self.deed, self.persona, self.version = deed, persona, version
+
+    @classmethod
+    async def from_custom_id(cls, interaction: Any, item: discord.ui.Item[Any], match: re.Match[str], /) -> Self:
+        """The button that was pressed, from its id alone."""
+        return cls(match["deed"], match["persona"], int(match["version"]))
+
+    async def callback(self, interaction: Any) -> None:
+        """Make the version live, or leave it."""
+        try:
+            await self._answer(interaction)
+        except Exception as error:  # noqa: BLE001 (explain logs what no one foresaw, with its traceback)
+            await explain(interaction, error)
+
+    async def _answer(self, interaction: Ask) -> None:
+        require_trainer(interaction)
+        guild_id = origin_of(interaction).guild_id
+        await interaction.response.defer()
+        voice = await the_version(interaction, guild_id, self.persona, self.version)
+        if self.deed == "live":
+            await make_live(interaction, await candidate(interaction.client.queue, voice))
+            return
+        catalog = await interaction.client.known_catalog(guild_id)
+        await interaction.edit_original_response(content=persona_cards.left([voice], catalog), view=None)
+
+
+class FactButton(
+    discord.ui.DynamicItem[discord.ui.Button[discord.ui.View]],
+    template=r"fact:(?P<persona>[a-z0-9][a-z0-9_-]{0,39}):(?P<number>[1-9][0-9]?):(?P<fact>[0-9a-f]{12})",
+):
+    """Opens the form for one fact's words; `fact` is a digest of its id, since a sheet's facts may move."""
+
+    def __init__(self, persona: str, number: int, fact: str) -> None:
+        super().__init__(
+            discord.ui.Button(
+                label=persona_cards.fact_button(number),
+                style=discord.ButtonStyle.secondary,
+                custom_id=f"fact:{persona}:{number}:{fact}",
+            )
+        )
+        self.persona, self.number, self.fact = persona, number, fact
+
+    @classmethod
+    async def from_custom_id(cls, interaction: Any, item: discord.ui.Item[Any], match: re.Match[str], /) -> Self:
+        """The button that was pressed, from its id alone."""
+        return cls(match["persona"], int(match["number"]), match["fact"])
+
+    async def callback(self, interaction: Any) -> None:
+        """Open the form, filled with the words as they are now."""
+        try:
+            await self._open(interaction)
+        except Exception as error:  # noqa: BLE001 (explain logs what no one foresaw, with its traceback)
+            await explain(interaction, error)
+
+    async def _open(self, interaction: Ask) -> None:
+        require_trainer(interaction)
+        # A form must be the first answer, within three seconds.
+        sheet, _ = await sheet_report(interaction, self.persona, timeout=FORM_SECONDS)
+        fact = next((fact for fact in sheet.facts if fact_digest(fact) == self.fact), None)
+        if fact is None:
+            raise FactGone(persona=sheet.name)
+        await interaction.response.send_modal(FactForm(sheet, self.number, fact))
+
+
+class FactForm(discord.ui.Modal):
+    """The words of one fact: those that show that a reply knows it, and those that show that it does not."""
+
+    def __init__(self, sheet: Persona, number: int, fact: Fact) -> None:
+        super().__init__(title=persona_cards.fact_title(sheet.name, number), timeout=FORM_OPEN_SECONDS)
+        self._sheet, self._fact = sheet, fact
+        self._accept = self._words(persona_cards.KNOWN_WORDS, fact.accept)
+        self._reject = self._words(persona_cards.UNKNOWN_WORDS, fact.reject)
+
+    def _words(self, label: str, words: Sequence[str]) -> discord.ui.TextInput[Any]:
+        field: discord.ui.TextInput[Any] = discord.ui.TextInput(
+            style=discord.TextStyle.paragraph, default=persona_cards.lines_of(words) or None, required=False
+        )
+        self.add_item(discord.ui.Label(text=label, description=persona_cards.ONE_A_LINE, component=field))
+        return field
+
+    async def on_submit(self, interaction: Any, /) -> None:
+        """Have the worker write the words into the sheet."""
+        try:
+            await self._write(interaction)
+        except Exception as error:  # noqa: BLE001 (explain logs what no one foresaw, with its traceback)
+            await explain(interaction, error)
+
+    async def _write(self, interaction: Ask) -> None:
+        require_trainer(interaction)
+        origin = origin_of(interaction)
+        await interaction.response.defer(ephemeral=True, thinking=True)
+        change = FactChange(
+            id=self._fact.id,
+            accept=persona_cards.words_in(self._accept.value),
+            reject=persona_cards.words_in(self._reject.value),
+        )
+        spec = DataSpec(action=DataAction.FACT, guild_id=origin.guild_id, persona=self._sheet.slug, fact=change)
+        report = await interaction.client.queue.data(spec, origin)
+        sheet = report.persona or self._sheet
+        written = next((fact for fact in sheet.facts if fact.id == self._fact.id), self._fact)
+        await interaction.edit_original_response(content=persona_cards.fact_changed(sheet.name, written))
+
+
+def fact_buttons(sheet: Persona) -> discord.ui.View | None:
+    """A button for each fact's words, as many as a message holds."""
+    view = discord.ui.View(timeout=None)
+    for number, fact in enumerate(sheet.facts[: persona_cards.EDITABLE_FACTS], 1):
+        view.add_item(FactButton(sheet.slug, number, fact_digest(fact)))
+    return view if view.children else None
+
+
+def fact_digest(fact: Fact) -> str:
+    """What stands for a fact in a button's id."""
+    return hashlib.sha256(fact.id.encode()).hexdigest()[:12]
+
+
+async def sheet_report(interaction: Ask, persona: str, *, timeout: float = 60) -> tuple[Persona, DataReport]:
+    """A persona as its sheet describes it now, and what else is known of it; raises DataRefused or WorkersAway."""
+    origin = origin_of(interaction)
+    spec = DataSpec(action=DataAction.PERSONA, guild_id=origin.guild_id, persona=persona)
+    report = await interaction.client.queue.data(spec, origin, timeout=timeout)
+    assert report.persona is not None
+    return report.persona, report
+
+
+def voice_buttons(voice: AdapterVersion) -> discord.ui.View:
+    """The second press that a worse version takes."""
+    view = discord.ui.View(timeout=None)
+    for deed in _ANSWERS:
+        view.add_item(VoiceButton(deed, voice.persona, voice.version))
+    return view
+
+
+async def make_live(interaction: Ask, one: Candidate) -> None:
+    """Make a version live; whoever asked reads what is known of it, the channel that it speaks."""
+    voice = one.voice
+    await interaction.client.queue.make_live(voice.guild_id, voice.persona, voice.version)
+    catalog = await interaction.client.known_catalog(voice.guild_id)
+    await interaction.edit_original_response(content=persona_cards.promoted(one, catalog), view=None)
+    await interaction.followup.send(cards.made_live([voice], catalog))
+
+
+async def the_version(interaction: Ask, guild_id: str, persona: str, version: int) -> AdapterVersion:
+    """One version of a persona; raises NoSuchVersion."""
+    known = await interaction.client.queue.versions(guild_id, persona)
+    found = next((entry for entry in known if entry.version == version), None)
+    if found is None:
+        choices = ", ".join(str(entry.version) for entry in known) or "none is trained yet"
+        raise NoSuchVersion(persona=persona, version=version, choices=choices)
+    return found
+
+
+_ANSWERS = {
+    "live": (cards.ANYWAY, discord.ButtonStyle.danger),
+    "leave": (cards.LEAVE, discord.ButtonStyle.secondary),
+}

@@ -1,0 +1,184 @@
+"""Pays channels what votes owe them: the call, the result and the end of the call, each once.
+
+A message is marked before it is sent and again after. One found marked "sending" at the next start is in doubt, and is
+looked for in the channel before it is sent again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from datetime import UTC, datetime
+from typing import Any
+
+import aiohttp
+import discord
+from discord.utils import time_snowflake
+
+from bot import vote_cards
+from bot.ballot_box import Notice, NoticeKind, Poll
+from bot.ballots import vote_buttons
+from bot.cards import persona_name
+from bot.door import Door
+from bot.voting import Voting, versions_of
+from training.evaluation.votes import agreement, rubric_agreement, strengths, tally
+
+logger = logging.getLogger(__name__)
+
+RETRY_SECONDS = 1.0
+LONGEST_RETRY_SECONDS = 1800.0
+# 1 s, 2 s, … and then every half hour, for about a day.
+MOST_TRIES = 60
+UNKNOWN_MESSAGE = 10008
+# Discord's clock and ours may differ by as much; a busy channel says no more than this within it.
+LOOK_BACK_SECONDS = 300
+LOOKED_THROUGH = 500
+
+
+class VoteCourier:
+    """Closes votes whose time is up, and sends what is owed."""
+
+    def __init__(self, door: Door, voting: Voting) -> None:
+        self._door = door
+        self._voting = voting
+        self._ballots = voting.ballots
+
+    async def run(self) -> None:
+        """Work until cancelled."""
+        while True:
+            self._voting.bell.clear()
+            try:
+                await self._voting.close_overdue()
+                while owed := await asyncio.to_thread(self._ballots.owed, time.time()):
+                    for notice in owed:
+                        await self._deliver(notice)
+                wait = await asyncio.to_thread(self._seconds_left)
+            except Exception:
+                logger.exception("Serving votes failed; it is tried again.")
+                wait = RETRY_SECONDS
+            try:
+                await asyncio.wait_for(self._voting.bell.wait(), wait)
+            except TimeoutError:
+                continue
+
+    def _seconds_left(self) -> float | None:
+        """Until a vote closes or a message may be tried again; None: nothing is open and nothing is owed."""
+        moments = [at for at in (self._ballots.next_deadline(), self._ballots.next_due()) if at is not None]
+        return max(0.0, min(moments) - time.time()) if moments else None
+
+    # --- sending ---------------------------------------------------------------------------------------------------
+
+    async def _deliver(self, notice: Notice, plain: bool = False) -> None:
+        """Send one message; as a line of text without an embed where Discord refused it otherwise."""
+        poll = await asyncio.to_thread(self._ballots.poll, notice.poll)
+        assert poll is not None
+        try:
+            await self._settle(notice, poll, plain)
+        except discord.HTTPException as error:
+            passing = error.status >= 500 or error.status in (401, 403, 404, 429)
+            if passing and error.code != UNKNOWN_MESSAGE and notice.attempts < MOST_TRIES:
+                await self._put_off(notice, error)
+            elif not passing and not plain:
+                logger.error("Discord refuses the %s of vote %s; it is said plainly: %s", notice.kind, poll.id, error)
+                await self._deliver(notice, plain=True)
+            else:
+                logger.error("The %s of vote %s is given up: %s", notice.kind, poll.id, error)
+                await asyncio.to_thread(self._ballots.park, notice)
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            await self._put_off(notice, error)
+        except Exception:
+            logger.exception("The %s of vote %s cannot be shown.", notice.kind, poll.id)
+            await asyncio.to_thread(self._ballots.park, notice)
+
+    async def _put_off(self, notice: Notice, error: BaseException) -> None:
+        pause = min(LONGEST_RETRY_SECONDS, RETRY_SECONDS * 2.0 ** min(notice.attempts, 32))
+        logger.warning("The %s of vote %s waits %.0f s: %s", notice.kind, notice.poll, pause, error)
+        await asyncio.to_thread(self._ballots.put_off, notice, time.time() + pause)
+
+    async def _settle(self, notice: Notice, poll: Poll, plain: bool) -> None:
+        if notice.kind is NoticeKind.OVER:
+            await self._end_call(notice, poll, plain)
+            return
+        found = await self._find(notice, poll) if notice.in_doubt else None
+        if found is None:
+            await asyncio.to_thread(self._ballots.begin, notice)
+            send = self._call if notice.kind is NoticeKind.CALL else self._result
+            found = await send(poll, plain)
+        await asyncio.to_thread(self._ballots.sent, notice, found)
+
+    async def _call(self, poll: Poll, plain: bool) -> str:
+        pairs = await asyncio.to_thread(self._ballots.pairs, poll.id)
+        sent = await self._channel(poll).send(
+            **_told(vote_cards.call_embed(poll, pairs, await self._name(poll)), plain),
+            view=vote_buttons("enter", poll.id),
+            nonce=f"{poll.id}:{NoticeKind.CALL}",
+        )
+        return str(sent.id)
+
+    async def _result(self, poll: Poll, plain: bool) -> str:
+        name = await self._name(poll)
+        embed, usable = await asyncio.to_thread(self._counted, poll, name)
+        sent = await self._channel(poll).send(
+            **_told(embed, plain, vote_cards.result_text(poll, name)),
+            view=vote_buttons("use", poll.id) if usable else discord.utils.MISSING,
+            nonce=f"{poll.id}:{NoticeKind.RESULT}",
+            # The one message that is meant to call someone.
+            allowed_mentions=discord.AllowedMentions(
+                everyone=False, roles=False, users=[discord.Object(int(poll.asker))]
+            ),
+        )
+        return str(sent.id)
+
+    def _counted(self, poll: Poll, name: str) -> tuple[discord.Embed, bool]:
+        """(how the vote ended, whether it decided a question that may be learnt from)."""
+        pairs, votes = self._ballots.pairs(poll.id), self._ballots.votes(poll.id)
+        found = tally(pairs, votes, *versions_of(pairs))
+        box = self._ballots.closed(poll.guild_id, poll.persona)
+        rated = self._ballots.ratings(poll.guild_id, poll.persona)
+        known = vote_cards.KnownVotes(
+            ranked=strengths(box.pairs, box.votes),
+            alpha=agreement(box.votes),
+            rated={question: rubric_agreement(rated, question) for question in vote_cards.RUBRIC},
+        )
+        rubrics = self._ballots.rubrics(poll.id)
+        embed = vote_cards.result_embed(poll, name, vote_cards.Counted(pairs, votes, rubrics, found), known)
+        return embed, found.decisive > 0
+
+    async def _end_call(self, notice: Notice, poll: Poll, plain: bool) -> None:
+        """Take the button from the call; that it is edited twice does no harm."""
+        call = await asyncio.to_thread(self._ballots.message_of, poll.id, NoticeKind.CALL)
+        if call is None:
+            await asyncio.to_thread(self._ballots.park, notice)
+            return
+        pairs = await asyncio.to_thread(self._ballots.pairs, poll.id)
+        told = _told(vote_cards.over_embed(poll, pairs, await self._name(poll)), plain)
+        await self._channel(poll).get_partial_message(int(call)).edit(**told, view=None)
+        await asyncio.to_thread(self._ballots.sent, notice, call)
+
+    # --- finding ---------------------------------------------------------------------------------------------------
+
+    async def _find(self, notice: Notice, poll: Poll) -> str | None:
+        """The id of the message that an interrupted try left in the channel, if it got that far."""
+        marker = vote_cards.call_marker if notice.kind is NoticeKind.CALL else vote_cards.result_marker
+        began = poll.opened_at if notice.kind is NoticeKind.CALL else poll.closed_at or poll.closes_at
+        after = discord.Object(time_snowflake(datetime.fromtimestamp(began - LOOK_BACK_SECONDS, UTC)))
+        async for message in self._channel(poll).history(limit=LOOKED_THROUGH, after=after, oldest_first=True):
+            signed = [*(embed.footer.text for embed in message.embeds), message.content.rpartition("\n-# ")[2]]
+            if message.author == self._door.user and marker(poll.id) in signed:
+                return str(message.id)
+        return None
+
+    def _channel(self, poll: Poll) -> discord.PartialMessageable:
+        return self._door.get_partial_messageable(int(poll.channel_id), guild_id=int(poll.guild_id))
+
+    async def _name(self, poll: Poll) -> str:
+        return persona_name(poll.persona, await self._door.known_catalog(poll.guild_id))
+
+
+def _told(embed: discord.Embed, plain: bool, above: str | None = None) -> dict[str, Any]:
+    """The words of a message: an embed with a line above it, or all of it as a few lines of text."""
+    if not plain:
+        return {"content": above, "embed": embed}
+    lines = [*([above] if above else []), embed.title or "", f"-# {embed.footer.text}"]
+    return {"content": "\n".join(lines)}

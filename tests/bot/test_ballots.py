@@ -1,0 +1,260 @@
+"""The file of blind votes: every vote kept once, every close told once, voters as pseudonyms, whenever the bot dies."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import random
+import re
+import sqlite3
+import stat
+import time
+from pathlib import Path
+
+import pytest
+
+from bot.ballot_box import Ballots, Closed, Notice, NoticeKind, Poll, new_id
+from training.evaluation.schema import Contender, Rubric, Vote, VoteChoice, VotePair
+
+GUILD, CHANNEL, ASKER, TRAINER = "1200000000000000000", "1200000000000000020", "1200000000000000001", "12000000002"
+NOW = 1_900_000_000.0
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "state" / "ballots.sqlite3"
+
+
+def poll(poll_id: str = "", about: str | None = None, guild_id: str = GUILD, hours: float = 24) -> Poll:
+    return Poll(
+        id=poll_id or new_id(),
+        guild_id=guild_id,
+        channel_id=CHANNEL,
+        persona="glordon",
+        about=about,
+        asker=ASKER,
+        opened_at=NOW,
+        closes_at=NOW + hours * 3600,
+    )
+
+
+def pair(pair_id: str = "", asked_by: str = "sheet") -> VotePair:
+    return VotePair.model_validate(
+        {
+            "id": pair_id or new_id(),
+            "persona": "glordon",
+            "question": "How is Elio?",
+            "first": Contender(version=None, answer="Who?"),
+            "second": Contender(version=2, answer="A friend."),
+            "asked_by": asked_by,
+        }
+    )
+
+
+def vote(about: VotePair, voter: str = "voter", choice: VoteChoice = VoteChoice.FIRST) -> Vote:
+    return Vote(pair=about.id, voter=voter, choice=choice)
+
+
+def opened(ballots: Ballots, *pairs: VotePair, **changes: object) -> Poll:
+    made = poll(**changes)  # type: ignore[arg-type]
+    assert ballots.open(made, pairs or [pair()], [TRAINER])
+    return made
+
+
+def settle(ballots: Ballots, notice: Notice, message_id: str = "77") -> None:
+    ballots.begin(notice)
+    ballots.sent(notice, message_id)
+
+
+# --- voting --------------------------------------------------------------------------------------------------------
+
+
+def test_it_is_for_its_owner_only(path: Path) -> None:
+    Ballots(path)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+def test_the_last_choice_counts_and_survives_a_restart(path: Path) -> None:
+    ballots, one = Ballots(path), pair()
+    made = opened(ballots, one)
+    assert ballots.cast(vote(one, choice=VoteChoice.FIRST), NOW)
+    assert ballots.cast(vote(one, choice=VoteChoice.BAD), NOW + 1)
+    assert ballots.cast(vote(one, "another", VoteChoice.TIE), NOW + 2)
+    ballots.close()
+    again = Ballots(path)
+    assert again.votes(made.id) == [vote(one, "another", VoteChoice.TIE), vote(one, choice=VoteChoice.BAD)]
+    assert again.choices_of(made.id, "voter") == {one.id: VoteChoice.BAD}
+    assert again.pairs(made.id) == [one]
+    assert again.poll(made.id) == made
+
+
+def test_nothing_is_taken_after_the_deadline_or_the_close(path: Path) -> None:
+    ballots, one = Ballots(path), pair()
+    made = opened(ballots, one)
+    said = Rubric(pair=one.id, voter="voter", side="first", in_character=5, true_to_facts=4, worth_talking_to=3)
+    assert ballots.rate(said, NOW)
+    assert not ballots.cast(vote(one), made.closes_at)
+    assert not ballots.rate(said.model_copy(update={"in_character": 1}), made.closes_at)
+    assert ballots.end(made.id, Closed.SETTLED, NOW + 5)
+    assert not ballots.cast(vote(one), NOW + 6)
+    assert ballots.votes(made.id) == []
+    assert ballots.rubrics(made.id) == [said]
+    assert not ballots.cast(vote(pair()), NOW), "nor for a pair that nobody knows"
+
+
+def test_whoever_trained_a_version_is_left_out_by_pseudonym(path: Path) -> None:
+    ballots = Ballots(path)
+    made = opened(ballots)
+    assert ballots.is_excluded(made.id, ballots.pseudonym(GUILD, TRAINER))
+    assert not ballots.is_excluded(made.id, ballots.pseudonym(GUILD, ASKER))
+
+
+def test_one_open_vote_on_a_job_at_a_time(path: Path) -> None:
+    ballots = Ballots(path)
+    first = opened(ballots, about="a1b2c3d4e5f6")
+    assert not ballots.open(poll(about="a1b2c3d4e5f6"), [pair()])
+    opened(ballots, about="a1b2c3d4e5f6", guild_id="1299999999999999999")
+    ballots.end(first.id, Closed.DEADLINE, NOW)
+    opened(ballots, about="a1b2c3d4e5f6")
+    opened(ballots)
+    opened(ballots)
+
+
+def test_a_vote_that_cannot_be_kept_whole_is_not_kept(path: Path) -> None:
+    ballots, taken = Ballots(path), pair()
+    opened(ballots, taken)
+    made = poll()
+    with pytest.raises(sqlite3.IntegrityError):
+        ballots.open(made, [pair(), taken])
+    assert ballots.poll(made.id) is None
+    assert len(ballots.owed(NOW)) == 1
+
+
+# --- who is who ----------------------------------------------------------------------------------------------------
+
+
+def test_voters_are_pseudonyms_that_another_file_does_not_give(path: Path, tmp_path: Path) -> None:
+    ballots, other = Ballots(path), Ballots(tmp_path / "other.sqlite3")
+    name = ballots.pseudonym(GUILD, ASKER)
+    assert re.fullmatch("[0-9a-f]{16}", name)
+    assert name == Ballots(path).pseudonym(GUILD, ASKER)
+    assert len({name, other.pseudonym(GUILD, ASKER), ballots.pseudonym("12", ASKER)}) == 3
+
+
+def test_sides_stay_as_they_are_and_fall_evenly(path: Path) -> None:
+    ballots, one = Ballots(path), pair()
+    voters = [ballots.pseudonym(GUILD, str(number)) for number in range(400)]
+    sides = [ballots.is_turned(one.id, voter) for voter in voters]
+    again = Ballots(path)
+    assert sides == [again.is_turned(one.id, voter) for voter in voters]
+    assert 150 < sum(sides) < 250
+    other = [ballots.is_turned("0" * 12, voter) for voter in voters]
+    assert 150 < sum(a == b for a, b in zip(sides, other, strict=True)) < 250, "nor does one pair tell of another"
+
+
+def test_what_is_exported_names_no_member(path: Path) -> None:
+    ballots, one, typed = Ballots(path), pair(), pair(asked_by="member")
+    made = opened(ballots, one, typed)
+    ballots.cast(vote(one, ballots.pseudonym(GUILD, ASKER)), NOW)
+    assert ballots.closed(GUILD, "glordon").pairs == ()
+    ballots.end(made.id, Closed.DEADLINE, NOW + 1)
+    box = ballots.closed(GUILD, "glordon")
+    assert (box.pairs, len(box.votes)) == ((one, typed), 1)
+    assert ASKER not in box.model_dump_json()
+    assert ballots.askers(GUILD, "glordon") == {typed.id: ASKER}
+    assert ballots.closed(GUILD, "questa").pairs == ballots.closed("12", "glordon").pairs == ()
+
+
+# --- what channels are owed ----------------------------------------------------------------------------------------
+
+
+def test_a_vote_owes_its_call_and_then_once_its_result_and_its_end(path: Path) -> None:
+    ballots = Ballots(path)
+    made = opened(ballots)
+    [call] = ballots.owed(NOW)
+    assert (call.kind, call.in_doubt) == (NoticeKind.CALL, False)
+    assert ballots.end(made.id, Closed.SETTLED, NOW)
+    assert not ballots.end(made.id, Closed.DEADLINE, NOW + 1)
+    assert [notice.kind for notice in ballots.owed(NOW)] == [NoticeKind.CALL], "the result waits for the call"
+    settle(ballots, call)
+    [result] = ballots.owed(NOW)
+    assert result.kind is NoticeKind.RESULT
+    settle(ballots, result, "78")
+    [over] = ballots.owed(NOW)
+    assert over.kind is NoticeKind.OVER
+    assert ballots.message_of(made.id, NoticeKind.CALL) == "77"
+    settle(ballots, over)
+    assert ballots.owed(NOW) == []
+    assert ballots.next_due() is None
+    closed = ballots.poll(made.id)
+    assert closed is not None
+    assert (closed.closed_at, closed.reason) == (NOW, Closed.SETTLED)
+
+
+def test_what_was_being_sent_is_in_doubt_at_the_next_start(path: Path) -> None:
+    ballots = Ballots(path)
+    opened(ballots)
+    ballots.begin(ballots.owed(NOW)[0])
+    ballots.close()
+    [call] = Ballots(path).owed(NOW)
+    assert call.in_doubt
+
+
+def test_what_is_put_off_waits_and_holds_up_no_other_vote(path: Path) -> None:
+    ballots = Ballots(path)
+    first, second = opened(ballots), opened(ballots)
+    ballots.end(first.id, Closed.DEADLINE, NOW)
+    ballots.put_off(ballots.owed(NOW)[0], NOW + 60)
+    assert [notice.poll for notice in ballots.owed(NOW)] == [second.id]
+    settle(ballots, ballots.owed(NOW)[0])
+    assert ballots.owed(NOW) == []
+    assert ballots.next_due() == NOW + 60
+    [call] = ballots.owed(NOW + 60)
+    assert (call.poll, call.attempts) == (first.id, 1)
+    ballots.park(call)
+    assert [notice.kind for notice in ballots.owed(NOW)] == [NoticeKind.RESULT]
+
+
+def test_deadlines(path: Path) -> None:
+    ballots = Ballots(path)
+    assert ballots.next_deadline() is None
+    late, soon = opened(ballots, hours=48), opened(ballots, hours=1)
+    assert ballots.next_deadline() == soon.closes_at
+    assert ballots.overdue(NOW) == []
+    assert ballots.overdue(soon.closes_at) == [soon.id]
+    ballots.end(soon.id, Closed.DEADLINE, NOW)
+    assert ballots.next_deadline() == late.closes_at
+
+
+def _vote_until_killed(path: Path, heard: Path, pair_id: str) -> None:
+    """Casts one vote after another, and notes each that it was told is kept."""
+    ballots = Ballots(path)
+    with heard.open("a") as log:
+        for number in range(100_000):
+            assert ballots.cast(Vote(pair=pair_id, voter=f"{os.getpid()}-{number}", choice=VoteChoice.TIE), NOW)
+            log.write(f"{os.getpid()}-{number}\n")
+            log.flush()
+
+
+def test_no_vote_that_was_confirmed_is_lost_by_a_kill(path: Path, tmp_path: Path) -> None:
+    ballots, one, heard = Ballots(path), pair(), tmp_path / "heard"
+    made = opened(ballots, one)
+    ballots.close()
+    context = multiprocessing.get_context("spawn")
+    rng = random.Random(5)
+    for _ in range(3):
+        process = context.Process(target=_vote_until_killed, args=(path, heard, one.id))
+        process.start()
+        before = heard.stat().st_size if heard.exists() else 0
+        deadline = time.monotonic() + 30
+        while not heard.exists() or heard.stat().st_size == before:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        time.sleep(rng.uniform(0, 0.1))
+        process.kill()
+        process.join()
+    confirmed = set(heard.read_text().splitlines())
+    kept = {known.voter for known in Ballots(path).votes(made.id)}
+    assert confirmed
+    assert confirmed <= kept
+    assert len(kept - confirmed) <= 3

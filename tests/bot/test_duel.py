@@ -1,0 +1,436 @@
+"""/persona duel and blind votes in the real bot: who may vote, what they see, and that each vote ends once."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_asyncio
+
+from bot.ballot_box import Ballots, Closed
+from sandbox import limits
+from tasks.embedded_redis import EmbeddedRedis
+from tests.bot.check_samples import check_report
+from tests.bot.house import (
+    RATES_REFILL,
+    House,
+    KillAtPost,
+    Message,
+    housed,
+    is_private,
+    labels,
+    restart_after,
+    started,
+    told,
+    words,
+)
+from tests.bot.samples import reply, report
+from tests.sandbox.openapi import violations
+from training.evaluation.schema import CheckSpec, VoteChoice
+from training.schema import ChatSpec, Fact, Persona, Sample
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+OLD = datetime(2023, 5, 1, tzinfo=UTC)
+BALLOT = ["A", "B", "Tie", "Both bad", "Rate A", "Rate B"]
+GLORDON = Persona(
+    name="Glordon",
+    slug="glordon",
+    bio="A soft alien.",
+    facts=(Fact(id="friend", text="Elio is his friend.", question="Who is your friend?", accept=("Elio",)),),
+)
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def house(redis_server: EmbeddedRedis, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[House]:
+    async with housed(tmp_path_factory.mktemp("house"), redis_server.url) as running:
+        running.worker.sheets["glordon"] = GLORDON
+        running.worker.answer_to = answered
+        yield running
+        assert violations(running.sandbox.requests) == []
+        assert [seen for seen in running.sandbox.requests if seen.status in (401, 429)] == []
+        assert "Traceback" not in running.bot.log.read_text(), running.bot.log.read_text()
+
+
+@pytest.fixture(autouse=True)
+def rested(house: House) -> None:
+    """No test waits for the rate limits that an earlier one used up."""
+    house.sandbox.clock.advance(RATES_REFILL)
+
+
+def answered(spec: ChatSpec) -> Any:
+    """What each version says, so that it is known which one a voter chose."""
+    said = {0: "I am here to help.", 1: "Honk once.", 2: "Honk twice."}
+    names = {"glordon": "Glordon", "questa": "Ambassador Questa"}
+    version = None if spec.version in (0, None) else spec.version
+    own = f"We of the Communiverse say so. {spec.seed}" if spec.persona == "questa" else said[spec.version or 0]
+    return reply(own, persona=spec.persona, name=names[spec.persona], version=version)
+
+
+async def is_call(visitor: Any, part: str) -> Message:
+    """The message of an open vote."""
+    call: Message = await visitor.until(lambda seen: "Blind vote" in words(seen) and part in words(seen))
+    return call
+
+
+async def ballot(visitor: Any, call: Message) -> Message:
+    """What a voter is shown after pressing Vote."""
+    before = {seen["id"] for seen in visitor.messages("workshop")}
+    await visitor.press(call, "Vote")
+    shown: Message = await visitor.until(lambda seen: seen["id"] not in before and is_private(seen))
+    return shown
+
+
+def side_of(shown: Message, answer: str) -> str:
+    """The button of the side on which this voter sees an answer."""
+    [title] = [embed["title"] for embed in shown["embeds"] if embed["description"] == answer]
+    return str(title.removeprefix("Answer "))
+
+
+async def choose(visitor: Any, shown: Message, answer: str) -> None:
+    """Choose the side that shows an answer, and wait until it is kept."""
+    side = side_of(shown, answer)
+    await visitor.press(shown, side)
+    await visitor.until(
+        lambda seen: seen["id"] == shown["id"] and ("Kept" in words(seen) or f"You chose **{side}**" in words(seen))
+    )
+
+
+async def pressed(visitor: Any, shown: Message, button: str) -> None:
+    await visitor.press(shown, button)
+    await visitor.until(lambda seen: seen["id"] == shown["id"] and f"You chose **{button}**" in words(seen))
+
+
+async def result_of(visitor: Any, poll_id: str) -> Message:
+    result: Message = await visitor.until(lambda seen: f"Result of vote {poll_id}" in words(seen))
+    return result
+
+
+def poll_of(call: Message) -> str:
+    return words(call).rpartition("Vote ")[2]
+
+
+def file_of(house: House) -> Path:
+    return Path(house.bot.env["STATE_DIR"]) / "bot-ballots.sqlite3"
+
+
+async def closing(house: House, poll_id: str, seconds: float) -> None:
+    """Let a vote end that soon, by the file that a restarted bot reads."""
+    await house.bot.kill()
+    with sqlite3.connect(file_of(house)) as db:
+        db.execute("UPDATE polls SET closes_at = ? WHERE id = ?", (time.time() + seconds, poll_id))
+    await house.bot.start()
+
+
+async def visitors(stack: AsyncExitStack, house: House, names: Sequence[str]) -> list[Any]:
+    """These members, who join if they are not there yet, with accounts that are old enough."""
+    for name in names:
+        if house.sandbox.world.guild.member(name) is None:
+            house.sandbox.world.enrol(name, created=OLD)
+    return [await stack.enter_async_context(house.visitor(name)) for name in names]
+
+
+async def duelled(visitor: Any, question: str, **options: Any) -> Message:
+    """The call of a vote on two versions of Glordon."""
+    await visitor.slash("workshop", "persona", "duel", question=question, persona="glordon", vote=True, **options)
+    return await is_call(visitor, question)
+
+
+# --- a vote from start to end --------------------------------------------------------------------------------------
+
+
+async def test_a_blind_vote_of_seven_members(house: House) -> None:
+    async with AsyncExitStack() as stack:
+        names = ["Mara", "Nell", "Oskar", "Priya", "Quinn", "Remy", "Sana"]
+        voters = await visitors(stack, house, names)
+        [tariq] = await visitors(stack, house, ["Tariq"])
+        house.sandbox.world.enrol("Newcomer")
+        [newcomer] = await visitors(stack, house, ["Newcomer"])
+        await started(tariq, "voted_on")
+        held = await house.worker.claim()
+        sample = Sample(question="Who are you?", base="A model.", adapter="A friend.")
+        await house.worker.finish(held, report(held.job.spec, job_id=held.job.id, samples=(sample,)))
+        result = await tariq.until(lambda seen: f"Result of job {held.job.id}" in words(seen))
+        assert "Blind vote" in labels(result)
+
+        await voters[1].press(result, "Blind vote")
+        await told(voters[1], "Only members with the role Trainer")
+        await tariq.press(result, "Blind vote")
+        call = await is_call(voters[0], "Who are you?")
+        assert labels(call) == ["Vote"]
+        assert not is_private(call)
+        await tariq.press(result, "Blind vote")
+        await told(tariq, "A vote on this result is open already")
+        assert "A friend." not in words(call)
+
+        await tariq.press(call, "Vote")
+        await told(tariq, "Whoever trained one of these versions does not vote")
+        await newcomer.press(call, "Vote")
+        await told(newcomer, "Only accounts that are at least 7 days old may vote")
+
+        shown = [await ballot(voter, call) for voter in voters]
+        assert all(labels(seen) == BALLOT and is_private(seen) for seen in shown)
+        assert all(held.job.id not in str(seen) and "v1" not in words(seen) for seen in shown)
+        await choose(voters[0], shown[0], "A model.")
+        for voter, seen in zip(voters[1:], shown[1:], strict=True):
+            await choose(voter, seen, "A friend.")
+        await pressed(voters[2], shown[2], "Both bad")
+
+        poll_id = poll_of(call)
+        await house.bot.kill()
+        await house.bot.start()
+        # The buttons outlive the bot, and whoever comes again sees the same sides.
+        again = await ballot(voters[0], call)
+        assert side_of(again, "A friend.") == side_of(shown[0], "A friend.")
+        await choose(voters[0], again, "A friend.")
+        await choose(voters[2], shown[2], "A friend.")
+        assert words(voters[3].message(call["id"])) == words(call), "nothing is told before the close"
+
+        await closing(house, poll_id, seconds=5)
+        ended = await result_of(voters[3], poll_id)
+        assert "Glordon: v1 leads" in words(ended)
+        assert "7 decisive votes by 7 voters" in words(ended)
+        assert "7 of 7 voters with a preference prefer v1: **100 %**" in words(ended)
+        assert "**v1** · 7 votes “A friend.”" in words(ended)
+        assert [user["username"] for user in ended["mentions"]] == ["tariq"]
+        over = await voters[3].until(lambda seen: seen["id"] == call["id"] and not labels(seen))
+        assert "closed" in words(over)
+        await voters[4].press(shown[4], "Tie")
+        await told(voters[4], "This vote is closed")
+
+        await voters[1].press(ended, "Use as training data")
+        await told(voters[1], "Only members with the role Trainer")
+        await tariq.press(ended, "Use as training data")
+        made = await voters[3].until(lambda seen: "task_type:preference" in words(seen))
+        [asked] = house.worker.boxes
+        assert asked.votes is not None
+        assert f"dataset:{asked.name}" in words(made)
+        assert "holds 1 preference" in words(made)
+        assert {vote.choice for vote in asked.votes.votes} == {VoteChoice.SECOND}
+        assert not any(member in asked.model_dump_json() for member in house.sandbox.world.guild.members)
+        assert sum(f"Result of vote {poll_id}" in words(seen) for seen in voters[3].messages("workshop")) == 1
+
+
+async def test_a_vote_closes_when_it_is_clear(house: House) -> None:
+    await house.worker.trained("glordon")
+    async with AsyncExitStack() as stack:
+        voters = await visitors(stack, house, [f"Voter{number}" for number in range(10)])
+        [mara] = await visitors(stack, house, ["Mara"])
+        call = await duelled(mara, "Who is your friend?", version="2", against="1")
+        form_filler = voters[0]
+        for number, voter in enumerate(voters):
+            shown = await ballot(voter, call)
+            if voter is form_filler:
+                await voter.press(shown, f"Rate {side_of(shown, 'Honk twice.')}")
+                await voter.until_true(lambda: form_filler.modal)
+                grades = {"In character": ["5"], "True to the facts": ["4"], "Worth talking to": ["3"]}
+                await voter.submit(voter.modal, grades)
+                await told(voter, "Kept: what you said of answer")
+            await choose(voter, shown, "Honk twice.")
+            closed = "The vote is closed" in words(voter.message(shown["id"]))
+            assert closed == (number == 9)
+        ended = await result_of(mara, poll_of(call))
+        assert "Glordon: v2 won" in words(ended)
+        assert "even if a third of the voters had agreed" in words(ended)
+        assert "v2: in character 5.0 · true to the facts 4.0 · worth talking to 3.0 (1 form)" in words(ended)
+        assert "In all votes so far" in words(ended), "three versions were voted on by now"
+    with sqlite3.connect(file_of(house)) as db:
+        row = db.execute("SELECT reason FROM polls WHERE id = ?", (poll_of(call),)).fetchone()
+        assert row == (Closed.SETTLED,)
+        told_by = db.execute("SELECT pair FROM pairs WHERE poll = ?", (poll_of(call),)).fetchone()
+    assert '"asked_by":"sheet"' in told_by[0]
+
+
+async def test_a_question_that_a_member_typed_is_marked_so_and_few_votes_say_nothing(house: House) -> None:
+    async with AsyncExitStack() as stack:
+        mara, nell = await visitors(stack, house, ["Mara", "Nell"])
+        call = await duelled(mara, "Do you like tea?", version="2")
+        await pressed(nell, await ballot(nell, call), "A")
+        poll_id = poll_of(call)
+        await closing(house, poll_id, seconds=0)
+        ended = await result_of(nell, poll_id)
+        assert "Glordon: not enough votes" in words(ended)
+        assert "1 decisive vote by 1 voter · 0 ties" in words(ended)
+        before = len(house.worker.boxes)
+        await mara.press(ended, "Use as training data")
+        await mara.until_true(lambda: len(house.worker.boxes) > before)
+        asked = house.worker.boxes[-1]
+        assert asked.votes is not None
+        [typed] = [pair for pair in asked.votes.pairs if pair.question == "Do you like tea?"]
+        assert (typed.asked_by, typed.consented) == ("member", False)
+        assert asked.askers == {typed.id: mara.me["id"]}
+
+
+async def test_a_check_tells_what_people_said_and_puts_its_samples_to_the_vote(house: House) -> None:
+    async with AsyncExitStack() as stack:
+        mara, nell = await visitors(stack, house, ["Mara", "Nell"])
+        await mara.slash("workshop", "persona", "check", persona="glordon", version="2", against="1")
+        held = await house.worker.claim()
+        assert isinstance(held.job.spec, CheckSpec)
+        await house.worker.finish(held, check_report(held.job.spec, job_id=held.job.id))
+        result = await mara.until(lambda seen: f"Result of job {held.job.id}" in words(seen))
+        assert "✅ People's votes\n100 %" in words(result), "ten voters chose v2 above"
+        assert labels(result) == ["Blind vote"]
+        await mara.press(result, "Blind vote")
+        call = await is_call(nell, "Question number 0?")
+        shown = await ballot(nell, call)
+        assert labels(shown) == [*BALLOT, "Next question"]
+        assert "Question 1 of 3" in words(shown)
+        await nell.press(shown, "Next question")
+        await nell.until(lambda seen: seen["id"] == shown["id"] and "Question 2 of 3" in words(seen))
+        for number in (1, 0, 2):
+            await nell.until(
+                lambda seen, n=number: seen["id"] == shown["id"] and f"Question {n + 1} of 3" in words(seen)
+            )
+            assert {embed["description"] for embed in nell.message(shown["id"])["embeds"]} == {
+                f"Old {number}.", f"New {number}.",
+            }  # fmt: skip
+            await nell.press(shown, "Tie")
+        await nell.until(lambda seen: seen["id"] == shown["id"] and "That was all, thank you" in words(seen))
+        assert "You chose **Tie**" in words(await ballot(nell, call))
+
+
+# --- killed at any moment ------------------------------------------------------------------------------------------
+
+
+async def test_a_vote_closed_by_a_bot_that_died_is_told_once(house: House) -> None:
+    async with AsyncExitStack() as stack:
+        [mara] = await visitors(stack, house, ["Mara"])
+        call = await duelled(mara, "Were you away?", version="2")
+        await house.bot.kill()
+        ballots = Ballots(file_of(house))
+        assert ballots.end(poll_of(call), Closed.DEADLINE, time.time())
+        ballots.close()
+        await house.bot.start()
+        await result_of(mara, poll_of(call))
+        await mara.until(lambda seen: seen["id"] == call["id"] and not labels(seen))
+        assert sum(f"Result of vote {poll_of(call)}" in words(seen) for seen in mara.messages("workshop")) == 1
+
+
+@pytest.mark.parametrize("part", ["Vote", "Result of vote"])
+async def test_what_was_posted_as_the_bot_died_is_not_posted_again(house: House, part: str) -> None:
+    async with AsyncExitStack() as stack:
+        [mara] = await visitors(stack, house, ["Mara"])
+        question = f"Who heard the {part}?"
+        killer = KillAtPost(house, f"{part} ")
+        if part == "Result of vote":
+            call = await duelled(mara, question, version="2", against="1")
+            await closing(house, poll_of(call), seconds=0)
+        else:
+            await mara.slash(
+                "workshop", "persona", "duel", question=question, persona="glordon", vote=True, version="2"
+            )
+        await restart_after(house, killer)
+        call = await is_call(mara, question)
+        # A later vote's message comes after all that this one owes.
+        await duelled(mara, f"After the {part}?", version="2")
+        about = [words(seen) for seen in mara.messages("workshop") if poll_of(call) in words(seen)]
+        assert sum(text.endswith(f"Vote {poll_of(call)}") for text in about) == 1
+        assert sum(f"Result of vote {poll_of(call)}" in text for text in about) == (part == "Result of vote")
+
+
+async def test_what_discord_refuses_is_said_plainly(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with AsyncExitStack() as stack:
+        [mara] = await visitors(stack, house, ["Mara"])
+        call = await duelled(mara, "Too much said?", version="2")
+        monkeypatch.setattr(limits, "EMBED_CHARACTERS", 20)
+        await closing(house, poll_of(call), seconds=0)
+        ended = await result_of(mara, poll_of(call))
+        assert ended["embeds"] == []
+        assert "Glordon: not enough votes" in words(ended)
+        await mara.until(lambda seen: seen["id"] == call["id"] and "closed" in seen["content"] and not labels(seen))
+
+
+# --- side by side --------------------------------------------------------------------------------------------------
+
+
+async def test_the_same_question_to_two_personas(house: House) -> None:
+    async with AsyncExitStack() as stack:
+        [nell] = await visitors(stack, house, ["Nell"])
+        await nell.slash(
+            "tavern", "persona", "duel", question="What is the Communiverse?", persona="glordon",
+            other="Ambassador Questa", version="1",
+        )  # fmt: skip
+        shown = await nell.until(lambda seen: "⚔️ What is the Communiverse?" in words(seen))
+        assert not is_private(shown)
+        assert "Honk once." in words(shown)
+        assert "We of the Communiverse" in words(shown)
+        assert "Glordon and Ambassador Questa share **0 %** of their words." in words(shown)
+        assert "Two answers of Glordon share 100 %" in words(shown)
+
+
+async def test_the_same_question_to_two_versions(house: House) -> None:
+    async with AsyncExitStack() as stack:
+        [nell] = await visitors(stack, house, ["Nell"])
+        await nell.slash("tavern", "persona", "duel", question="And now?", persona="glordon", version="2")
+        shown = await nell.until(lambda seen: "⚔️ And now?" in words(seen))
+        assert "Glordon · v2\nHonk twice." in words(shown)
+        assert "Glordon · untrained\nI am here to help." in words(shown)
+        assert "Glordon v2 and Glordon untrained share" in words(shown)
+
+
+@pytest.mark.parametrize(
+    ("who", "options", "sentence"),
+    [
+        ("Nell", {"vote": True}, "Only members with the role Trainer"),
+        ("Mara", {"vote": True, "other": "questa"}, "A blind vote is between two versions of one persona"),
+        ("Nell", {"other": "questa", "against": "1"}, "Other personas answer with the version that is live"),
+        ("Nell", {"version": "1", "against": "v1"}, "Glordon v1 cannot be put against itself"),
+        ("Nell", {"version": "77"}, "77"),
+        ("Nell", {"other": "nobody"}, "There is no persona called nobody"),
+        ("Nell", {"persona": "questa"}, "No version of Ambassador Questa is live"),
+        ("Nell", {"question": "   "}, "There is nothing to answer"),
+    ],
+)
+async def test_what_cannot_be_is_refused_with_a_sentence(
+    house: House, who: str, options: dict[str, Any], sentence: str
+) -> None:
+    async with AsyncExitStack() as stack:
+        [member] = await visitors(stack, house, [who])
+        before = len(house.worker.asked)
+        await member.slash("workshop", "persona", "duel", **{"question": "Well?", "persona": "glordon", **options})
+        await told(member, sentence)
+        assert len(house.worker.asked) == before
+
+
+async def test_votes_may_take_a_role(house: House) -> None:
+    async with AsyncExitStack() as stack:
+        mara, nell = await visitors(stack, house, ["Mara", "Nell"])
+        await house.bot.stop()
+        house.bot.env["DISCORD_VOTE_ROLE"] = "moderator"
+        await house.bot.start()
+        call = await duelled(mara, "Who may say?", version="2", hours=3)
+        await nell.press(call, "Vote")
+        await told(nell, "Only members with the role moderator may vote here")
+        await pressed(mara, await ballot(mara, call), "B")
+        with sqlite3.connect(file_of(house)) as db:
+            opened, closes = db.execute(
+                "SELECT opened_at, closes_at FROM polls WHERE id = ?", (poll_of(call),)
+            ).fetchone()
+        assert closes - opened == 3 * 3600
+        await house.bot.stop()
+        del house.bot.env["DISCORD_VOTE_ROLE"]
+        await house.bot.start()
+
+
+async def test_a_vote_on_the_same_words_is_refused(house: House) -> None:
+    async with AsyncExitStack() as stack:
+        [mara] = await visitors(stack, house, ["Mara"])
+        house.worker.answers += [reply("Same.", version=2), reply(" Same. ", version=None)]
+        await mara.slash("workshop", "persona", "duel", question="Well?", persona="glordon", vote=True, version="2")
+        await told(mara, "There is nothing to vote on here: both answered the same")
+
+
+async def test_questions_come_from_the_sheet(house: House) -> None:
+    async with AsyncExitStack() as stack:
+        [nell] = await visitors(stack, house, ["Nell"])
+        offered = await nell.autocomplete(
+            "workshop", "persona", "duel", focused="question", options={"question": "friend", "persona": "glordon"}
+        )
+        assert [choice["value"] for choice in offered] == ["friend", "Who is your friend?"]

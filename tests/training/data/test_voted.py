@@ -1,0 +1,148 @@
+"""Closed votes become a dataset that a preference run learns from, and a file for KTO beside it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from training.data.catalog import load_dataset, offers
+from training.data.folder import CARD, check_folder
+from training.data.preferences import PREFERENCES
+from training.data.prepare import prepare
+from training.data.schema import DataAction, DataReport, DataSpec
+from training.data.voted import JUDGEMENTS, write_votes
+from training.errors import DatasetTaken, EmptyDataset, UnknownPersona, VotesUndecided
+from training.evaluation.schema import BallotBox, Contender, Vote, VoteChoice, VotePair
+from training.lessons import gather
+from training.persona.sheet import find_persona
+from training.places import guild_folder
+from training.schema import TaskType, TrainSpec, Workspace
+
+GUILD = "77"
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Workspace:
+    return Workspace(
+        artifact_root=tmp_path / "artifacts", dataset_warehouse=tmp_path / "warehouse", cache_dir=tmp_path / "cache"
+    )
+
+
+def pair(number: int, **changes: Any) -> VotePair:
+    told = {
+        "id": f"{number:012d}",
+        "persona": "glordon",
+        "question": f"Question {number}?",
+        "first": Contender(version=1, answer=f"First {number}."),
+        "second": Contender(version=2, answer=f"Second {number}."),
+        "asked_by": "sheet",
+    }
+    return VotePair.model_validate(told | changes)
+
+
+def votes(pairs: list[VotePair], *choices: VoteChoice) -> list[Vote]:
+    return [Vote(pair=one.id, voter=f"v{n}", choice=choice) for one in pairs for n, choice in enumerate(choices)]
+
+
+def exported(workspace: Workspace, box: BallotBox, name: str = "votes", job_id: str = "a" * 12) -> DataReport:
+    return prepare(
+        DataSpec(action=DataAction.VOTES, guild_id=GUILD, name=name, persona="glordon", votes=box),
+        workspace,
+        job_id=job_id,
+        most_rows=1000,
+        fetch=lambda upload, path: None,
+        on_progress=lambda look: None,
+        should_stop=lambda: False,
+    )
+
+
+def rows(workspace: Workspace, file: str) -> list[dict[str, Any]]:
+    path = guild_folder(workspace, GUILD) / "datasets" / "votes" / file
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def decided(count: int) -> BallotBox:
+    pairs = [pair(number) for number in range(count)]
+    return BallotBox(
+        pairs=tuple(pairs), votes=tuple(votes(pairs, VoteChoice.SECOND, VoteChoice.SECOND, VoteChoice.BAD))
+    )
+
+
+def test_a_preference_run_learns_from_the_votes(workspace: Workspace) -> None:
+    report = exported(workspace, decided(15))
+    assert report.card
+    assert (report.card.conversations, report.card.persona) == (15, "glordon")
+    assert offers(workspace, GUILD)["votes"].conversations == 15
+    spec = TrainSpec(job_name="v", guild_id=GUILD, task_type=TaskType.PREFERENCE, persona="glordon", dataset="votes")
+    lessons = gather(spec, workspace)
+    pairs = [*lessons.pairs, *lessons.held_out_pairs]
+    assert len(pairs) == 15
+    card = find_persona(workspace, GUILD, "glordon").system_card()
+    for one in pairs:
+        assert one.chosen.messages[0].content == one.rejected.messages[0].content == card
+        assert one.chosen.messages[-1].content == f"Second {int(one.id)}."
+        assert one.rejected.messages[-1].content == f"First {int(one.id)}."
+    assert len(load_dataset("votes", workspace, GUILD)) == 15  # what was chosen, as any dataset
+
+
+def test_single_judgements_lie_beside_the_pairs(workspace: Workspace) -> None:
+    exported(workspace, decided(2))
+    judged = rows(workspace, JUDGEMENTS)
+    assert [row["label"] for row in judged].count(True) == 4
+    assert [row["label"] for row in judged].count(False) == 4
+    assert {row["meta"]["voter"] for row in judged} == {"v0", "v1", "v2"}
+    folder = guild_folder(workspace, GUILD) / "datasets" / "votes"
+    assert {PREFERENCES, JUDGEMENTS} <= set(check_folder(folder).files)
+    readme = (folder / "README.md").read_text()
+    assert "/finetune start task_type:preference persona:glordon dataset:votes" in readme
+
+
+def test_the_card_accounts_for_every_pair(workspace: Workspace) -> None:
+    typed = {"asked_by": "member"}
+    pairs = [pair(0), pair(1), pair(2, **typed), pair(3, consented=True, **typed), pair(4, persona="olga")]
+    cast = [*votes([pairs[0], *pairs[2:]], VoteChoice.FIRST), *votes([pairs[1]], VoteChoice.TIE)]
+    box = BallotBox(pairs=tuple(pairs), votes=tuple(cast))
+    folder = guild_folder(workspace, GUILD) / "datasets" / "votes"
+    card = write_votes(folder, "votes", box, find_persona(workspace, GUILD, "glordon"))
+    (step,) = card.steps
+    assert (step.before, step.after) == (4, 2)
+    assert step.removed == {"typed by members who have not agreed": 1, "not decided": 1}
+    assert {row["id"] for row in rows(workspace, PREFERENCES)} == {pairs[0].id, pairs[3].id}
+    assert "Question 2?" not in json.dumps([rows(workspace, name) for name in (PREFERENCES, JUDGEMENTS)])
+
+
+def test_a_consent_that_a_pair_claims_and_no_ledger_knows_counts_for_nothing(workspace: Workspace) -> None:
+    pairs = [pair(0), pair(1, asked_by="member", consented=True)]
+    exported(workspace, BallotBox(pairs=tuple(pairs), votes=tuple(votes(pairs, VoteChoice.FIRST))))
+    assert [row["id"] for row in rows(workspace, PREFERENCES)] == [pairs[0].id]
+
+
+def test_what_cannot_be_made_says_why_and_leaves_nothing(workspace: Workspace) -> None:
+    pairs = [pair(0)]
+    tied = BallotBox(pairs=tuple(pairs), votes=tuple(votes(pairs, VoteChoice.FIRST, VoteChoice.SECOND)))
+    for box, count in ((tied, 1), (BallotBox(pairs=(), votes=()), 0)):
+        with pytest.raises(VotesUndecided, match=f"No question of these {count} was decided"):
+            exported(workspace, box)
+    assert not list((guild_folder(workspace, GUILD) / "datasets").glob("*"))
+    exported(workspace, decided(1))
+    with pytest.raises(DatasetTaken):
+        exported(workspace, decided(1), job_id="b" * 12)
+    spec = TrainSpec(job_name="v", guild_id=GUILD, task_type=TaskType.PREFERENCE, persona="glordon", dataset="votes")
+    with pytest.raises(EmptyDataset):
+        gather(spec, workspace)
+    stranger = DataSpec(action=DataAction.VOTES, guild_id=GUILD, name="more", persona="nobody", votes=decided(1))
+    with pytest.raises(UnknownPersona):
+        prepare(
+            stranger, workspace, job_id="c" * 12, most_rows=1, fetch=lambda upload, path: None,
+            on_progress=lambda look: None, should_stop=lambda: False,
+        )  # fmt: skip
+
+
+def test_an_export_that_is_done_again_after_a_crash_reports_the_same(workspace: Workspace) -> None:
+    first = exported(workspace, decided(3))
+    assert exported(workspace, decided(3)) == first
+    assert [path.name for path in (guild_folder(workspace, GUILD) / "datasets").iterdir()] == ["votes"]
+    assert (guild_folder(workspace, GUILD) / "datasets" / "votes" / CARD).is_file()

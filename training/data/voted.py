@@ -1,0 +1,76 @@
+"""Makes a dataset of closed votes: what was preferred, to learn from by DPO, and single judgements for KTO."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from training.data.folder import Counts, write_folder
+from training.data.preferences import PREFERENCES
+from training.data.schema import DatasetCard, Step
+from training.data.votes import judgement_rows, preference_rows, withheld
+from training.errors import VotesUndecided
+from training.evaluation.schema import BallotBox
+from training.persona.dialogues import with_card
+from training.schema import Conversation, Message, Persona
+
+JUDGEMENTS = "judgements.jsonl"
+
+
+def write_votes(
+    folder: Path, name: str, box: BallotBox, persona: Persona, *, counter: Counts | None = None
+) -> DatasetCard:
+    """Write a dataset folder of the votes on one persona.
+
+    Its conversations are the chosen answers; the pairs lie beside them in `preferences.jsonl`, which a preference run
+    reads, and what was said of single answers in `judgements.jsonl`. Raises VotesUndecided or FolderTaken.
+    """
+    own = box.model_copy(update={"pairs": tuple(pair for pair in box.pairs if pair.persona == persona.slug)})
+    preferred, judged = list(preference_rows(own)), list(judgement_rows(own))
+    if not preferred:
+        raise VotesUndecided(count=len(own.pairs))
+    files: dict[str, Iterable[Mapping[str, Any]]] = {PREFERENCES: preferred}
+    return write_folder(
+        folder,
+        name,
+        (with_card(_chosen(row), persona) for row in preferred),
+        steps=[_step(own, len(preferred))],
+        persona=persona.slug,
+        counter=counter,
+        notes=list(_notes(name, persona, preferred, judged)),
+        extra_files=files | ({JUDGEMENTS: judged} if judged else {}),
+    )
+
+
+def _chosen(row: Mapping[str, Any]) -> Conversation:
+    """The talk with the answer that was preferred."""
+    return Conversation(
+        id=row["id"],
+        source=row["source"],
+        lang=row["lang"],
+        messages=tuple(Message.model_validate(turn) for turn in (*row["prompt"], *row["chosen"])),
+        meta=row["meta"],
+    )
+
+
+def _step(box: BallotBox, kept: int) -> Step:
+    typed = withheld(box)
+    removed = {"typed by members who have not agreed": typed, "not decided": len(box.pairs) - typed - kept}
+    return Step(
+        name="votes",
+        before=len(box.pairs),
+        after=kept,
+        removed={why: number for why, number in removed.items() if number},
+    )
+
+
+def _notes(
+    name: str, persona: Persona, preferred: Sequence[Mapping[str, Any]], judged: Sequence[Mapping[str, Any]]
+) -> Iterator[str]:
+    yield (
+        f"{PREFERENCES} has {len(preferred)} pairs of answers to learn preferences from: "
+        f"/finetune start task_type:preference persona:{persona.slug} dataset:{name}."
+    )
+    if judged:
+        yield f"{JUDGEMENTS} has {len(judged)} judgements of single answers, for a trainer of KTO; none is learnt here."
