@@ -150,6 +150,39 @@ def attributions(given: Given) -> str:
     return table(["lines of", "splits", "chance", "one line", "20 together"], rows)
 
 
+def among_themselves(voices: Voices, who: str, replies: Sequence[str], pool: dict[str, list[str]]) -> list[bool]:
+    """Whether each reply is given to `who`, columns standardised over the replies themselves, as is often done."""
+    raw = {slug: voices.log_probabilities(lines) for slug, lines in {**pool, who: replies}.items()}
+    centre = np.mean([found.mean(axis=0) for found in raw.values()], axis=0)
+    spread = np.sqrt(np.mean([((found - centre) ** 2).mean(axis=0) for found in raw.values()], axis=0))
+    return [bool(best == voices.slugs.index(who)) for best in ((raw[who] - centre) / spread).argmax(axis=1)]
+
+
+def yardsticks(given: Given) -> str:
+    """How often replies with and without a persona's voice are given to it, by what they are measured against."""
+    play, rows = shipped_cast(), []
+    for count in (2, 3, 7):
+        people = sorted(play.personas)[-count:]
+        train, gold, said = ({slug: side[slug] for slug in people} for side in (play.train, play.gold, play.said))
+        voices = Voices(train, play.names)
+        kinds: dict[str, list[tuple[str, Sequence[str]]]] = {
+            "own lines": [(who, said[who]) for who in people],
+            "another's lines": [(who, gold[other]) for who in people for other in people if other != who],
+            "a polite assistant's": [(who, _assistant()[:24]) for who in people],
+        }
+        for kind, cases in kinds.items():
+            here: list[bool] = []
+            usual: list[bool] = []
+            for who, replies in cases:
+                pool = {slug: said[slug] for slug in people if slug != who}
+                here += hear(voices, {who: replies}, gold, pool)[0].right
+                usual += among_themselves(voices, who, replies, pool)
+            rows.append([count, kind, *(f"{np.mean(found):.2f}" for found in (here, usual)), f"{1 / count:.2f}"])
+    return table(
+        ["personas", "replies", "against held-out lines (here)", "among the replies themselves", "chance"], rows
+    )
+
+
 def separations(given: Given, questions: int = 40) -> str:
     """How well answers of several personas are told apart, beside answers of one persona alone."""
     rows = []
@@ -335,6 +368,7 @@ TABLES: dict[str, Callable[[Given], str]] = {
     "coverage": coverage,
     "gate": gates,
     "attribution": attributions,
+    "yardstick": yardsticks,
     "separation": separations,
     "facts": facts,
     "adapters": adapters,

@@ -61,7 +61,7 @@ _ADVICE: dict[Advice, str] = {
 }
 GATES: dict[Gate, tuple[str, str]] = {
     Gate.PASS: ("🟢", "PASS, no worse"),
-    Gate.INCONCLUSIVE: ("🟡", "INCONCLUSIVE, too close to tell"),
+    Gate.INCONCLUSIVE: ("🟡", "INCONCLUSIVE, too close to tell; more samples tell more"),
     Gate.WORSE: ("🔴", "WORSE"),
 }
 """Each outcome of a comparison: its sign and its words."""
@@ -286,7 +286,9 @@ def samples_embed(job: Event) -> discord.Embed:
 def _answers(told: SideBySide, spec: CheckSpec) -> list[tuple[str, str]]:
     before = f"v{spec.against_version}" if spec.against_version else "before"
     now = f"v{spec.version}" if spec.version else "now"
-    answers = [("base", told.base), *([(before, told.before)] if told.before is not None else [])]
+    # Against the base model, what stood before is the base model's own answer.
+    between = [(before, told.before)] if told.before is not None and spec.against_version != 0 else []
+    answers = [("base", told.base), *between]
     return [*answers, (now, told.adapter)]
 
 
@@ -308,6 +310,10 @@ def _checked(spec: CheckSpec, catalog: Catalog | None) -> str:
     return f"{persona_name(spec.persona, catalog)} {version}"
 
 
+def _compared_with(spec: CheckSpec) -> str:
+    return spec.against if spec.against and not spec.against_version else version_name(spec.against_version)
+
+
 def _called(job: Event) -> str:
     """Who was checked, as the worker names them; the same whatever the catalog says meanwhile."""
     assert job.check is not None
@@ -317,8 +323,8 @@ def _called(job: Event) -> str:
 
 def _asked(spec: CheckSpec) -> str:
     parts = ["General questions" if spec.suite is Suite.GENERAL else "Its own questions"]
-    if spec.against is not None:
-        parts.append(f"against {version_name(spec.against_version) if spec.against_version else spec.against}")
+    if spec.compares:
+        parts.append(f"against {_compared_with(spec)}")
     if spec.drift:
         parts.append("again after 1, 8 and 16 rounds")
     if spec.judge:

@@ -21,7 +21,8 @@ from training.schema import WHOLE_CAST
 
 # Discord drops choices that come after 3 s; an empty list in time says that nothing is known yet.
 PATIENCE_SECONDS = 2.0
-LIVE = "live"
+LIVE, BASE = "live", "base"
+"""What may be named in place of a version's number."""
 _PATH_SIGNS = ("/", "~")
 
 
@@ -79,6 +80,12 @@ async def versions(interaction: Ask, typed: str) -> list[Choice[str]]:
     )
 
 
+async def references(interaction: Ask, typed: str) -> list[Choice[str]]:
+    """What a version may be put against: another one, or the base model."""
+    base = [Choice(name="The base model", value=BASE)] if typed.strip().casefold() in f"the {BASE} model" else []
+    return [*(await versions(interaction, typed))[: CHOICES - 1], *base]
+
+
 def known_persona(catalog: Catalog, named: str) -> str:
     """The slug of the persona that a member named by slug or by name; raises UnknownPersona."""
     wanted = named.strip().casefold()
@@ -102,6 +109,11 @@ def known_version(known: Sequence[AdapterVersion], persona: str, named: str) -> 
             return entry
     choices = ", ".join(str(entry.version) for entry in known) or "none is trained yet"
     raise NoSuchVersion(persona=persona, version=trim(named, 40) or "nothing", choices=choices)
+
+
+def known_reference(known: Sequence[AdapterVersion], persona: str, named: str) -> int:
+    """The version that a member named, 0 for the base model without an adapter; raises NoSuchVersion."""
+    return 0 if named.strip().casefold() == BASE else known_version(known, persona, named).version
 
 
 def known_base_model(catalog: Catalog, named: str) -> str:

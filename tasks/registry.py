@@ -72,13 +72,13 @@ class Registry:
     ) -> CheckSpec:
         """A check of one version, by default the newest, against another, by default the live one if it is another.
 
-        Raises NoSuchVersion.
+        against: 0 is the base model. Raises NoSuchVersion.
         """
         known = await self.versions(guild_id, persona)
         if not known:
             raise NothingTrained(persona=persona)
         of = known[-1] if version is None else _of(known, persona, version)
-        other = _live(known) if against is None else _of(known, persona, against)
+        other = _live(known) if against is None else _of(known, persona, against) if against else None
         compared = other if other and other.version != of.version else None
         return CheckSpec(
             guild_id=guild_id,
@@ -86,7 +86,7 @@ class Registry:
             run_id=of.job_id,
             version=of.version,
             against=compared.job_id if compared else None,
-            against_version=compared.version if compared else None,
+            against_version=compared.version if compared else 0 if against == 0 else None,
             suite=suite,
             drift=drift,
             judge=judge,

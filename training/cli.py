@@ -1,5 +1,5 @@
-"""`understudy train | resume | plan | chat | export | persona | data`: training from a terminal, with no queue and no
-Discord.
+"""`understudy train | resume | plan | evaluate | compare | chat | export | persona | data`: training from a terminal,
+with no queue and no Discord.
 
 What is heavy (torch, transformers) is imported inside the commands, so that `--help` answers at once.
 """
@@ -14,6 +14,7 @@ from typing import Annotated
 import typer
 
 from training.commands import anonymise, datasets, dialogues, logs, mixing, persona, refining
+from training.commands.evaluate import compare, evaluate
 from training.commands.export import export
 from training.commands.job import Asked, takes_spec
 from training.commands.run import resume, train
@@ -32,7 +33,7 @@ def build(make_workspace: Callable[[], Workspace]) -> typer.Typer:
         pretty_exceptions_enable=False,
         context_settings={"obj": make_workspace, "help_option_names": ["-h", "--help"]},
     )
-    for command in (train, resume, plan, chat, export):
+    for command in (train, resume, plan, evaluate, compare, chat, export):
         app.command()(command)
     app.add_typer(_group("persona", "The cast.", persona.app))
     data = (datasets.app, refining.app, mixing.app, dialogues.app, logs.app, anonymise.app)

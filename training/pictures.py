@@ -9,6 +9,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeGuard
+from unicodedata import east_asian_width
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -21,20 +22,22 @@ from training.charts import BACKGROUND, GRID, HELD_OUT, INK, POINTS_PER_INCH, TR
 from training.evaluation.schema import Matrix
 from training.schema import ScoreLine, Verdict
 
-CELL, LEFT, TOP, ABOVE, EDGE = (46, 30), 176, 150, 44, 16
-"""In units of 1/80 inch: a cell, and the room for row names, column names, a title and the rim."""
+CELL, LEFT, ABOVE, EDGE = (46, 30), 196, 46, 16
+"""In units of 1/80 inch: a cell, and the room for the names of rows, for a title and at the rim."""
 LEAST_WIDTH, BESIDE = 420, 1200
 """A map is at least so wide that its title fits, and the two stand side by side up to so much together."""
-NAME_LENGTH = 20
+COLUMN_NAME, ROW_NAME, LETTER = 20, 26, 6
+"""How wide the names of a column and of a row may be, in Latin letters, and how high one stands turned by 45°."""
 RADAR = (760, 640)
 
 # Both run through dark grey, as the surface is, so that much and little differ by lightness as well as by hue.
-SHARES = LinearSegmentedColormap.from_list("shares", ["#1e2a33", "#2f6d94", TRAIN, "#d9eefa"])
-GAINS = LinearSegmentedColormap.from_list(
-    "gains", ["#fff0cc", HELD_OUT, "#7a5200", "#3a3c42", "#245a7d", TRAIN, "#d9eefa"]
+SHARES, GAINS = (
+    LinearSegmentedColormap.from_list(name, colours).with_extremes(bad=GRID)
+    for name, colours in (
+        ("shares", ["#1e2a33", "#2f6d94", TRAIN, "#d9eefa"]),
+        ("gains", ["#fff0cc", HELD_OUT, "#7a5200", "#3a3c42", "#245a7d", TRAIN, "#d9eefa"]),
+    )
 )
-for _colours in (SHARES, GAINS):
-    _colours.set_bad(GRID)
 
 
 # --- heat maps -----------------------------------------------------------------------------------------------------
@@ -50,11 +53,20 @@ class _Map:
     scale: Normalize
     form: str
 
+    columns: Sequence[str]
+    rows: Sequence[str]
+
+    @property
+    def top(self) -> int:
+        """How far below its upper edge the cells begin: behind the title and the names of the columns."""
+        return ABOVE + 24 + LETTER * max(map(_width, self.columns), default=0)
+
     @property
     def size(self) -> tuple[int, int]:
         """Its width and height, with all that stands around the cells."""
-        wide, high = len(self.matrix.columns) * CELL[0], len(self.matrix.rows) * CELL[1]
-        return max(LEAST_WIDTH, LEFT + wide + EDGE), ABOVE + TOP + max(high, CELL[1]) + EDGE
+        # A turned name reaches out to the right of its column.
+        wide = LEFT + len(self.columns) * CELL[0] + LETTER * max(map(_width, self.columns[-2:]), default=0)
+        return max(LEAST_WIDTH, wide), self.top + max(len(self.rows), 1) * CELL[1] + EDGE
 
 
 def matrices(sounds_like: Matrix, gains: Matrix, labels: Mapping[str, str]) -> bytes:
@@ -63,9 +75,10 @@ def matrices(sounds_like: Matrix, gains: Matrix, labels: Mapping[str, str]) -> b
     labels: how rows and columns are called; one that is not in it is called as it is. What was not measured is grey.
     """
     furthest = max((abs(value) for row in gains.values for value in row if _measured(value)), default=0.0) or 1.0
+    shares, change = Normalize(0, 1), Normalize(-furthest, furthest)
     maps = [
-        _Map("sounds like (share of replies)", sounds_like, SHARES, Normalize(0, 1), "{:.2f}"),
-        _Map("gain over base (nats per token)", gains, GAINS, Normalize(-furthest, furthest), "{:+.2f}"),
+        _map("sounds like (share of replies)", sounds_like, labels, colours=SHARES, scale=shares, form="{:.2f}"),
+        _map("gain over base (nats per token)", gains, labels, colours=GAINS, scale=change, form="{:+.2f}"),
     ]
     (one_wide, one_high), (other_wide, other_high) = (shown.size for shown in maps)
     beside = one_wide + other_wide <= BESIDE
@@ -81,12 +94,33 @@ def matrices(sounds_like: Matrix, gains: Matrix, labels: Mapping[str, str]) -> b
     with drawing:
         figure = _figure(size)
         for shown, corner in zip(maps, ((0, 0), second), strict=True):
-            _draw(figure, size, shown, corner, labels)
+            _draw(figure, size, shown, corner)
         return png(figure)
 
 
 def _measured(value: float | None) -> TypeGuard[float]:
     return value is not None and math.isfinite(value)
+
+
+def _map(title: str, matrix: Matrix, labels: Mapping[str, str], **look: Any) -> _Map:
+    columns, rows = (
+        [_cut(printable(labels.get(key, key)), width) for key in keys]
+        for keys, width in ((matrix.columns, COLUMN_NAME), (matrix.rows, ROW_NAME))
+    )
+    return _Map(title, matrix, columns=columns, rows=rows, **look)
+
+
+def _width(name: str) -> int:
+    """In Latin letters; a Chinese character is about as wide as two."""
+    return sum(2 if east_asian_width(letter) in "WF" else 1 for letter in name)
+
+
+def _cut(name: str, width: int) -> str:
+    if _width(name) <= width:
+        return name
+    while _width(name) >= width:
+        name = name[:-1]
+    return f"{name}…"
 
 
 def _figure(size: tuple[int, int]) -> Figure:
@@ -96,37 +130,32 @@ def _figure(size: tuple[int, int]) -> Figure:
     return figure
 
 
-def _draw(
-    figure: Figure, size: tuple[int, int], shown: _Map, corner: tuple[int, int], labels: Mapping[str, str]
-) -> None:
+def _draw(figure: Figure, size: tuple[int, int], shown: _Map, corner: tuple[int, int]) -> None:
     """One map with its upper left corner there; places are counted from the picture's upper left."""
-    (wide, high), (x, y), matrix = size, corner, shown.matrix
+    (wide, high), (x, y) = size, corner
     title: dict[str, Any] = {"color": INK, "fontproperties": font(13), "va": "center"}
     figure.text((x + EDGE) / wide, 1 - (y + ABOVE / 2 + 4) / high, shown.title, **title)
-    if not matrix.rows or not matrix.columns:
+    if not shown.rows or not shown.columns:
         told: dict[str, Any] = {"color": INK, "fontproperties": font(10)}
-        figure.text((x + LEFT) / wide, 1 - (y + ABOVE + TOP) / high, "not measured", **told)
+        figure.text((x + EDGE) / wide, 1 - (y + shown.top) / high, "not measured", **told)
         return
-    across, down = len(matrix.columns) * CELL[0], len(matrix.rows) * CELL[1]
-    place = ((x + LEFT) / wide, 1 - (y + ABOVE + TOP + down) / high, across / wide, down / high)
+    across, down = len(shown.columns) * CELL[0], len(shown.rows) * CELL[1]
+    place = ((x + LEFT) / wide, 1 - (y + shown.top + down) / high, across / wide, down / high)
     axes = figure.add_axes(place, facecolor=GRID)
-    _name(axes, matrix, labels)
+    _name(axes, shown)
     _fill(axes, shown)
 
 
-def _name(axes: Axes, matrix: Matrix, labels: Mapping[str, str]) -> None:
+def _name(axes: Axes, shown: _Map) -> None:
     """The names of rows and columns, without lines but for thin gaps between the cells."""
-    columns, rows = (
-        [printable(labels.get(key, key), NAME_LENGTH) for key in keys] for keys in (matrix.columns, matrix.rows)
-    )
-    axes.set_xticks(range(len(columns)))
-    axes.set_yticks(range(len(rows)))
+    axes.set_xticks(range(len(shown.columns)))
+    axes.set_yticks(range(len(shown.rows)))
     dressed: dict[str, Any] = {"color": INK, "fontproperties": font(9.5), "parse_math": False}
-    axes.set_xticklabels(columns, rotation=45, ha="left", rotation_mode="anchor", **dressed)
-    axes.set_yticklabels(rows, **dressed)
+    axes.set_xticklabels(shown.columns, rotation=45, ha="left", rotation_mode="anchor", **dressed)
+    axes.set_yticklabels(shown.rows, **dressed)
     axes.tick_params(length=0, top=True, labeltop=True, bottom=False, labelbottom=False, pad=6)
-    axes.set_xticks(np.arange(len(columns) + 1) - 0.5, minor=True)
-    axes.set_yticks(np.arange(len(rows) + 1) - 0.5, minor=True)
+    axes.set_xticks(np.arange(len(shown.columns) + 1) - 0.5, minor=True)
+    axes.set_yticks(np.arange(len(shown.rows) + 1) - 0.5, minor=True)
     axes.grid(which="minor", color=BACKGROUND, linewidth=1.6)
     axes.tick_params(which="minor", length=0)
     axes.spines[:].set_visible(False)
@@ -140,7 +169,8 @@ def _fill(axes: Axes, shown: _Map) -> None:
     for (row, column), value in np.ndenumerate(values):
         known = bool(np.isfinite(value))
         ink = _ink(shown.colours(shown.scale(value))) if known else INK
-        text = shown.form.format(value) if known else "–"
+        # Adding 0 makes 0 of a −0 that rounding leaves.
+        text = shown.form.format(round(value, 2) + 0.0) if known else "–"
         axes.text(column, row, text, ha="center", va="center", color=ink, fontproperties=font(8.5))
 
 
@@ -171,16 +201,17 @@ SPOKES = {
     "voice": _Spoke("voice", (0, 0.35, 0.7, 1)),
     "held_out_fit": _Spoke("held-out fit", (-0.3, 0, 0.1, 0.5), "{:+.2f}"),
     "general": _Spoke("general ability", (0.5, 0.25, 0.1, 0), "{:+.2f}"),
-    "breaks": _Spoke("in character", (0.1, 0.02, 0.001, 0)),
-    "degeneracy": _Spoke("sound text", (0.4, 0.15, 0.05, 0)),
-    "copying": _Spoke("own words", (0.4, 0.15, 0.05, 0), "{:+.0%}"),
+    "breaks": _Spoke("out of character", (0.1, 0.02, 0.001, 0)),
+    "degeneracy": _Spoke("broken replies", (0.4, 0.15, 0.05, 0)),
+    "copying": _Spoke("copying", (0.4, 0.15, 0.05, 0), "{:+.0%}"),
 }
+PASSING = "#34373d"
 RINGS = (1 / 3, 2 / 3, 1.0)
 BANDS = {Verdict.FAIL: (0.0, RINGS[0]), Verdict.WARN: RINGS[:2], Verdict.PASS: RINGS[1:]}
 
 
 def radar(lines: Sequence[ScoreLine], before: Sequence[ScoreLine]) -> bytes:
-    """One version's lines against those of the one before, as polygons; whatever lies outside the outer ring passes.
+    """One version's lines against those of the one before, as polygons; further out is better, the outer band passes.
 
     Lines without a value are left out; `before` may be empty.
     """
@@ -202,7 +233,7 @@ def radar(lines: Sequence[ScoreLine], before: Sequence[ScoreLine]) -> bytes:
         else:
             axes.text(0, 0, "not measured", ha="center", color=INK, fontproperties=font(11))
         told: dict[str, Any] = {"color": INK, "fontproperties": font(9), "ha": "left", "va": "bottom"}
-        figure.text(0.02, 0.02, "outside the outer ring: passes · inside the inner ring: fails", **told)
+        figure.text(0.02, 0.02, "further out is better: the outer band passes, the inner one fails", **told)
         return png(figure)
 
 
@@ -230,6 +261,8 @@ def _web(
     axes.set_theta_offset(math.pi / 2)
     axes.set_theta_direction(-1)
     axes.set_ylim(0, 1.02)
+    around = np.linspace(0, 2 * math.pi, 181)
+    axes.fill_between(around, RINGS[1], RINGS[2], color=PASSING, linewidth=0)
     axes.set_yticks(RINGS, labels=[])
     axes.set_xticks(list(angles.values()), labels=[])
     axes.grid(color=GRID, linewidth=0.8)

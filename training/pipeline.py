@@ -273,7 +273,7 @@ class _Run:
         self, job_id: str, ready: _Prepared, trainee: Trainee[Any], before: Examined, after: Examined
     ) -> Report:
         lessons, loaded = ready.lessons, ready.loaded
-        lines, verdict = self._judge(lessons, ready.probes, before, after)
+        lines, verdict = self._judge(ready, before, after)
         curve = loss_curve(self.run_dir)
         if not ready.material.held_out_pairs:
             # From where the base model stood, so that the chart shows what training changed.
@@ -338,9 +338,8 @@ class _Run:
             answers=tuple(answers),
         )
 
-    def _judge(
-        self, lessons: Lessons, probes: Sequence[Probe], before: Examined, after: Examined
-    ) -> tuple[tuple[ScoreLine, ...], Verdict]:
+    def _judge(self, ready: _Prepared, before: Examined, after: Examined) -> tuple[tuple[ScoreLine, ...], Verdict]:
+        lessons, probes = ready.lessons, ready.probes
         lines, gold = learning.cast_lines(self.spec, self.workspace) if lessons.cast else ({}, {})
         seed = self.spec.hyperparameters.seed
         return score(
@@ -355,6 +354,7 @@ class _Run:
             learnt=learning.said(lessons.learnt, "assistant"),
             held_out=learning.said(lessons.held_out, "assistant"),
             seed=seed,
+            rehearsal=ready.loaded.base.rehearsal,
         )
 
     def _publish(self, report: Report, loaded: Loaded, found: Provenance) -> None:

@@ -64,7 +64,7 @@ def print_plan(spec: TrainSpec, found: Plan) -> None:
         "examples": f"{found.examples}, and {found.held_out} held out",
         "tokens": f"{found.tokens:,}",
         "steps": f"{found.steps:,} in {spec.hyperparameters.epochs} epochs",
-        "time": f"{_duration(least)} to {_duration(most)}",
+        "time": f"{duration(least)} to {duration(most)}",
         "memory": f"{found.peak_gib:.1f} of {found.free_gib:.1f} GiB free: {'fits' if found.fits else 'does not fit'}",
         "disk": f"{found.disk_gib:.2f} GiB",
         "means": _means(found),
@@ -88,7 +88,7 @@ def print_report(report: Report, run_dir: Path) -> None:
         "held-out loss": f"{report.eval_loss_before:.2f} → {report.eval_loss_after:.2f}",
         "perplexity": f"{report.perplexity_before:.4g} → {report.perplexity_after:.4g}",
         "best step": f"{report.best_step} of {report.steps}",
-        "time": _duration(report.seconds),
+        "time": duration(report.seconds),
         "verdict": report.verdict.value.replace("_", " "),
     }
     for line in report.lines:
@@ -212,7 +212,8 @@ def visible(text: str) -> str:
     return _CONTROLS.sub(lambda found: ascii(found[0])[1:-1], text)
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """A stretch of time as people say it."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours} h {minutes:02} min" if hours else f"{minutes} min {rest:02} s" if minutes else f"{rest} s"

@@ -33,9 +33,6 @@ from training.schema import ChatReply, ChatSpec, Message
 LONGEST_QUESTION = 500
 MOST_OTHERS = 3
 SEED, ANOTHER_SEED = 7, 8
-BASE_MODEL = 0
-"""In place of a version: the base model without an adapter."""
-BASE = "base"
 
 
 @dataclass(frozen=True)
@@ -87,12 +84,6 @@ async def known_questions(interaction: Ask, named: str) -> list[str]:
     return [fact.question for fact in sheet.facts if fact.question] if sheet else []
 
 
-async def references(interaction: Ask, typed: str) -> list[Choice[str]]:
-    """What a version may be put against: another one, or the base model."""
-    base = [Choice(name="The base model", value=BASE)] if typed.strip().casefold() in f"the {BASE} model" else []
-    return [*await choices.versions(interaction, typed), *base][:CHOICES]
-
-
 @app_commands.command(name="duel", description="Put one question to several personas or to two versions.")
 @app_commands.describe(
     question="What they are asked.",
@@ -108,7 +99,7 @@ async def references(interaction: Ask, typed: str) -> list[Choice[str]]:
     persona=choices.personas,
     other=choices.personas,
     version=choices.versions,
-    against=references,
+    against=choices.references,
 )
 async def duel(
     interaction: Ask,
@@ -149,9 +140,7 @@ async def _asked(interaction: Ask, options: _Options) -> _Duel:
     if set(others) - {slug}:
         return _Duel(options.question, ((slug, first), *((one, None) for one in others if one != slug)))
     of = first or _live(known, catalog.personas[slug])
-    second = BASE_MODEL
-    if options.against and options.against.strip().casefold() != BASE:
-        second = choices.known_version(known, slug, options.against).version
+    second = choices.known_reference(known, slug, options.against or choices.BASE)
     if of == second:
         raise SameVersionTwice(version=vote_cards.version_name(of), persona=catalog.personas[slug])
     return _Duel(options.question, ((slug, of), (slug, second)))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from discord import app_commands
-from discord.app_commands import Choice
+from discord.app_commands import Choice, Range
 
 from bot import check_cards, choices, persona_cards
 from bot.commands.duel import duel
@@ -12,11 +12,15 @@ from bot.members import TO_REPORT, is_trainer, origin_of, require_channel, requi
 from bot.persona_buttons import fact_buttons, make_live, sheet_report, voice_buttons
 from bot.promotion import candidate
 from tasks.jobs import AdapterVersion, Catalog, new_job
-from training.evaluation.schema import Suite
+from training.evaluation.schema import CheckSpec, Suite
 
 # Everyone may look; who spends the card's time or changes anything must be a trainer, which each command checks.
 persona = app_commands.Group(name="persona", description="Who the cast are, and how well each is met.", guild_only=True)
 persona.add_command(duel)
+
+SAMPLES_ASKED: int = CheckSpec.model_fields["samples"].default
+MOST_SAMPLES = 8
+SAMPLES = f"Replies to each question; {SAMPLES_ASKED} if you say nothing, more to tell versions apart."
 
 
 @persona.command(name="list", description="List the cast of this server, and which version speaks for each.")
@@ -48,13 +52,14 @@ async def info(interaction: Ask, persona: str) -> None:
 @app_commands.describe(
     persona="Who.",
     version="Which version; the newest if you say nothing.",
-    against="The version to compare it with; the live one if you say nothing.",
+    against="The version to compare it with, or base; the live one if you say nothing.",
     suite="Its own questions, or general ones; its own if you say nothing.",
     drift="Ask again after 1, 8 and 16 rounds of talk; takes several times as long.",
     judge="Also have the operator's language model judge the replies; advisory.",
+    samples=SAMPLES,
 )
 @app_commands.choices(suite=[Choice(name=suite.value, value=suite.value) for suite in Suite])
-@app_commands.autocomplete(persona=choices.personas, version=choices.versions, against=choices.versions)
+@app_commands.autocomplete(persona=choices.personas, version=choices.versions, against=choices.references)
 async def check(
     interaction: Ask,
     *,
@@ -64,17 +69,26 @@ async def check(
     suite: str = Suite.PERSONA.value,
     drift: bool = False,
     judge: bool = False,
+    samples: Range[int, 1, MOST_SAMPLES] = SAMPLES_ASKED,
 ) -> None:
     """Accept the check; the channel hears what came of it."""
-    await _submit(interaction, persona, version, against, suite=Suite(suite), drift=drift, judge=judge)
+    await _submit(interaction, persona, version, against, suite=Suite(suite), drift=drift, judge=judge, samples=samples)
 
 
 @persona.command(name="compare", description="Compare two versions on the same questions: PASS, INCONCLUSIVE or WORSE.")
-@app_commands.describe(persona="Who.", version="Which version.", against="The version to compare it with.")
-@app_commands.autocomplete(persona=choices.personas, version=choices.versions, against=choices.versions)
-async def compare(interaction: Ask, persona: str, version: str, against: str) -> None:
+@app_commands.describe(
+    persona="Who.", version="Which version.", against="The version to compare it with, or base.", samples=SAMPLES
+)
+@app_commands.autocomplete(persona=choices.personas, version=choices.versions, against=choices.references)
+async def compare(
+    interaction: Ask,
+    persona: str,
+    version: str,
+    against: str,
+    samples: Range[int, 1, MOST_SAMPLES] = SAMPLES_ASKED,
+) -> None:
     """Accept the comparison, which is a check; the channel hears what came of it."""
-    await _submit(interaction, persona, version, against)
+    await _submit(interaction, persona, version, against, samples=samples)
 
 
 @persona.command(name="promote", description="Let a version speak for a persona; asks twice if it was found worse.")
@@ -118,14 +132,18 @@ async def _submit(
     suite: Suite = Suite.PERSONA,
     drift: bool = False,
     judge: bool = False,
+    samples: int = SAMPLES_ASKED,
 ) -> None:
     require_trainer(interaction)
     require_channel(interaction, TO_REPORT)
     catalog, slug, known = await _asked(interaction, persona)
     origin = origin_of(interaction)
-    of, other = (choices.known_version(known, slug, named).version if named else None for named in (version, against))
+    of = choices.known_version(known, slug, version).version if version else None
+    other = choices.known_reference(known, slug, against) if against else None
     queue = interaction.client.queue
-    spec = await queue.check_spec(origin.guild_id, slug, of, other, suite=suite, drift=drift, judge=judge)
+    spec = await queue.check_spec(
+        origin.guild_id, slug, of, other, suite=suite, drift=drift, judge=judge, samples=samples
+    )
     await queue.submit(new_job("check", spec, origin))
     await interaction.edit_original_response(content=check_cards.accepted(spec, catalog))
 

@@ -106,6 +106,23 @@ async def test_a_check_from_command_to_card_result_files_and_thread(house: House
         assert [seen["id"] for seen in public] == [card["id"], result["id"]]
 
 
+async def test_a_version_is_compared_with_the_base_model(house: House) -> None:
+    async with house.visitor("Mara") as mara:
+        offered = await mara.autocomplete(
+            "workshop", "persona", "compare", focused="against", options={"persona": "glordon", "against": "base"}
+        )
+        assert offered == [{"name": "The base model", "value": "base"}]
+        await mara.slash("workshop", "persona", "compare", persona="glordon", version="2", against="base", samples=5)
+        held = await house.worker.claim()
+        spec = held.job.spec
+        assert isinstance(spec, CheckSpec)
+        assert (spec.version, spec.against, spec.against_version, spec.samples) == (2, None, 0, 5)
+        await mara.until(lambda seen: "against the base model" in words(seen))
+        await house.worker.finish(held, found_of(held))
+        said = await samples_under(mara, await result_of(mara, held))
+        assert [part["name"] for part in said[0]["embeds"][0]["fields"]] == ["base", "v2"]
+
+
 async def test_a_radar_is_drawn_against_the_version_before_once_that_was_checked(house: House) -> None:
     async with house.visitor("Mara") as mara:
         held = await checked(house, mara, version="1")
@@ -152,7 +169,7 @@ async def test_a_comparison_is_a_check_with_an_answer(house: House) -> None:
         assert (held.job.spec.version, held.job.spec.against_version) == (2, 1)
         await house.worker.finish(held, found_of(held, samples=(), comparison=comparison(Gate.INCONCLUSIVE, -0.02)))
         result = await result_of(tariq, held)
-        assert "Against Glordon v1\n🟡 **INCONCLUSIVE, too close to tell**" in words(result)
+        assert "Against Glordon v1\n🟡 **INCONCLUSIVE, too close to tell; more samples tell more**" in words(result)
         assert "Facts −0.02 [−0.12 to +0.08] over 16 questions" in words(result)
 
 

@@ -120,6 +120,8 @@ async def test_which_versions_a_check_is_of(client: Client) -> None:
     spec = await client.check_spec(guild, "olga", version=1, against=2)
     assert (spec.run_id, spec.against) == (alone.id, later.id)
     assert (await client.check_spec(guild, "olga", version=1, against=1)).against is None
+    base = await client.check_spec(guild, "olga", version=1, against=0)
+    assert (base.against, base.against_version, base.compares) == (None, 0, True)
     for version, against in ((7, None), (None, 7)):
         with pytest.raises(NoSuchVersion, match=r"olga has no version 7 here\. Choose one of: 1, 2\."):
             await client.check_spec(guild, "olga", version, against)

@@ -79,7 +79,8 @@ def test_the_report_says_what_was_found(finished: Finished) -> None:
     assert report.perplexity_after == pytest.approx(math.exp(report.eval_loss_after))
     best = min((p for p in report.curve if p.eval_loss is not None), key=lambda p: p.eval_loss or 0)
     assert (best.step, best.eval_loss) == (report.best_step, pytest.approx(report.eval_loss_after, rel=1e-6))
-    assert [line.id for line in report.lines] == ["held_out_fit", "voice", "breaks", "degeneracy"]
+    judged = ["facts", "voice", "held_out_fit", "breaks", "degeneracy", "copying"]
+    assert [line.id for line in report.lines] == judged
     asked = {probe.question: probe.kind for probe in questions(find_persona(finished.workspace, "1", "glordon"))}
     assert [asked[sample.question] for sample in report.samples] == ["fact", "neutral", "boundary", "fact"]
     assert report.temperature == ChatSpec.model_fields["temperature"].default > 0

@@ -115,7 +115,7 @@ def _run(spec: TrainSpec, job_id: str, workspace: Workspace, run_dir: Path, *, a
 
     hush()
     try:
-        with _alone_in(run_dir), _stop_on_ctrl_c() as stop:
+        with alone_in(run_dir), stop_on_ctrl_c() as stop:
             typer.echo(f"Run {job_id} in {run_dir}", err=True)
             with progress_bar() as show:
                 report = pipeline.finetune(
@@ -141,7 +141,7 @@ def _run(spec: TrainSpec, job_id: str, workspace: Workspace, run_dir: Path, *, a
 
 
 @contextmanager
-def _alone_in(run_dir: Path) -> Iterator[None]:
+def alone_in(run_dir: Path) -> Iterator[None]:
     """Hold the lock of a run folder, which workers hold too while they write there. Raises RunBusy."""
     run_dir.mkdir(parents=True, exist_ok=True)
     with (run_dir / RUN_LOCK).open("ab") as file:
@@ -153,7 +153,7 @@ def _alone_in(run_dir: Path) -> Iterator[None]:
 
 
 @contextmanager
-def _stop_on_ctrl_c() -> Iterator[threading.Event]:
+def stop_on_ctrl_c() -> Iterator[threading.Event]:
     """An event that the first Ctrl-C sets; the second one interrupts at once."""
     stop = threading.Event()
 

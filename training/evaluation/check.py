@@ -110,7 +110,8 @@ class _Case:
         """How people read it."""
         if self.spec.version:
             return f"{self.persona.name} v{self.spec.version}"
-        return f"{self.persona.name} ({self.run.report.spec.job_name if self.run else 'base model'})"
+        told = f"{self.run.report.spec.job_name}, {self.run.report.job_id[:6]}" if self.run else "base model"
+        return f"{self.persona.name} ({told})"
 
     @property
     def learnt(self) -> list[str]:
@@ -145,7 +146,7 @@ class _Bench:
     def persona_suite(self, case: _Case, journal: Path, votes: BallotBox | None) -> CheckReport:
         """The steps of a check, in order; `journal` keeps what a judge answers."""
         spec = case.spec
-        before = self.case(_earlier(spec), case.probes) if spec.against else None
+        before = self.case(_earlier(spec), case.probes) if spec.compares else None
         ready = _shelved(before) if before else None
         critic = self._judge(case, journal) if spec.judge else None
         loaded = self._load(case)
@@ -223,6 +224,7 @@ class _Bench:
             general_base=() if alone else seen.general_base,
             learnt=case.learnt,
             seed=case.spec.seed,
+            rehearsal=draft.rehearsal,
         )
 
     def _draft(self, case: _Case, loaded: Loaded, how: Drawn, system: str) -> CheckReport:
@@ -302,7 +304,7 @@ class _Bench:
 
 def _earlier(spec: CheckSpec) -> CheckSpec:
     """The check of what this one is compared with."""
-    told = {"run_id": spec.against, "version": spec.against_version, "against": None, "against_version": None}
+    told = {"run_id": spec.against, "version": spec.against_version or None, "against": None, "against_version": None}
     return spec.model_copy(update=told | {"drift": False, "judge": False})
 
 

@@ -41,12 +41,19 @@ class CheckSpec(Noun):
     run_id: RunId | None = Field(None, description="The run whose adapter is checked; None: the base model alone.")
     version: int | None = Field(None, ge=1, description="The number that the registry knows it by.")
     against: RunId | None = Field(None, description="The run whose adapter it is compared with.")
-    against_version: int | None = Field(None, ge=1)
+    against_version: int | None = Field(
+        None, ge=0, description="The number of what it is compared with; 0: the base model alone, which is no run."
+    )
     suite: Suite = Suite.PERSONA
     drift: bool = Field(False, description="Ask again after 1, 8 and 16 rounds of talk.")
     judge: bool = Field(False, description="Also have LLM_BASE_URL judge the replies; advisory.")
     samples: int = Field(3, ge=1, le=8, description="Replies to each question.")
     seed: int = Field(42, ge=0, le=2**31 - 1)
+
+    @property
+    def compares(self) -> bool:
+        """Whether it is compared with another adapter or with the base model."""
+        return self.against is not None or self.against_version == 0
 
 
 # --- what was answered ---------------------------------------------------------------------------------------------

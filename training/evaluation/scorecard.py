@@ -26,7 +26,8 @@ class Evidence:
     asked; held-out lines in their place say nothing. answers: several to each of the probes, without scores. losses,
     base_losses: of each held-out conversation of this persona, with the adapter and without. rivals: of the same
     conversations, under other personas' adapters, by label. general, general_base: of each general text, with the
-    adapter and without. learnt: the lines that the adapter was trained on.
+    adapter and without. learnt: the lines that the adapter was trained on. rehearsal: whether the base model only
+    rehearses, and so can know nothing.
     """
 
     persona: Persona
@@ -43,6 +44,7 @@ class Evidence:
     general_base: Sequence[float]
     learnt: Sequence[str]
     seed: int
+    rehearsal: bool = False
 
 
 @dataclass(frozen=True)
@@ -68,7 +70,8 @@ def judge(evidence: Evidence) -> Judged:
     facts, voice, *texts = judge_replies(found)
     fit = scoring.held_out_fit(found.base_losses, found.losses, found.seed, found.rivals)
     general = scoring.general(found.general_base, found.general, found.seed)
-    lines = (facts.line, voice.line, fit, general, *(one.line for one in texts))
+    known = excused(facts.line, evidence.rehearsal)
+    lines = (known, voice.line, fit, general, *(one.line for one in texts))
     own = found.cast_lines.get(persona.slug, ())
     name, advice = weakest(lines, material(own, found.learnt, found.probes, machine))
     return Judged(
@@ -117,20 +120,21 @@ def score(
     learnt: Sequence[str],
     held_out: Sequence[str],
     seed: int,
+    rehearsal: bool = False,
 ) -> tuple[tuple[ScoreLine, ...], Verdict]:
     """The quick look at an adapter right after training, by plain values.
 
     `cast` are those whom the adapter gives a voice, none for a dialogue run. `cast_lines` and `gold` are assistant
     lines by persona's slug: training rows, and rows held out from training. The answers are to `probes`, one each in
     their order. The NLLs are nats per assistant token, one number for each held-out conversation in the same order.
-    `learnt` and `held_out` are the lines that this run learnt from and was checked on.
+    `learnt` and `held_out` are the lines that this run learnt from and was checked on; `rehearsal` as in `Evidence`.
     """
     whose = [probe.persona or (cast[0].slug if cast else "") for probe in probes]
     places = [i for i, probe in enumerate(probes) if probe.kind != "fact"]
     asked = {persona.slug: [i for i in places if whose[i] == persona.slug] for persona in cast}
     machines = {persona.slug for persona in cast if is_machine(persona)}
     lines = (
-        scoring.facts(answers, probes, _cast_texts(cast), seed).line,
+        excused(scoring.facts(answers, probes, _cast_texts(cast), seed).line, rehearsal),
         scoring.voice(
             answers,
             asked,
@@ -147,6 +151,14 @@ def score(
         scoring.copying(answers, learnt, held_out, seed).line,
     )
     return lines, overall(lines)
+
+
+def excused(facts: ScoreLine, rehearsal: bool) -> ScoreLine:
+    """The line as it is, but not judged where the base model is so small that it can only learn to sound."""
+    if not rehearsal or facts.value is None:
+        return facts
+    told = f"{facts.explanation} A rehearsal model learns to sound, not to know, so this is not judged."
+    return facts.model_copy(update={"verdict": Verdict.NOT_APPLICABLE, "explanation": told})
 
 
 def overall(lines: Sequence[ScoreLine]) -> Verdict:
