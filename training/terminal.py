@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import logging
 import re
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -48,10 +49,12 @@ def _move(bars: Bars, task: Any, progress: Progress) -> None:
 
 def hush() -> None:
     """Keep the libraries' own bars and deprecation notices out of a person's terminal."""
-    from transformers.utils import logging
+    from transformers.utils.logging import disable_progress_bar, set_verbosity_error
 
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
+    set_verbosity_error()
+    disable_progress_bar()
+    # It misses a kernel for processors that is code from a hub, and works without.
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", category=FutureWarning)
 
 

@@ -12,6 +12,7 @@ from typing import Any
 from training import models
 from training.adapters import format_of, resume_adapter
 from training.batches import MICRO_TOKENS
+from training.chat import Example
 from training.decoder.forward import Decoder, compute_dtype
 from training.errors import BaseModelUnavailable, NotAdaptable, RunStopped, UncheckableRun
 from training.evaluation.unseen import Run
@@ -135,17 +136,17 @@ class Subject:
         A conversation in which nothing would be learnt is left out. Raises UncheckableRun, or BaseModelUnavailable
         where the base model's own losses are no numbers.
         """
+        windows = examples(rows, self.loaded.format, min(WINDOW_TOKENS, self.loaded.context))
         with self.without_adapter():
-            base = self._measured(rows)
+            base = self._measured(rows, windows)
         if not all(map(math.isfinite, base)):
             raise BaseModelUnavailable(name=self.loaded.base.id, reason="its loss on what is held out is not finite")
-        own = self._measured(rows) if self._run else base
+        own = self._measured(rows, windows) if self._run else base
         if self._run and not all(map(math.isfinite, own)):
             raise UncheckableRun(run=self._run.report.job_id, reason="its adapter is broken, its losses are no numbers")
         return own, base
 
-    def _measured(self, rows: Sequence[Conversation]) -> tuple[float, ...]:
-        windows = examples(rows, self.loaded.format, min(WINDOW_TOKENS, self.loaded.context))
+    def _measured(self, rows: Sequence[Conversation], windows: Sequence[Example]) -> tuple[float, ...]:
         sums = measure(self.loaded, self._decoder, windows, MICRO_TOKENS) if windows else {}
         self._steps.add(len(rows))
         return tuple(total / count for total, count in (sums[row.id] for row in rows if row.id in sums))

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,16 @@ from training.schema import Progress, Report, Workspace
 
 GLORDON, OLGA = "aaaaaaaaaaaa", "bbbbbbbbbbbb"
 BRIEF = Drawn(16, IN_VOICE.temperature)
-"""A model that babbles never ends by itself, and from its first words nobody learns less than from all."""
+
+
+@contextmanager
+def brief_replies() -> Iterator[None]:
+    """Draw few tokens a reply: a model that babbles never ends by itself, and its first words show as much as all."""
+    with pytest.MonkeyPatch.context() as patch:
+        for module in (checking, examine):
+            patch.setattr(module, "IN_VOICE", BRIEF)
+            patch.setattr(module, "AT_LENGTH", BRIEF)
+        yield
 
 
 @dataclass
@@ -61,10 +71,7 @@ class House:
         **given: Any,
     ) -> CheckReport:
         self.told.clear()
-        with pytest.MonkeyPatch.context() as patch:
-            for module in (checking, examine):
-                patch.setattr(module, "IN_VOICE", BRIEF)
-                patch.setattr(module, "AT_LENGTH", BRIEF)
+        with brief_replies():
             return self._check(spec, folder, should_stop, given)
 
     def _check(
