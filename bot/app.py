@@ -145,4 +145,5 @@ def _rules(settings: BotSettings) -> Rules:
         account_days=settings.discord_vote_account_days,
         hours=settings.discord_vote_hours,
         trainers=settings.discord_vote_trainers,
+        questions=settings.vote_questions,
     )

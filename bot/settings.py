@@ -10,6 +10,9 @@ from urllib.parse import urlsplit
 from pydantic import Field, SecretStr, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+LONGEST_QUESTION = 500
+MOST_QUESTION_BYTES = 256 * 1024
+
 
 class BotSettings(BaseSettings):
     """What the Discord door needs to know; where it keeps its files is STATE_DIR, which is the tasks' setting."""
@@ -34,6 +37,9 @@ class BotSettings(BaseSettings):
     )
     discord_vote_hours: int = Field(24, ge=1, le=168, description="Hours until a blind vote closes at the latest.")
     discord_vote_trainers: bool = Field(False, description="Whether whoever trained a version may vote on it.")
+    discord_vote_questions: Path | None = Field(
+        None, description="Text file with questions for duels and votes, one a line; beside those of the sheets."
+    )
     discord_sandbox: str | None = Field(
         None, description="Address of a sandbox Discord on this machine, such as https://127.0.0.1:8443."
     )
@@ -58,6 +64,24 @@ class BotSettings(BaseSettings):
             raise ValueError("must be server ids (digits) separated by commas")
         return tuple(int(part) for part in parts)
 
+    @field_validator("discord_vote_questions")
+    @classmethod
+    def _readable(cls, path: Path | None) -> Path | None:
+        if path is not None:
+            try:
+                _questions(path)
+            except (OSError, ValueError) as error:
+                raise ValueError(
+                    f"must be a UTF-8 text file that the bot may read, of at most {MOST_QUESTION_BYTES >> 10} KiB, "
+                    f"no line longer than {LONGEST_QUESTION} characters"
+                ) from error
+        return path
+
+    @property
+    def vote_questions(self) -> tuple[str, ...]:
+        """The operator's own questions, as their file had them when the settings were read."""
+        return _questions(self.discord_vote_questions) if self.discord_vote_questions else ()
+
     @field_validator("discord_sandbox")
     @classmethod
     def _loopback(cls, value: str | None) -> str | None:
@@ -71,6 +95,16 @@ class BotSettings(BaseSettings):
         if info.data.get("discord_sandbox") is not None and (value is None or not value.is_file()):
             raise ValueError("must be the certificate file that the sandbox of DISCORD_SANDBOX wrote when it started")
         return value
+
+
+def _questions(path: Path) -> tuple[str, ...]:
+    """The lines of a file that are not empty, each once; raises OSError or ValueError."""
+    with path.open("rb") as file:
+        content = file.read(MOST_QUESTION_BYTES + 1)
+    lines = tuple(dict.fromkeys(" ".join(line.split()) for line in content.decode().splitlines() if line.strip()))
+    if len(content) > MOST_QUESTION_BYTES or any(len(line) > LONGEST_QUESTION for line in lines):
+        raise ValueError("too large")
+    return lines
 
 
 def _is_loopback(address: str) -> bool:

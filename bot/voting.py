@@ -33,12 +33,16 @@ HOUR = 3600.0
 
 @dataclass(frozen=True)
 class Rules:
-    """What an operator settled about votes; `role` is a name or an id, None: none is asked for."""
+    """What an operator settled about votes; `role` is a name or an id, None: none is asked for.
+
+    questions: the operator's own, beside those of the sheets.
+    """
 
     role: str | None
     account_days: int
     hours: int
     trainers: bool
+    questions: tuple[str, ...] = ()
 
 
 class Voting:

@@ -23,6 +23,7 @@ from bot.errors import (
 )
 from bot.limits import CHOICE_NAME, CHOICES, width
 from bot.members import TO_REPORT, TO_TALK, origin_of, require_channel, require_trainer
+from bot.settings import LONGEST_QUESTION
 from tasks.errors import DataRefused, RedisAway, WorkersAway
 from tasks.jobs import AdapterVersion
 from training.data.schema import DataAction, DataSpec
@@ -30,7 +31,6 @@ from training.errors import UnknownPersona
 from training.evaluation.schema import Contender, VotePair
 from training.schema import ChatReply, ChatSpec, Message
 
-LONGEST_QUESTION = 500
 MOST_OTHERS = 3
 SEED, ANOTHER_SEED = 7, 8
 
@@ -61,8 +61,10 @@ class _Duel:
 
 
 async def questions(interaction: Ask, typed: str) -> list[Choice[str]]:
-    """The questions of the sheet of the persona that the command names already, after what was typed itself."""
+    """The questions of the sheet of the persona that the command names already, and the operator's, after what was
+    typed itself."""
     known = await known_questions(interaction, str(interaction.namespace.persona or ""))
+    known += [question for question in interaction.client.voting.rules.questions if question not in known]
     wanted = typed.strip()
     offered = [wanted] if wanted else []
     offered += [question for question in known if wanted.casefold() in question.casefold() and question != wanted]
@@ -170,13 +172,14 @@ async def _vote(interaction: Ask, asked: _Duel, hours: int | None) -> None:
     if not (first.answer and second.answer) or first.answer == second.answer:
         raise NothingToVoteOn(reason="both answered the same, or one said nothing")
     sheet = await known_questions(interaction, asked.contenders[0][0])
+    own = interaction.client.voting.rules.questions
     pair = VotePair(
         id=new_id(),
         persona=asked.contenders[0][0],
         question=asked.question,
         first=first,
         second=second,
-        asked_by="sheet" if asked.question in sheet else "member",
+        asked_by="sheet" if asked.question in sheet else "operator" if asked.question in own else "member",
     )
     await interaction.client.voting.open(origin, [pair], await trainers_of(interaction, [pair]), hours=hours)
     await interaction.edit_original_response(content=vote_cards.opened(1))

@@ -45,6 +45,10 @@ REFUSALS: dict[str, tuple[dict[str, str], tuple[str, ...]]] = {
         {"DISCORD_SANDBOX_CA": "/nowhere/ca.pem"},
         ("DISCORD_SANDBOX_CA: must be the certificate file",),
     ),
+    "no questions": (
+        {"DISCORD_VOTE_QUESTIONS": "/nowhere/questions.txt"},
+        ("DISCORD_VOTE_QUESTIONS: must be a UTF-8 text file",),
+    ),
 }
 
 

@@ -24,6 +24,7 @@ from training.standin import ensure_standin
 
 TOKEN = "e2e-sandbox-token"
 READY_SECONDS = 90
+OPERATORS_QUESTION = "What would you never trade away?"
 
 
 @dataclass
@@ -55,6 +56,7 @@ class House:
 async def house(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[House]:
     folder = tmp_path_factory.mktemp("house")
     write_warehouse(folder / "warehouse")
+    (folder / "questions.txt").write_text(f"{OPERATORS_QUESTION}\n", encoding="utf-8")
     # Once on a machine, and a matter of minutes: no test's deadline should have to hold it.
     await asyncio.to_thread(ensure_standin, TaskSettings().cache_dir)
     async with Sandbox(token=TOKEN, data_dir=folder / "sandbox") as sandbox:
@@ -73,6 +75,7 @@ async def house(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[House
                 "DISCORD_TOKEN": TOKEN,
                 "DISCORD_GUILD_IDS": GUILD_ID,
                 "DISCORD_CARD_SECONDS": "1",
+                "DISCORD_VOTE_QUESTIONS": str(folder / "questions.txt"),
                 "DISCORD_SANDBOX": sandbox.discord_url,
                 "DISCORD_SANDBOX_CA": str(sandbox.ca_path),
             }

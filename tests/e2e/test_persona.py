@@ -14,7 +14,7 @@ import pytest
 
 from sandbox.journey import Message, custom_id, labels, pictures, words
 from sandbox.visitor import Visitor
-from tests.e2e.conftest import House
+from tests.e2e.conftest import OPERATORS_QUESTION, House
 from tests.sandbox.openapi import violations
 from training.evaluation.schema import CheckReport
 
@@ -22,7 +22,6 @@ pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(600)
 SECONDS = 180
 OLD = datetime(2023, 5, 1, tzinfo=UTC)
 VOTERS = ("Nell", "Oskar", "Priya", "Quinn", "Remy", "Sana", "Tove")
-QUESTION = "What do you like to eat most?"
 
 
 async def trained(mara: Visitor, job: str, **options: object) -> Message:
@@ -122,9 +121,13 @@ async def test_seven_members_vote_blind(house: House) -> None:
             await stack.enter_async_context(Visitor.connect(house.sandbox.page_url, as_user=name))
             for name in ("Mara", *VOTERS)
         ]
-        asked = {"question": QUESTION, "persona": "glordon", "version": "2", "against": "1", "vote": True}
+        offered = await mara.autocomplete(
+            "workshop", "persona", "duel", focused="question", options={"question": "trade", "persona": "glordon"}
+        )
+        assert OPERATORS_QUESTION in [choice["value"] for choice in offered]
+        asked = {"question": OPERATORS_QUESTION, "persona": "glordon", "version": "2", "against": "1", "vote": True}
         await mara.slash("workshop", "persona", "duel", **asked)
-        call = await mara.until(lambda m: "Blind vote" in words(m) and QUESTION in words(m), timeout=SECONDS)
+        call = await mara.until(lambda m: "Blind vote" in words(m) and OPERATORS_QUESTION in words(m), timeout=SECONDS)
         await voted(voters, call)
         await close_now(house, words(call).rpartition("Vote ")[2])
         ended = await mara.until(lambda m: "Result of vote" in words(m), timeout=SECONDS)
@@ -136,7 +139,8 @@ async def test_seven_members_vote_blind(house: House) -> None:
     [rows] = house.artifacts.glob("guilds/*/datasets/votes-glordon-*/preferences.jsonl")
     row = json.loads(rows.read_text())
     assert row["chosen"] != row["rejected"]
-    assert row["prompt"][-1]["content"] == QUESTION
+    # Had a member made it up, it would have been left out.
+    assert row["prompt"][-1]["content"] == OPERATORS_QUESTION
 
 
 async def close_now(house: House, poll_id: str) -> None:

@@ -122,7 +122,7 @@ def compare(
     if as_json:
         typer.echo(found.model_dump_json(indent=2))
     else:
-        print_rows(f"{found.of} against {found.against}", _compared(found))
+        print_rows("Compared", _compared(found))
 
 
 # --- what was named --------------------------------------------------------------------------------------------------
@@ -304,7 +304,8 @@ def _drifted(point: DriftPoint) -> str:
 
 
 def _compared(found: Comparison) -> dict[str, str]:
-    return {"verdict": found.gate.value.upper()} | {one.id: _difference(one) for one in found.differences}
+    rows = {"verdict": found.gate.value.upper(), "of": found.of, "against": found.against}
+    return rows | {one.id: _difference(one) for one in found.differences}
 
 
 def _difference(one: Difference) -> str:
