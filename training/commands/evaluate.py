@@ -59,7 +59,7 @@ def evaluate(
     ] = None,
     run: Annotated[str | None, typer.Option(help="The id of a finished run, in place of its folder.")] = None,
     against: Annotated[
-        str | None, typer.Option(help="The run, by id or folder, to compare with.", metavar="ID|DIR")
+        str | None, typer.Option(help=f"The run, by id or folder, to compare with, or `{BASE}`.", metavar="ID|DIR")
     ] = None,
     suite: Annotated[Suite, typer.Option(help=str(Suite.__doc__))] = Suite.PERSONA,
     drift: Annotated[bool, typer.Option("--drift", help=CheckSpec.model_fields["drift"].description)] = False,
@@ -114,11 +114,9 @@ def compare(
     workspace = workspace_of(ctx)
     with _told_as(as_json):
         named = _Named(workspace)
-        against = None if second == BASE else second
-        report = _checked(
-            named.spec(persona, first, against, samples=samples, seed=seed), named, _new_folder(workspace)
-        )
-        found = report.comparison or _with_base(report, named)
+        spec = named.spec(persona, first, second, samples=samples, seed=seed)
+        found = _checked(spec, named, _new_folder(workspace)).comparison
+        assert found is not None
     if as_json:
         typer.echo(found.model_dump_json(indent=2))
     else:
@@ -138,13 +136,15 @@ class _Named:
     def spec(self, persona: str, run: str | None, against: str | None, **asked: object) -> CheckSpec:
         """The check that is asked for. Raises UncheckableRun or UnknownPersona."""
         run_id, guild = self._run(run) if run else (None, TERMINAL)
-        other_id, other_guild = self._run(against) if against else (None, guild)
+        alone = against == BASE
+        other_id, other_guild = self._run(against) if against and not alone else (None, guild)
         if other_guild != guild:
             raise UncheckableRun(run=against, reason="it is of another server than the one that it is compared with")
         # Only the sheet is read: a mistyped name is answered before torch has loaded.
         slug = find_persona(self.workspace, guild, persona).slug
         return CheckSpec.model_validate(
             {"guild_id": guild, "persona": slug, "run_id": run_id, "against": other_id, **asked}
+            | ({"against_version": 0} if alone else {})
         )
 
     def _run(self, given: str) -> tuple[str, str]:
@@ -230,15 +230,6 @@ def _require(folder: Path, spec: CheckSpec) -> None:
         same = False
     if not same:
         raise FolderTaken(folder=folder)
-
-
-def _with_base(report: CheckReport, named: _Named) -> Comparison:
-    """The comparison with the base model alone."""
-    from training.evaluation.compare import compare as compare_checks
-
-    spec = report.spec.model_copy(update={"run_id": None, "version": None})
-    base = _checked(spec, named, _new_folder(named.workspace))
-    return compare_checks(report, base, spec.seed)
 
 
 def _draw(report: CheckReport, folder: Path, named: _Named) -> None:
