@@ -23,11 +23,12 @@ from bot.errors import (
 )
 from bot.phrases import count
 from tasks.jobs import JobView, Origin
-from training.evaluation.schema import CheckReport, Contender, Suite, Vote, VotePair
+from training.evaluation.schema import BallotBox, CheckReport, Contender, Suite, Vote, VotePair
 from training.evaluation.votes import Tally, Version, people_line, tally
 from training.schema import WHOLE_CAST
 
 MOST_QUESTIONS = 5
+MOST_JUDGED = 20
 HOUR = 3600.0
 
 
@@ -144,6 +145,14 @@ class Voting:
         line = people_line(tally(box.pairs, box.votes, spec.version, spec.against_version))
         measured = (known for known in check.lines if known.id != line.id)
         return check.model_copy(update={"lines": (*measured, line)})
+
+    async def judged(self, guild_id: str, persona: str) -> BallotBox | None:
+        """The newest closed votes that a language model may be measured on: no question that a member typed."""
+        box = await asyncio.to_thread(self.ballots.closed, guild_id, persona)
+        pairs = tuple(pair for pair in box.pairs if pair.asked_by != "member")[:MOST_JUDGED]
+        shown = {pair.id for pair in pairs}
+        votes = tuple(vote for vote in box.votes if vote.pair in shown)
+        return BallotBox(pairs=pairs, votes=votes) if votes else None
 
     def _count(self, poll_id: str) -> Tally:
         pairs = self.ballots.pairs(poll_id)

@@ -90,11 +90,21 @@ def gather(spec: TrainSpec, workspace: Workspace) -> Lessons:
     lessons = _everybody(spec, workspace) if spec.persona == WHOLE_CAST else _one(spec, workspace)
     if spec.task_type is TaskType.PERSONA:
         return lessons
-    general, _ = _dataset(spec, workspace)
+    general = _apart(_dataset(spec, workspace)[0], lessons.held_out)
     if spec.task_type is TaskType.TWO_STAGE:
         return replace(lessons, opening=tuple(general))
     knobs = spec.hyperparameters
     return replace(lessons, train=tuple(mix(lessons.train, general, knobs.mix_general, knobs.seed)))
+
+
+def _apart(general: Sequence[Conversation], held_out: Sequence[Conversation]) -> list[Conversation]:
+    """The general rows but for those that answer as a held-out one does: what is checked on is learnt nowhere."""
+    checked = {_answers(row) for row in held_out}
+    return [row for row in general if _answers(row) not in checked]
+
+
+def _answers(row: Conversation) -> tuple[str, ...]:
+    return tuple(said([row], "assistant"))
 
 
 def _one(spec: TrainSpec, workspace: Workspace) -> Lessons:

@@ -144,6 +144,8 @@ async def _submit(
     spec = await queue.check_spec(
         origin.guild_id, slug, of, other, suite=suite, drift=drift, judge=judge, samples=samples
     )
+    if judge:
+        spec = spec.model_copy(update={"votes": await interaction.client.voting.judged(origin.guild_id, slug)})
     await queue.submit(new_job("check", spec, origin))
     await interaction.edit_original_response(content=check_cards.accepted(spec, catalog))
 

@@ -270,9 +270,12 @@ async def test_a_question_that_a_member_typed_is_marked_so_and_few_votes_say_not
 async def test_a_check_tells_what_people_said_and_puts_its_samples_to_the_vote(house: House) -> None:
     async with AsyncExitStack() as stack:
         mara, nell = await visitors(stack, house, ["Mara", "Nell"])
-        await mara.slash("workshop", "persona", "check", persona="glordon", version="2", against="1")
+        await mara.slash("workshop", "persona", "check", persona="glordon", version="2", against="1", judge=True)
         held = await house.worker.claim()
         assert isinstance(held.job.spec, CheckSpec)
+        assert held.job.spec.votes is not None, "a judge is measured on what people chose"
+        assert {vote.pair for vote in held.job.spec.votes.votes} <= {pair.id for pair in held.job.spec.votes.pairs}
+        assert "member" not in {pair.asked_by for pair in held.job.spec.votes.pairs}
         await house.worker.finish(held, check_report(held.job.spec, job_id=held.job.id))
         result = await mara.until(lambda seen: f"Result of job {held.job.id}" in words(seen))
         assert "✅ People's votes\n100 %" in words(result), "ten voters chose v2 above"

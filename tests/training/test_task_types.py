@@ -14,7 +14,17 @@ from training.errors import AdapterMissing, RunStopped
 from training.lessons import gather
 from training.persona.sheet import load_cast
 from training.pipeline import finetune, plan
-from training.schema import WHOLE_CAST, Hyperparameters, Phase, Progress, Report, TaskType, TrainSpec, Workspace
+from training.schema import (
+    WHOLE_CAST,
+    Conversation,
+    Hyperparameters,
+    Phase,
+    Progress,
+    Report,
+    TaskType,
+    TrainSpec,
+    Workspace,
+)
 
 KNOBS = Hyperparameters(epochs=1, batch_size=8, learning_rate=0.01, lora_rank=4, max_length=256)
 
@@ -60,6 +70,25 @@ def test_two_stages_learn_general_talk_first_and_the_persona_last(tiny_workspace
     rates = [line["learning_rate"] for line in lines]
     assert rates[opening_steps] > 2 * rates[opening_steps - 1], "each stage has its own rise and fall"
     assert plan(spec, workspace=tiny_workspace).steps == report.steps == len(lines)
+
+
+@pytest.mark.parametrize("task_type", [TaskType.MIXED, TaskType.TWO_STAGE])
+def test_what_is_held_out_of_a_persona_is_not_learnt_from_the_general_data(
+    tiny_workspace: Workspace, task_type: TaskType
+) -> None:
+    alone = gather(asked(), tiny_workspace)
+    rows = [row.model_copy(update={"id": f"again-{row.id}"}) for row in (*alone.held_out, *alone.train)]
+    path = tiny_workspace.dataset_warehouse / "again.jsonl"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("\n".join(row.model_dump_json() for row in rows), encoding="utf-8")
+    lessons = gather(asked(task_type=task_type, dataset=str(path)), tiny_workspace)
+
+    def answers(rows: tuple[Conversation, ...]) -> set[tuple[str, ...]]:
+        return {tuple(m.content for m in row.messages if m.role == "assistant") for row in rows}
+
+    assert answers(lessons.held_out) == answers(alone.held_out)
+    assert not answers(lessons.learnt) & answers(lessons.held_out)
+    assert len(lessons.learnt) > len(alone.train), "the others are learnt"
 
 
 def test_one_adapter_for_the_whole_cast(tiny_workspace: Workspace) -> None:

@@ -84,6 +84,7 @@ def check(
     begun = time.monotonic()
     steps = Steps(on_progress, should_stop)
     steps.enter(Phase.DATA)
+    votes, spec = spec.votes or votes, spec.model_copy(update={"votes": None})
     bench = _Bench(job_id, workspace, steps, places or {})
     case = bench.case(spec)
     if spec.suite is Suite.GENERAL:

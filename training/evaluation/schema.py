@@ -9,6 +9,65 @@ from pydantic import Field
 
 from training.schema import GuildId, Noun, RunId, ScoreLine, Slug, Verdict
 
+# --- what people chose ---------------------------------------------------------------------------------------------
+
+
+class VoteChoice(StrEnum):
+    """What a voter may say of two answers."""
+
+    FIRST = "first"
+    SECOND = "second"
+    TIE = "tie"
+    BAD = "bad"
+
+
+class Contender(Noun):
+    """One of two answers; version None is the base model without an adapter."""
+
+    version: int | None
+    answer: str
+
+
+class VotePair(Noun):
+    """Two answers to one question, put to a channel."""
+
+    id: str = Field(pattern=r"^[a-z0-9]{12}$")
+    persona: Slug
+    question: str
+    first: Contender
+    second: Contender
+    asked_by: Literal["sheet", "operator", "member"] = Field(
+        description="Where the question is from; what members typed is exported with their consent only."
+    )
+    consented: bool = False
+
+
+class Vote(Noun):
+    """One voter's last choice for one pair; `voter` is a pseudonym."""
+
+    pair: str
+    voter: str
+    choice: VoteChoice
+
+
+class Rubric(Noun):
+    """What a voter said of one answer on a form, 1 to 5 each."""
+
+    pair: str
+    voter: str
+    side: Literal["first", "second"]
+    in_character: int = Field(ge=1, le=5)
+    true_to_facts: int = Field(ge=1, le=5)
+    worth_talking_to: int = Field(ge=1, le=5)
+
+
+class BallotBox(Noun):
+    """Closed pairs with their votes, as they are handed on for export."""
+
+    pairs: tuple[VotePair, ...] = Field(max_length=500)
+    votes: tuple[Vote, ...] = Field(max_length=20_000)
+
+
 # --- what is asked -------------------------------------------------------------------------------------------------
 
 
@@ -47,6 +106,7 @@ class CheckSpec(Noun):
     suite: Suite = Suite.PERSONA
     drift: bool = Field(False, description="Ask again after 1, 8 and 16 rounds of talk.")
     judge: bool = Field(False, description="Also have LLM_BASE_URL judge the replies; advisory.")
+    votes: BallotBox | None = Field(None, description="Closed votes that the judge is measured on; in no report.")
     samples: int = Field(3, ge=1, le=8, description="Replies to each question.")
     seed: int = Field(42, ge=0, le=2**31 - 1)
 
@@ -189,62 +249,3 @@ class CheckReport(Noun):
     comparison: Comparison | None = None
     figures: dict[str, float] = Field({}, description="Perplexity, BLEU, chrF, ROUGE-L and the like; shown only.")
     data_digest: str = Field("", description="Of the conversations that it was held out from.")
-
-
-# --- what people chose ---------------------------------------------------------------------------------------------
-
-
-class VoteChoice(StrEnum):
-    """What a voter may say of two answers."""
-
-    FIRST = "first"
-    SECOND = "second"
-    TIE = "tie"
-    BAD = "bad"
-
-
-class Contender(Noun):
-    """One of two answers; version None is the base model without an adapter."""
-
-    version: int | None
-    answer: str
-
-
-class VotePair(Noun):
-    """Two answers to one question, put to a channel."""
-
-    id: str = Field(pattern=r"^[a-z0-9]{12}$")
-    persona: Slug
-    question: str
-    first: Contender
-    second: Contender
-    asked_by: Literal["sheet", "operator", "member"] = Field(
-        description="Where the question is from; what members typed is exported with their consent only."
-    )
-    consented: bool = False
-
-
-class Vote(Noun):
-    """One voter's last choice for one pair; `voter` is a pseudonym."""
-
-    pair: str
-    voter: str
-    choice: VoteChoice
-
-
-class Rubric(Noun):
-    """What a voter said of one answer on a form, 1 to 5 each."""
-
-    pair: str
-    voter: str
-    side: Literal["first", "second"]
-    in_character: int = Field(ge=1, le=5)
-    true_to_facts: int = Field(ge=1, le=5)
-    worth_talking_to: int = Field(ge=1, le=5)
-
-
-class BallotBox(Noun):
-    """Closed pairs with their votes, as they are handed on for export."""
-
-    pairs: tuple[VotePair, ...] = Field(max_length=500)
-    votes: tuple[Vote, ...] = Field(max_length=20_000)
