@@ -156,7 +156,8 @@ def save_model(configuration: Configuration, folder: Path) -> None:
         bos_token_id=1,
         eos_token_id=2,
     )
-    AutoModelForCausalLM.from_config(config).save_pretrained(folder)
+    big = configuration.sizes[0] >= 2048
+    AutoModelForCausalLM.from_config(config, dtype="bfloat16" if big else "float32").save_pretrained(folder)
     standin_tokenizer().save_pretrained(folder)
 
 

@@ -93,8 +93,11 @@ def save_checkpoint(folder: Path, step: int, state: Mapping[str, Any], groups: G
         shutil.rmtree(old)
 
 
-def newest_checkpoint(folder: Path) -> Checkpoint | None:
-    """The last checkpoint that can be read, its tensors on CPU; those that cannot are set aside, and the log tells."""
+def newest_checkpoint(folder: Path, *, set_aside: bool = True) -> Checkpoint | None:
+    """The last checkpoint that can be read, its tensors on CPU; the log tells of those that cannot.
+
+    set_aside: move those out of the way, as one process of those that share a run does.
+    """
     for path in reversed(_complete(folder)):
         try:
             state = json.loads((path / "state.json").read_text(encoding="utf-8"))
@@ -102,9 +105,10 @@ def newest_checkpoint(folder: Path) -> Checkpoint | None:
             return Checkpoint(int(state["step"]), state, groups)
         except UNREADABLE as error:
             log.warning("The checkpoint %s cannot be read, so the one before it is taken: %s", path, error)
-            aside = path.with_name(f".{path.name}.unreadable")
-            shutil.rmtree(aside, ignore_errors=True)
-            path.rename(aside)
+            if set_aside:
+                aside = path.with_name(f".{path.name}.unreadable")
+                shutil.rmtree(aside, ignore_errors=True)
+                path.rename(aside)
     return None
 
 

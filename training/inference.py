@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 TOGETHER = 16
 """Conversations answered in one batch."""
+CACHE_BYTES = 2**31
+"""What keys and values of one batch may take."""
 ADAPTERS_KEPT = 16
 
 
@@ -72,6 +74,16 @@ def generate(
         answers += [_answer(row[width:].tolist(), chat_format) for row in written]
     model.train(was_training)
     return answers
+
+
+def at_once(model: Any, tokens: int, most: int = TOGETHER) -> int:
+    """How many texts of so many tokens are written at once, by what their keys and values take; never by what is free,
+    since it decides what is drawn."""
+    config = model.config.get_text_config()
+    heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
+    width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    each = 2 * config.num_hidden_layers * heads * width * model.dtype.itemsize
+    return min(most, max(1, CACHE_BYTES // (each * tokens)))
 
 
 class Engine:

@@ -20,7 +20,7 @@ from training.schema import WHOLE_CAST, Conversation, Persona, TaskType, TrainSp
 if TYPE_CHECKING:
     from training.models import Base
 
-FEW_ROWS = 40
+FEW_LINES = 40
 MANY_EPOCHS = 5
 """Beyond these, voices are recognised less well, and other abilities suffer."""
 
@@ -51,10 +51,14 @@ class Lessons:
         return (*self.opening, *self.train)
 
     @property
-    def voiced(self) -> int:
-        """How many of the conversations are one of the cast's."""
-        cards = {persona.system_card() for persona in self.cast}
-        return sum(row.messages[0].content in cards for row in self.train)
+    def fewest_lines(self) -> int:
+        """How many lines there are of whoever of the cast says least; of a run without a persona, all answers."""
+        if not self.cast:
+            return len(said(self.train, "assistant"))
+        cards = [persona.system_card() for persona in self.cast]
+        return min(
+            len(said([row for row in self.train if row.messages[0].content == card], "assistant")) for card in cards
+        )
 
     @property
     def digest(self) -> str:
@@ -193,6 +197,16 @@ def examples(rows: Sequence[Conversation], chat_format: ChatFormat, max_length: 
 
 def warnings(spec: TrainSpec, lessons: Lessons, base: Base, chat_format: ChatFormat) -> tuple[Warned, ...]:
     """What the asker should know before and after the run."""
+    found = {
+        Warned.DEFAULT_TEMPLATE: chat_format.is_default,
+        Warned.FEW_LINES: lessons.fewest_lines < FEW_LINES,
+        Warned.RESTRICTED_LICENCE: any(map(is_restricted, lessons.licenses)),
+    }
+    return (*base_warnings(spec, base), *(warning for warning, applies in found.items() if applies))
+
+
+def base_warnings(spec: TrainSpec, base: Base) -> tuple[Warned, ...]:
+    """What there is to know of a job before its data is looked at."""
     # Here, since it brings torch along, which gathering conversations has no use for.
     from training.models import catalog
 
@@ -202,10 +216,7 @@ def warnings(spec: TrainSpec, lessons: Lessons, base: Base, chat_format: ChatFor
         Warned.STRATEGY_TWO_STAGE: base.chat and spec.task_type is TaskType.TWO_STAGE,
         Warned.STRATEGY_MIXED: base.chat and spec.task_type is TaskType.MIXED,
         Warned.TEMPLATE_UNVERIFIED: base.id in catalog() and base.template is None and not base.rehearsal,
-        Warned.DEFAULT_TEMPLATE: chat_format.is_default,
-        Warned.FEW_LINES: (lessons.voiced if lessons.cast else len(lessons.train)) < FEW_ROWS,
         Warned.MANY_EPOCHS: spec.hyperparameters.epochs > MANY_EPOCHS,
-        Warned.RESTRICTED_LICENCE: any(map(is_restricted, lessons.licenses)),
     }
     return tuple(warning for warning, applies in found.items() if applies)
 

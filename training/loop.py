@@ -120,7 +120,7 @@ def fit(
     then every number comes out as if nothing had happened. Raises RunStopped once a stop is asked for, and Diverged at
     the first loss or gradient that is not finite.
     """
-    kept = newest_checkpoint(run_dir / "checkpoints")
+    kept = newest_checkpoint(run_dir / "checkpoints", set_aside=ranks.first)
     if kept and kept.state["key"] == key:
         restore(trainee, kept)
     with trainee.decoder.packed():

@@ -51,10 +51,12 @@ class Material:
         return sum(stage.steps for stage in self.stages)
 
     def shortened(self, tokens: int) -> Material:
-        """The rows cut to so many tokens, for reckoning with."""
-        stages = tuple(
-            replace(stage, rows=[window.cut(tokens) for window in windows(stage.rows)]) for stage in self.stages
-        )
+        """The rows cut to so many tokens, for reckoning with; those of which no answer is left are left out."""
+
+        def cut(rows: Sequence[Example | Pair]) -> list[Example]:
+            return [short for window in windows(rows) if (short := window.cut(tokens)).labels]
+
+        stages = tuple(replace(stage, rows=rows) for stage in self.stages if (rows := cut(stage.rows)))
         return replace(self, stages=stages)
 
     def course(self, knobs: Hyperparameters) -> Course[Any]:

@@ -25,12 +25,12 @@ from training import lessons as learning
 from training import models, sft
 from training.charts import loss_chart
 from training.data.lineage import note_data
-from training.errors import BaseModelUnavailable, DiskRefused, DoesNotFit, RunStopped, disk_refused
+from training.errors import BaseModelUnavailable, DiskRefused, DoesNotFit, NotAdaptable, RunStopped, disk_refused
 from training.evaluation.intervals import perplexity
 from training.evaluation.probes import answered, questions_for, telling
 from training.evaluation.schema import Probe
 from training.evaluation.scorecard import score
-from training.inference import Answer, generate
+from training.inference import Answer, at_once, generate
 from training.lessons import Lessons
 from training.loop import Hooks, Trainee, fit, loss_curve
 from training.material import Material, laid_out
@@ -95,6 +95,7 @@ def finetune(
     on_progress: Notify,
     should_stop: Callable[[], bool],
     on_checkpoint: Callable[[int], None] = lambda step: None,
+    on_micro_batch: Callable[[], None] = lambda: None,
     ranks: Ranks = ALONE,
 ) -> Report:
     """Train an adapter as `spec` asks and leave the run folder complete; a finished folder's report is returned as is.
@@ -110,7 +111,7 @@ def finetune(
         _drop_checkpoints(run_dir)
         return Report.model_validate_json(done.read_bytes())
     run_dir.mkdir(parents=True, exist_ok=True)
-    hooks = Hooks(on_progress, should_stop, on_checkpoint)
+    hooks = Hooks(on_progress, should_stop, on_checkpoint, on_micro_batch)
     if workspace.processes > ranks.count:
         return finetune_together(spec, job_id=job_id, workspace=workspace, run_dir=run_dir, hooks=hooks)
     write_json(run_dir / "spec.json", spec.model_dump(mode="json"))
@@ -245,6 +246,8 @@ class _Run:
         self.ranks = spread or self.ranks
         loaded = models.load(base, source, self.workspace, quantised=means.quantised, spread=spread)
         trainee = self._begin(self.spec.hyperparameters, loaded, material, means, start)
+        if spread and not trainee.decoder.lean:
+            raise NotAdaptable(name=base.id, reason="its layers cannot be spread over several cards")
         objective = material.objective(trainee, means.tokens_at_once, self.ranks)
         return _Prepared(start, lessons, probes, loaded, material, means, trainee, objective)
 
@@ -331,6 +334,7 @@ class _Run:
             temperature=TEMPERATURE,
             seed=self.spec.hyperparameters.seed,
             lockstep=self.ranks.lockstep,
+            together=at_once(trainee.model, max(map(len, prompts)) + ANSWER_TOKENS),
         )
         return Examined(
             loss=sft.mean_loss(sums),

@@ -34,7 +34,6 @@ from training.schema import (
     Plan,
     Quantisation,
     TrainSpec,
-    Warned,
     Workspace,
 )
 
@@ -100,7 +99,7 @@ def plan_assumed(spec: TrainSpec, *, workspace: Workspace, machine: Machine | No
     """The plan of a base model alone, for a persona as personas usually are: 400 conversations of 180 tokens, the first
     60 of which are the same in all."""
     case, knobs = _case(spec, workspace, machine or models.this_machine()), spec.hyperparameters
-    warned = () if case.base.chat else (Warned.BASE_NOT_CHAT,)
+    warned = learning.base_warnings(spec, case.base)
     rows = tuple(_usual(number) for number in range(USUAL_ROWS))
     stage = Stage(rows, knobs.epochs, knobs.batch_size or case.base.batch_size)
     found = _planned(case, knobs, Material((stage,), (), (), knobs.learning_rate or case.base.learning_rate))
@@ -138,8 +137,9 @@ def settled_means(run_dir: Path, shape: Shape, knobs: Hyperparameters, material:
     """
     path = run_dir / MEANS_FILE
     machine = models.this_machine()
-    if path.is_file():
-        return Means(**json.loads(path.read_text(encoding="utf-8")))
+    kept = _kept_means(path, machine, ranks)
+    if kept:
+        return kept
     found = settled(shape, knobs, material, machine, ranks.count)
     if found is None:
         longest = max(row.tokens for row in material.rows)
@@ -149,8 +149,19 @@ def settled_means(run_dir: Path, shape: Shape, knobs: Hyperparameters, material:
     quantised, redo, tokens, among = (ranks.of_first(partial(float, value)) for value in astuple(found[0]))
     means = Means(bool(quantised), bool(redo), int(tokens), int(among))
     if ranks.first:
-        write_json(path, asdict(means))
+        write_json(path, asdict(means) | {"device": machine.name, "processes": ranks.count})
     return means
+
+
+def _kept_means(path: Path, machine: Machine, ranks: Ranks) -> Means | None:
+    """The means of an earlier attempt, which those of another device or number of processes say nothing of."""
+    if not path.is_file():
+        return None
+    told = json.loads(path.read_text(encoding="utf-8"))
+    here = {"device": machine.name, "processes": ranks.count}
+    if any(told.pop(name, value) != value for name, value in here.items()):
+        return None
+    return Means(**told)
 
 
 def _planned(case: _Case, knobs: Hyperparameters, material: Material) -> Plan:
@@ -192,6 +203,8 @@ def _alternatives(case: _Case, knobs: Hyperparameters, material: Material) -> It
     for change, value in changes:
         changed = knobs.model_copy(update={change: value})
         rows = material.shortened(changed.max_length) if change == "max_length" else material
+        if not rows.stages:
+            continue
         if found := settled(case.shape, changed, rows, case.machine, case.workspace.processes):
             yield Alternative(change=change, value=str(value), peak_gib=found[1].total / GIB)
             break

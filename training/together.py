@@ -95,7 +95,8 @@ def _launched(processes: int, address: Path) -> Iterator[subprocess.Popen[bytes]
     command = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_machines", "1"]
     command += ["--num_processes", str(processes), "--main_process_port", ANY_PORT]
     command += ["--mixed_precision", "no", "--dynamo_backend", "no", "-m", "training.rank", str(address)]
-    process = subprocess.Popen(command, cwd=CODE, stdin=subprocess.DEVNULL)
+    # In a session of its own: at a terminal's Ctrl-C the launcher would kill all before a checkpoint is there.
+    process = subprocess.Popen(command, cwd=CODE, stdin=subprocess.DEVNULL, start_new_session=True)
     try:
         yield process
     finally:

@@ -14,6 +14,7 @@ from safetensors.torch import load_file
 from training import models, sft
 from training.batches import drawn, rate_at
 from training.chat import Example
+from training.checkpoints import newest_checkpoint
 from training.course import Course, Stage
 from training.errors import Diverged, RunStopped
 from training.lessons import examples, gather
@@ -150,3 +151,24 @@ def test_the_rate_rises_then_falls_to_a_tenth() -> None:
     assert max(rates) == rates[10] == 1.0
     assert rates[10:] == sorted(rates[10:], reverse=True)
     assert 0.1 <= rates[-1] < 0.11
+
+
+def test_a_damaged_checkpoint_is_set_aside_and_the_one_before_it_taken(
+    tiny_workspace: Workspace, tmp_path: Path
+) -> None:
+    for steps in (2, 1):
+        with pytest.raises(RunStopped):
+            Training(tiny_workspace).run(tmp_path, Hooks(should_stop=stop_after(steps)))
+    kept = sorted((tmp_path / "checkpoints").glob("step-*"))
+    assert len(kept) > 1
+    torn = kept[-1] / "adapter.safetensors"
+    torn.write_bytes(torn.read_bytes()[:-8] + b"\0" * 8)
+    # Of several processes only one may move it.
+    before = newest_checkpoint(tmp_path / "checkpoints", set_aside=False)
+    assert before is not None
+    assert kept[-1].is_dir()
+    found = newest_checkpoint(tmp_path / "checkpoints")
+    assert found is not None
+    assert found.step == before.step == int(kept[-2].name.removeprefix("step-"))
+    assert not kept[-1].exists()
+    assert (tmp_path / f"checkpoints/.{kept[-1].name}.unreadable").is_dir()

@@ -16,14 +16,14 @@ from training.chat import Example
 from training.decoder.forward import Decoder, compute_dtype
 from training.errors import BaseModelUnavailable, NotAdaptable, RunStopped, UncheckableRun
 from training.evaluation.unseen import Run
-from training.inference import Answer, adapter_source, generate
+from training.inference import Answer, adapter_source, at_once, generate
 from training.lessons import examples
 from training.models import Base, Loaded
 from training.schema import Conversation, Message, Phase, Progress, Workspace
 from training.sft import measure
 
-CACHE_BYTES, MOST_TOGETHER = 2**31, 64
-"""What keys and values of one batch of replies may take, and the most replies in one."""
+MOST_TOGETHER = 64
+"""Replies in one batch, at most."""
 WINDOW_TOKENS = 1024
 """At most so long a piece of a conversation is measured at once."""
 
@@ -107,7 +107,7 @@ class Subject:
         answers: dict[int, Answer] = {}
         while len(answers) < len(prompts):
             left = order[len(answers) :]
-            batch = left[: self._together(len(prompts[left[0]]) + how.max_new_tokens)]
+            batch = left[: at_once(self._model, len(prompts[left[0]]) + how.max_new_tokens, MOST_TOGETHER)]
             told = generate(
                 self._model,
                 self.loaded.format,
@@ -120,15 +120,6 @@ class Subject:
             answers |= dict(zip(batch, told, strict=True))
             self._steps.add(len(batch))
         return [answers[i] for i in range(len(prompts))]
-
-    def _together(self, tokens: int) -> int:
-        """How many texts of so many tokens are written at once, by what their keys and values take; never by what is
-        free, since it decides what is drawn."""
-        config = self.loaded.model.config.get_text_config()
-        heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
-        width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-        each = 2 * config.num_hidden_layers * heads * width * self.loaded.model.dtype.itemsize
-        return min(MOST_TOGETHER, max(1, CACHE_BYTES // (each * tokens)))
 
     def losses(self, rows: Sequence[Conversation]) -> tuple[tuple[float, ...], tuple[float, ...]]:
         """(with the adapter, without it): nats per assistant token of each conversation, in order.
