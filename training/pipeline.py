@@ -102,8 +102,8 @@ def finetune(
 
     Goes on from `run_dir/checkpoints` where it can, and removes them once the report is written. Once `should_stop()`
     is true it raises RunStopped, in the training phase after a checkpoint. Where the workspace asks for several
-    processes it starts them; `ranks` says that this is the first of them. Raises DoesNotFit, Diverged, and what
-    choosing data and base model raises.
+    processes it starts them; `ranks` says that this is the first of them. `on_micro_batch` is called between the passes
+    of a step, and may take its time. Raises DoesNotFit, Diverged, and what choosing data and base model raises.
     """
     done = run_dir / "report.json"
     if done.is_file():
