@@ -1,5 +1,7 @@
 # The light image: bot and REST door. No torch; it talks to Redis and to Discord only.
 FROM python:3.12-slim
+# Names in Chinese, Japanese and Korean are drawn in pictures too.
+RUN apt-get update && apt-get install -y --no-install-recommends fonts-noto-cjk && rm -rf /var/lib/apt/lists/*
 RUN useradd --create-home --uid 10001 understudy && install -d -o understudy /var/lib/understudy
 WORKDIR /app
 COPY pyproject.toml requirements.lock requirements.hashed.lock README.md LICENSE ./
