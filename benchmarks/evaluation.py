@@ -3,7 +3,7 @@
     .venv/bin/python -m benchmarks.evaluation [--real ../shared/data/roleplay/earnest] [--only coverage gate …]
 
 Prints Markdown tables. Those of a play need its folder, with a `dialogue.jsonl`, `profile.md` and `facts.json` for each
-person; `overtraining` trains for a few minutes, on a rehearsal model that it makes where --cache has none.
+person; `overtraining` and `trained` train for some minutes, on a rehearsal model that they make where --cache has none.
 """
 
 from __future__ import annotations
@@ -359,6 +359,14 @@ def overtraining(given: Given) -> str:
     return table_of(given.cache)
 
 
+def trained(given: Given) -> str:
+    """What the scorecard says of adapters that were really trained, well or badly."""
+    # As above.
+    from benchmarks.trained import table_of
+
+    return table_of(given.cache)
+
+
 def voting(given: Given) -> str:
     """How far a blind vote can be believed."""
     return votes.tables()
@@ -374,6 +382,7 @@ TABLES: dict[str, Callable[[Given], str]] = {
     "adapters": adapters,
     "votes": voting,
     "overtraining": overtraining,
+    "trained": trained,
 }
 """Each table by its name; a new one is a function here."""
 

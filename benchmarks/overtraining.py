@@ -115,10 +115,11 @@ def table_of(cache: Path) -> str:
     with tempfile.TemporaryDirectory() as folder:
         for look in Training(cache, Path(folder)).looks():
             shown = (look.voice, look.fit, look.general, look.degeneracy, look.copying)
-            lines.append(f"| {look.epochs} | {' | '.join(map(_cell, shown))} |")
+            lines.append(f"| {look.epochs} | {' | '.join(map(cell, shown))} |")
     return "\n".join(lines)
 
 
-def _cell(line: ScoreLine) -> str:
+def cell(line: ScoreLine) -> str:
+    """A line's value and verdict."""
     mark = {Verdict.PASS: "pass", Verdict.WARN: "warn", Verdict.FAIL: "**fail**"}.get(line.verdict, "–")
     return mark if line.value is None else f"{line.value:+.2f} {mark}"

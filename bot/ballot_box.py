@@ -11,13 +11,12 @@ import hashlib
 import hmac
 import secrets
 import sqlite3
-import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
+from bot.database import Database
 from training.evaluation.schema import BallotBox, Rubric, Vote, VoteChoice, VotePair
 
 MOST_EXPORTED = 500
@@ -128,27 +127,14 @@ def new_id() -> str:
     return secrets.token_hex(6)
 
 
-class Ballots:
+class Ballots(Database):
     """The file and every statement that touches it; safe to call from any thread."""
 
     def __init__(self, path: Path) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.touch(mode=0o600)
-        self._lock = threading.Lock()
-        self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-        self._db.row_factory = sqlite3.Row
-        self._db.execute("PRAGMA journal_mode = WAL")
-        self._db.execute("PRAGMA synchronous = FULL")
-        self._db.execute("PRAGMA foreign_keys = ON")
+        super().__init__(path, _SCHEMA)
         with self._transaction() as db:
-            for statement in _SCHEMA.split(";"):
-                db.execute(statement)
             db.execute("INSERT OR IGNORE INTO secret (id, value) VALUES (1, ?)", (secrets.token_bytes(32),))
             self._secret = bytes(db.execute("SELECT value FROM secret").fetchone()["value"])
-
-    def close(self) -> None:
-        """Close the file."""
-        self._db.close()
 
     # --- who is who ------------------------------------------------------------------------------------------------
 
@@ -369,17 +355,6 @@ class Ballots:
         """Give a message up."""
         with self._transaction() as db:
             db.execute("UPDATE notices SET state = 'parked' WHERE id = ?", (notice.id,))
-
-    @contextmanager
-    def _transaction(self) -> Iterator[sqlite3.Connection]:
-        with self._lock:
-            self._db.execute("BEGIN IMMEDIATE")
-            try:
-                yield self._db
-            except BaseException:
-                self._db.execute("ROLLBACK")
-                raise
-            self._db.execute("COMMIT")
 
 
 def _poll(row: sqlite3.Row) -> Poll:

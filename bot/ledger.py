@@ -9,16 +9,15 @@ from __future__ import annotations
 
 import logging
 import sqlite3
-import threading
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
 from pydantic import ValidationError
 
+from bot.database import Database
 from tasks.jobs import Event
 
 logger = logging.getLogger(__name__)
@@ -84,31 +83,18 @@ class Row:
     refused: bool = False
 
 
-class Ledger:
+class Ledger(Database):
     """The file and every statement that touches it; safe to call from any thread."""
 
     def __init__(self, path: Path) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.touch(mode=0o600)
-        self._lock = threading.Lock()
-        self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-        self._db.row_factory = sqlite3.Row
-        self._db.execute("PRAGMA journal_mode = WAL")
-        self._db.execute("PRAGMA synchronous = FULL")
-        self._db.execute("PRAGMA secure_delete = ON")
+        super().__init__(path, _SCHEMA)
         with self._transaction() as db:
-            for statement in _SCHEMA.split(";"):
-                db.execute(statement)
             first = f"{int((time.time() - FIRST_LOOK_BACK) * 1000)}-0"
             db.execute("INSERT OR IGNORE INTO stream (id, cursor) VALUES (1, ?)", (first,))
             db.execute(
                 "DELETE FROM outbox WHERE (event IS NULL OR state = 'parked') AND created_at < ?",
                 (time.time() - KEPT_SECONDS,),
             )
-
-    def close(self) -> None:
-        """Close the file."""
-        self._db.close()
 
     # --- the stream ------------------------------------------------------------------------------------------------
 
@@ -235,17 +221,6 @@ class Ledger:
                 db.execute("DELETE FROM command_sets WHERE scope = ?", (scope,))
             else:
                 db.execute("INSERT OR REPLACE INTO command_sets (scope, digest) VALUES (?, ?)", (scope, digest))
-
-    @contextmanager
-    def _transaction(self) -> Iterator[sqlite3.Connection]:
-        with self._lock:
-            self._db.execute("BEGIN IMMEDIATE")
-            try:
-                yield self._db
-            except BaseException:
-                self._db.execute("ROLLBACK")
-                raise
-            self._db.execute("COMMIT")
 
 
 def _position(cursor: str) -> tuple[int, int]:
