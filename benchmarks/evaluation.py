@@ -14,6 +14,7 @@ import random
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,7 @@ from benchmarks import votes
 from benchmarks.plays import Play, read_play, shipped_cast
 from training.evaluation.compare import difference, gate
 from training.evaluation.intervals import Interval, resampled_means, share
+from training.evaluation.lines import voice
 from training.evaluation.probes import check_probes
 from training.evaluation.schema import Probe, ProbeAnswer
 from training.evaluation.scorecard import Evidence, Judged, judge
@@ -204,6 +206,28 @@ def separations(given: Given, questions: int = 40) -> str:
     return table(head, rows)
 
 
+def strangers(given: Given) -> str:
+    """What the voice line says of people's own lines, and of everybody else's in their place."""
+    rows = []
+    for name, plays in _casts(given).items():
+        own, others = Counter[Verdict](), Counter[Verdict]()
+        for play in plays:
+            for who, other in product(play.personas, repeat=2):
+                (own if who == other else others)[_heard(play, who, other)] += 1
+        told = (", ".join(f"{SIGNS[one]} {seen[one]}" for one in SIGNS if seen[one]) for seen in (own, others))
+        rows.append([name, len(plays), *told])
+    return table(["lines of", "splits", "own lines", "another's lines"], rows)
+
+
+def _heard(play: Play, who: str, other: str, most: int = 32) -> Verdict:
+    """The voice line of `who`, where `other` says the lines, none of which is held against itself."""
+    said = play.said[other][:most]
+    probes = [Probe(id=f"neutral-{i}", kind="neutral", question=f"Question {i}?") for i in range(len(said))]
+    answers = _answers(probes, None, said)
+    given = {"cast_lines": play.train, "gold": play.gold, "names": play.names}
+    return voice(answers, {who: range(len(said))}, **given, seed=42).line.verdict
+
+
 def _casts(given: Given) -> dict[str, list[Play]]:
     real = {given.real.name: [read_play(given.real, seed=seed) for seed in range(4)]} if given.real else {}
     return {**real, "the shipped cast": [shipped_cast()]}
@@ -376,6 +400,7 @@ TABLES: dict[str, Callable[[Given], str]] = {
     "coverage": coverage,
     "gate": gates,
     "attribution": attributions,
+    "strangers": strangers,
     "yardstick": yardsticks,
     "separation": separations,
     "facts": facts,

@@ -1,4 +1,8 @@
-"""What the scorecard says of adapters that were really trained, well or badly, and checked as any job checks them."""
+"""What the scorecard says of adapters that were really trained, well or badly, and checked as any job checks them.
+
+A job leaves its best adapter in place, by the losses on what is held out, and so hardly ever one that has trained too
+long. Where that is wanted, the weights of the last step are put in its place.
+"""
 
 from __future__ import annotations
 
@@ -7,8 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from safetensors.torch import load_file, save_file
 
 from benchmarks.overtraining import cell
+from training.checkpoints import newest_checkpoint
 from training.data.folder import write_folder
 from training.evaluation.check import check
 from training.evaluation.schema import CheckReport, CheckSpec
@@ -27,10 +33,11 @@ LINES = ("voice", "held_out_fit", "general", "breaks", "degeneracy", "copying")
 
 @dataclass(frozen=True)
 class Kind:
-    """How an adapter comes about; `runs` in a row, each learning on from the one before."""
+    """How an adapter comes about: `runs` in a row, each learning on from the one before; `last`: from its last step."""
 
     knobs: Hyperparameters
     runs: int = 1
+    last: bool = False
     persona: str = PERSONA
     dataset: str | None = None
 
@@ -40,10 +47,11 @@ KINDS: dict[str, Kind | None] = {
     "the base model alone": None,
     "an adapter that learnt nothing (rate 1e-8)": Kind(Hyperparameters(epochs=1, learning_rate=1e-8)),
     "another persona's adapter": Kind(Hyperparameters(), persona=OTHER),
-    "over-trained, 30 epochs": Kind(Hyperparameters(epochs=10), runs=3),
-    "over-trained, 30 epochs at a high rate (8e-3)": Kind(Hyperparameters(epochs=10, learning_rate=8e-3), runs=3),
-    "12 conversations by heart, 30 epochs at 8e-3": Kind(
-        Hyperparameters(epochs=10, learning_rate=8e-3), runs=3, dataset=FEW
+    "30 epochs, the best adapter kept as a job does": Kind(Hyperparameters(epochs=10), runs=3),
+    "over-trained: 30 epochs to the last step": Kind(Hyperparameters(epochs=10), runs=3, last=True),
+    "the same at a high rate (8e-3)": Kind(Hyperparameters(epochs=10, learning_rate=8e-3), runs=3, last=True),
+    "a copier: 12 conversations, 30 epochs at 8e-3": Kind(
+        Hyperparameters(epochs=10, learning_rate=8e-3), runs=3, last=True, dataset=FEW
     ),
 }
 
@@ -70,24 +78,38 @@ class Bench:
     def _trained(self, kind: Kind) -> RunId:
         run_id: RunId | None = None
         for _ in range(kind.runs):
-            spec = TrainSpec(
+            run_id = self._run(kind, run_id)
+        assert run_id is not None
+        return run_id
+
+    def _run(self, kind: Kind, start_from: RunId | None) -> RunId:
+        run_id = self._new_id()
+        folder = self.workspace.artifact_root / "runs" / run_id
+        last: dict[str, torch.Tensor] = {}
+
+        def keep(step: int) -> None:
+            kept = newest_checkpoint(folder / "checkpoints")
+            assert kept is not None
+            last.update(kept.groups["adapter"])
+
+        finetune(
+            TrainSpec(
                 job_name="benchmark",
                 guild_id=GUILD,
                 persona=kind.persona,
                 dataset=kind.dataset,
-                start_from=run_id,
+                start_from=start_from,
                 hyperparameters=kind.knobs,
-            )
-            run_id = self._new_id()
-            finetune(
-                spec,
-                job_id=run_id,
-                workspace=self.workspace,
-                run_dir=self.workspace.artifact_root / "runs" / run_id,
-                on_progress=lambda _: None,
-                should_stop=lambda: False,
-            )
-        assert run_id is not None
+            ),
+            job_id=run_id,
+            workspace=self.workspace,
+            run_dir=folder,
+            on_progress=lambda _: None,
+            should_stop=lambda: False,
+            on_checkpoint=keep,
+        )
+        if kind.last:
+            put_in_place(last, folder / "adapter" / "adapter_model.safetensors")
         return run_id
 
     def _checked(self, run_id: RunId | None) -> CheckReport:
@@ -104,6 +126,13 @@ class Bench:
     def _new_id(self) -> RunId:
         self.made += 1
         return f"{self.made:012d}"
+
+
+def put_in_place(weights: dict[str, torch.Tensor], file: Path) -> None:
+    """Give a saved adapter other weights, named as they are in a model where it is called `default`."""
+    tensors = {name.replace(".default", ""): tensor for name, tensor in weights.items()}
+    assert tensors.keys() == load_file(file).keys()
+    save_file(tensors, file, metadata={"format": "pt"})
 
 
 def table_of(cache: Path) -> str:
