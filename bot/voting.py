@@ -142,7 +142,7 @@ class Voting:
         if spec.suite is not Suite.PERSONA or spec.version is None:
             return check
         box = await asyncio.to_thread(self.ballots.closed, guild_id, check.persona)
-        line = people_line(tally(box.pairs, box.votes, spec.version, spec.against_version))
+        line = people_line(tally(box.pairs, box.votes, spec.version, spec.against_version or None))
         measured = (known for known in check.lines if known.id != line.id)
         return check.model_copy(update={"lines": (*measured, line)})
 
@@ -200,7 +200,7 @@ def _answered(view: JobView) -> tuple[str, Version, Version, list[tuple[str, str
             raise NothingToVoteOn(reason="the base model alone was checked")
         if samples and all(sample.before is not None for sample in samples):
             told = [(sample.question, sample.before or "", sample.adapter) for sample in samples]
-            return view.check.persona, spec.version, spec.against_version, told
+            return view.check.persona, spec.version, spec.against_version or None, told
         return view.check.persona, spec.version, None, [(s.question, s.base, s.adapter) for s in samples]
     persona = view.report.spec.persona if view.report else None
     if view.report is None or view.version is None or persona in (None, WHOLE_CAST):

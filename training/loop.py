@@ -5,7 +5,9 @@ What is learnt, and how it is measured on rows that are not learnt, is an `Objec
 
 from __future__ import annotations
 
+import logging
 import math
+import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -29,6 +31,7 @@ from training.schema import Hyperparameters, LossPoint, Phase, Progress
 if TYPE_CHECKING:
     from peft import PeftModel
 
+log = logging.getLogger(__name__)
 VALIDATIONS = 8
 CHECKPOINT_SECONDS = 2.0
 CHECKPOINT_SHARE = 0.05
@@ -123,6 +126,10 @@ def fit(
     kept = newest_checkpoint(run_dir / "checkpoints", set_aside=ranks.first)
     if kept and kept.state["key"] == key:
         restore(trainee, kept)
+    elif kept and ranks.first:
+        # Of other data or another model; the steps of this run would count as older than theirs.
+        log.warning("The checkpoints in %s are of another run and are removed.", run_dir)
+        shutil.rmtree(run_dir / "checkpoints")
     with trainee.decoder.packed():
         if ranks.first:
             _lead(trainee, objective, run_dir=run_dir, key=key, hooks=hooks, ranks=ranks)

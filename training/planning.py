@@ -137,8 +137,9 @@ def settled_means(run_dir: Path, shape: Shape, knobs: Hyperparameters, material:
     """
     path = run_dir / MEANS_FILE
     machine = models.this_machine()
-    kept = _kept_means(path, machine, ranks)
-    if kept:
+    kept, same = _kept_means(path, machine, ranks)
+    # Cards may differ among the processes of a run; the first one's word goes, or they would part here.
+    if ranks.of_first(partial(float, same)) and kept:
         return kept
     found = settled(shape, knobs, material, machine, ranks.count)
     if found is None:
@@ -153,15 +154,14 @@ def settled_means(run_dir: Path, shape: Shape, knobs: Hyperparameters, material:
     return means
 
 
-def _kept_means(path: Path, machine: Machine, ranks: Ranks) -> Means | None:
-    """The means of an earlier attempt, which those of another device or number of processes say nothing of."""
+def _kept_means(path: Path, machine: Machine, ranks: Ranks) -> tuple[Means | None, bool]:
+    """(the means of an earlier attempt, whether that was made on this device by as many processes)."""
     if not path.is_file():
-        return None
+        return None, False
     told = json.loads(path.read_text(encoding="utf-8"))
     here = {"device": machine.name, "processes": ranks.count}
-    if any(told.pop(name, value) != value for name, value in here.items()):
-        return None
-    return Means(**told)
+    same = [told.pop(name, value) == value for name, value in here.items()]
+    return Means(**told), all(same)
 
 
 def _planned(case: _Case, knobs: Hyperparameters, material: Material) -> Plan:

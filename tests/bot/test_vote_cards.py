@@ -132,6 +132,10 @@ def test_a_checks_samples_are_put_against_the_version_that_it_was_compared_with(
     found = pairs_of(view(check_job(), JobState.SUCCEEDED, check=against_base))
     assert len(found) == 5
     assert found[0].first == Contender(version=None, answer="A model.")
+    asked = check_report(check_spec(against=None, against_version=0), samples=check_report().samples)
+    assert pairs_of(view(check_job(), JobState.SUCCEEDED, check=asked))[0].first == Contender(
+        version=None, answer="Old 0."
+    )
 
 
 @pytest.mark.parametrize(

@@ -92,6 +92,15 @@ def test_a_checkpoint_of_another_run_is_not_gone_on_from(tiny_workspace: Workspa
     assert [line["step"] for line in metrics(tmp_path / "a")] == [1, 2, 3, 4, 5, 6, 7]
 
 
+def test_what_is_learnt_after_the_data_changed_is_gone_on_from(tiny_workspace: Workspace, tmp_path: Path) -> None:
+    for key, steps in (("old data", 4), ("new data", 2)):
+        with pytest.raises(RunStopped):
+            Training(tiny_workspace).run(tmp_path, Hooks(should_stop=stop_after(steps)), key=key)
+    told: list[Progress] = []
+    Training(tiny_workspace).run(tmp_path, Hooks(on_progress=told.append), key="new data")
+    assert told[0].step == 3
+
+
 def test_training_lowers_the_loss_and_keeps_the_best_adapter(tiny_workspace: Workspace, tmp_path: Path) -> None:
     training = Training(tiny_workspace, KNOBS.model_copy(update={"epochs": 3, "batch_size": 8, "lora_rank": 16}))
     before = training.answers.held_out_loss()

@@ -83,6 +83,8 @@ def _about_data(name: str, data: Material) -> Advice | None:
     spoilt = {"breaks": data.breaking > 0, "degeneracy": data.broken > 0.05, "copying": data.repeated > 0.1}
     if spoilt.get(name):
         return Advice.CLEAN_DATA
+    if name == "version":
+        return Advice.MORE_LINES
     if name == "facts" and data.untold > 0.3:
         return Advice.MORE_FACTS
     # Of what it could do before, an adapter forgets no less for having more lines to learn.

@@ -39,7 +39,7 @@ from training.evaluation.schema import (
     SideBySide,
     Suite,
 )
-from training.evaluation.scorecard import Evidence, judge, overall
+from training.evaluation.scorecard import Evidence, judge, next_step, overall
 from training.evaluation.subject import Drawn, Steps, Subject, base_of, load_base
 from training.evaluation.texts import is_machine
 from training.evaluation.unseen import Run, Unseen, find_run, unseen
@@ -331,7 +331,9 @@ def _compared(report: CheckReport, before: CheckReport, evidence: Evidence) -> C
     lines = (*report.lines, version_line(comparison))
     said_before = {answer.question: answer.reply for answer in before.answers if answer.sample == 0}
     samples = [sample.model_copy(update={"before": said_before[sample.question]}) for sample in report.samples]
+    name, advice = next_step(lines, evidence)
     told = {"comparison": comparison, "lines": lines, "verdict": overall(lines), "samples": tuple(samples)}
+    told |= {"weakest": name, "advice": advice}
     return report.model_copy(update=told)
 
 

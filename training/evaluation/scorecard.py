@@ -65,15 +65,13 @@ class Judged:
 
 def judge(evidence: Evidence) -> Judged:
     """Judge an adapter by what a check of it found."""
-    found, persona = evidence, evidence.persona
-    machine = is_machine(persona)
+    found = evidence
     facts, voice, *texts = judge_replies(found)
     fit = scoring.held_out_fit(found.base_losses, found.losses, found.seed, found.rivals)
     general = scoring.general(found.general_base, found.general, found.seed)
     known = excused(facts.line, evidence.rehearsal)
     lines = (known, voice.line, fit, general, *(one.line for one in texts))
-    own = found.cast_lines.get(persona.slug, ())
-    name, advice = weakest(lines, material(own, found.learnt, found.probes, machine))
+    name, advice = next_step(lines, found)
     return Judged(
         lines=lines,
         answers=_with_scores(found.answers, (facts, voice, *texts)),
@@ -82,6 +80,13 @@ def judge(evidence: Evidence) -> Judged:
         advice=advice,
         sounds_like=dict(voice.sounds_like),
     )
+
+
+def next_step(lines: Sequence[ScoreLine], evidence: Evidence) -> tuple[str | None, Advice]:
+    """(the line that most wants work, the one thing to do about it), of the data as the evidence has it."""
+    own = evidence.cast_lines.get(evidence.persona.slug, ())
+    data = material(own, evidence.learnt, evidence.probes, is_machine(evidence.persona))
+    return weakest(lines, data)
 
 
 def judge_replies(evidence: Evidence) -> tuple[Scored, ...]:

@@ -273,3 +273,9 @@ def test_what_the_data_look_like() -> None:
     assert found == Material(lines=2, breaking=0.25, broken=0.25, repeated=0.25, untold=0.5)
     assert material(learnt[:2], learnt, probes, machine=True).breaking == 0
     assert material([], [], []) == Material(lines=0)
+
+
+def test_a_version_that_may_be_worse_is_not_told_that_all_is_well() -> None:
+    for verdict in (Verdict.FAIL, Verdict.WARN):
+        lines = [line("voice", Verdict.PASS), line("version", verdict)]
+        assert weakest(lines, GOOD_DATA) == ("version", Advice.MORE_LINES)
