@@ -1,9 +1,10 @@
 """How far the instruments of evaluation can be believed.
 
-    .venv/bin/python -m benchmarks.evaluation [--real ../shared/data/roleplay/earnest] [--only coverage gate …]
+    .venv/bin/python -m benchmarks.evaluation [--real FOLDER …] [--only coverage gate …]
 
-Prints Markdown tables. Those of a play need its folder, with a `dialogue.jsonl`, `profile.md` and `facts.json` for each
-person; `overtraining` and `trained` train for some minutes, on a rehearsal model that they make where --cache has none.
+Prints Markdown tables. Those of a play need its folder, with a `dialogue.jsonl` for each person, and a `profile.md` and
+`facts.json` for the table of facts; `overtraining` and `trained` train for some minutes, on a rehearsal model that they
+make where --cache has none.
 """
 
 from __future__ import annotations
@@ -19,10 +20,9 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks import votes
+from benchmarks import intervals, votes
+from benchmarks.intervals import table
 from benchmarks.plays import Play, read_play, shipped_cast
-from training.evaluation.compare import difference, gate
-from training.evaluation.intervals import Interval, resampled_means, share
 from training.evaluation.lines import voice
 from training.evaluation.probes import check_probes
 from training.evaluation.schema import Probe, ProbeAnswer
@@ -38,82 +38,10 @@ SIGNS = {Verdict.PASS: "pass", Verdict.WARN: "warn", Verdict.FAIL: "**fail**", V
 
 @dataclass(frozen=True)
 class Given:
-    """Where the tables find what they are of: a play's folder, and a folder for rehearsal models."""
+    """Where the tables find what they are of: plays' folders, and a folder for rehearsal models."""
 
-    real: Path | None
+    real: Sequence[Path]
     cache: Path
-
-
-def table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-    """Rows as Markdown."""
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join(f"| {' | '.join(map(str, line))} |" for line in lines)
-
-
-# --- intervals -----------------------------------------------------------------------------------------------------
-
-
-def plain_percentiles(values: Sequence[float], seed: int) -> Interval:
-    """The ordinary percentile bootstrap, to compare with."""
-    low, high = np.percentile(resampled_means(values, seed), [2.5, 97.5])
-    return Interval(float(np.mean(values)), float(low), float(high))
-
-
-def covered(
-    method: Callable[[Sequence[float], int], Interval], questions: int, samples: int, truth: float, runs: int
-) -> float:
-    """How often the interval holds the truth, where questions are of very different difficulty: Beta(2p, 2 − 2p)."""
-    draw = np.random.default_rng(11)
-    hits = 0
-    for i in range(runs):
-        difficulty = draw.beta(2 * truth, 2 * (1 - truth), questions)
-        found = method((draw.binomial(samples, difficulty) / samples).tolist(), i)
-        hits += found.low <= truth <= found.high
-    return hits / runs
-
-
-def coverage(given: Given, runs: int = 2000) -> str:
-    """How often 95 % intervals hold the truth."""
-    rows = []
-    for questions, samples in ((40, 3), (24, 3), (16, 3), (8, 1)):
-        for truth in (0.5, 0.7, 0.9, 0.95):
-            found = [covered(method, questions, samples, truth, runs) for method in (share, plain_percentiles)]
-            rows.append([f"{questions} × {samples}", truth, *(f"{part:.3f}" for part in found)])
-    return table(["questions × samples", "truth", "intervals here", "plain percentile bootstrap"], rows)
-
-
-# --- the gate ------------------------------------------------------------------------------------------------------
-
-
-def changes(questions: int, samples: int, worse: float, draw: np.random.Generator, level: float = 0.6) -> list[float]:
-    """What a version that is worse by so much changes, question by question, where the older one is right by level."""
-    older = draw.beta(2 * level, 2 * (1 - level), questions)
-    newer = older * (1 - worse / level)
-    scores = [draw.binomial(samples, right) / samples for right in (newer, older)]
-    return [float(value) for value in scores[0] - scores[1]]
-
-
-def gated(questions: int, samples: int, worse: float, runs: int) -> tuple[float, Counter[str]]:
-    """(how often one line alone passes, how often facts and voice together give each verdict)."""
-    draw = np.random.default_rng(5)
-    alone, both = 0.0, Counter[str]()
-    for i in range(runs):
-        facts = difference("facts", changes(questions, samples, worse, draw), i)
-        voice = difference("voice", changes(questions, samples, worse, draw), i)
-        alone += (gate((facts,)).value == "pass") / runs
-        both[gate((facts, voice)).value] += 1
-    return alone, both
-
-
-def gates(given: Given, runs: int = 2000) -> str:
-    """How often the version gate says what, where the truth is known."""
-    rows = []
-    for questions, samples in ((40, 3), (16, 3), (16, 8)):
-        for worse in (0.0, 0.1, 0.22):
-            alone, both = gated(questions, samples, worse, runs)
-            told = [f"{both[name] / runs:.3f}" for name in ("pass", "inconclusive", "worse")]
-            rows.append([f"{questions} × {samples}", f"−{worse:.2f}" if worse else "0", f"{alone:.3f}", *told])
-    return table(["questions × samples", "true change", "one line passes", "both pass", "inconclusive", "worse"], rows)
 
 
 # --- voices --------------------------------------------------------------------------------------------------------
@@ -128,28 +56,36 @@ class Attribution:
     chance: float
 
 
-def attribution(play: Play, *, pooled: int = 20, draws: int = 50) -> Attribution:
-    """How often held-out lines are given to their speaker, one by one and so many together."""
-    voices = Voices(play.train, play.names)
+def attribution(play: Play, *, pooled: int = 20, draws: int = 50, parts: int = 4) -> Attribution:
+    """How often lines are given to their speaker, one by one and so many together.
+
+    Each quarter of everybody's lines is judged by what the other three are known by; they alone make the classifier
+    and the yardstick.
+    """
+    lines = {who: [*play.known[who], *play.said[who]] for who in play.personas}
     single: list[bool] = []
     together: list[bool] = []
-    for seed in range(draws):
-        drawn = random.Random(seed)
-        held_out = {who: drawn.sample([*play.gold[who], *play.said[who]], pooled) for who in play.personas}
-        for heard in hear(voices, held_out, held_out):
+    for part in range(parts):
+        others = {who: [line for i, line in enumerate(said) if i % parts != part] for who, said in lines.items()}
+        judged = {who: said[part::parts] for who, said in lines.items()}
+        for heard in hear(Voices(others, play.names), judged):
             single += heard.right
-            together.append(heard.pooled == heard.speaker)
+            drawn = random.Random(f"{part} {heard.speaker}")
+            for _ in range(draws):
+                some = drawn.sample(range(len(heard.scores)), pooled)
+                together.append(replace(heard, scores=heard.scores[some]).pooled == heard.speaker)
     return Attribution(float(np.mean(single)), float(np.mean(together)), 1 / len(play.personas))
 
 
 def attributions(given: Given) -> str:
-    """How often human lines are given to who said them."""
+    """How often human lines are given to who said them, by what lines used nowhere else are known by."""
     rows = []
     for name, plays in _casts(given).items():
         found = [attribution(play) for play in plays]
         figures = [np.mean([getattr(one, part) for one in found]) for part in ("chance", "single", "pooled")]
-        rows.append([name, len(plays), *(f"{figure:.2f}" for figure in figures)])
-    return table(["lines of", "splits", "chance", "one line", "20 together"], rows)
+        least = min(one.pooled for one in found)
+        rows.append([name, 4 * len(plays), *(f"{figure:.2f}" for figure in figures), f"{least:.2f}"])
+    return table(["lines of", "splits", "chance", "one line", "20 together", "in the worst four splits"], rows)
 
 
 def among_themselves(voices: Voices, who: str, replies: Sequence[str], pool: dict[str, list[str]]) -> list[bool]:
@@ -177,11 +113,11 @@ def yardsticks(given: Given) -> str:
             usual: list[bool] = []
             for who, replies in cases:
                 pool = {slug: said[slug] for slug in people if slug != who}
-                here += hear(voices, {who: replies}, gold, pool)[0].right
+                here += hear(voices, {who: replies}, pool)[0].right
                 usual += among_themselves(voices, who, replies, pool)
             rows.append([count, kind, *(f"{np.mean(found):.2f}" for found in (here, usual)), f"{1 / count:.2f}"])
     return table(
-        ["personas", "replies", "against held-out lines (here)", "among the replies themselves", "chance"], rows
+        ["personas", "replies", "against people's own lines (here)", "among the replies themselves", "chance"], rows
     )
 
 
@@ -224,12 +160,11 @@ def _heard(play: Play, who: str, other: str, most: int = 32) -> Verdict:
     said = play.said[other][:most]
     probes = [Probe(id=f"neutral-{i}", kind="neutral", question=f"Question {i}?") for i in range(len(said))]
     answers = _answers(probes, None, said)
-    given = {"cast_lines": play.train, "gold": play.gold, "names": play.names}
-    return voice(answers, {who: range(len(said))}, **given, seed=42).line.verdict
+    return voice(answers, {who: range(len(said))}, human=play.known, names=play.names, seed=42).line.verdict
 
 
 def _casts(given: Given) -> dict[str, list[Play]]:
-    real = {given.real.name: [read_play(given.real, seed=seed) for seed in range(4)]} if given.real else {}
+    real = {folder.name: [read_play(folder, seed=seed) for seed in range(4)] for folder in given.real}
     return {**real, "the shipped cast": [shipped_cast()]}
 
 
@@ -241,6 +176,8 @@ def facts(given: Given) -> str:
     rows = []
     for name, (play, *_) in _casts(given).items():
         asked = [fact for persona in play.personas.values() for fact in persona.facts if fact.accept]
+        if not asked:
+            continue
         right = [bool(found_words(fact.text, fact.accept)) for fact in asked]
         clean = [not found_words(fact.text, fact.reject) for fact in asked]
         other = [
@@ -305,7 +242,10 @@ def spoilt(kind: str, good: Evidence, play: Play, other: str) -> Evidence:
     base, general = np.asarray(good.base_losses), np.asarray(good.general_base)
     match kind:
         case "another persona's adapter":
-            answers = _answers(probes, play.personas[other], [*play.said[other], *play.gold[other]])
+            # Questions of fact come first, and do not count for the voice, which is told by lines used nowhere else.
+            facts = sum(probe.kind == "fact" for probe in probes)
+            lines = [*play.gold[other][:facts], *play.said[other]]
+            answers = _answers(probes, play.personas[other], lines)
             return replace(good, answers=answers, losses=good.rivals[other], rivals={who.slug: good.losses})
         case "an untrained adapter":
             return replace(good, answers=_answers(probes, None, _assistant()), losses=good.base_losses)
@@ -391,13 +331,35 @@ def trained(given: Given) -> str:
     return table_of(given.cache)
 
 
+def shares(given: Given) -> str:
+    """How often 95 % intervals of shares hold the truth."""
+    return intervals.coverage()
+
+
+def losses(given: Given) -> str:
+    """How often 95 % intervals of differences of losses hold the truth, over so many conversations."""
+    return intervals.loss_coverage()
+
+
+def differences(given: Given) -> str:
+    """How often 95 % intervals of differences hold the truth: of two versions, and of replies and held-out lines."""
+    return intervals.difference_coverage()
+
+
+def gates(given: Given) -> str:
+    """How often the version gate says what, where the truth is known."""
+    return intervals.gates()
+
+
 def voting(given: Given) -> str:
     """How far a blind vote can be believed."""
     return votes.tables()
 
 
 TABLES: dict[str, Callable[[Given], str]] = {
-    "coverage": coverage,
+    "coverage": shares,
+    "losses": losses,
+    "differences": differences,
     "gate": gates,
     "attribution": attributions,
     "strangers": strangers,
@@ -415,7 +377,7 @@ TABLES: dict[str, Callable[[Given], str]] = {
 def main() -> None:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--real", type=Path, help="A play's folder.")
+    parser.add_argument("--real", type=Path, nargs="+", default=[], help="Plays' folders.")
     parser.add_argument("--cache", type=Path, default=CACHE, help="Where rehearsal models are kept.")
     parser.add_argument("--only", nargs="+", choices=TABLES, default=list(TABLES))
     asked = parser.parse_args()

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Training on a CUDA card, beside the guide's script, TRL and unsloth: speed, memory, and what the plan predicts.
+# Training on a CUDA card, beside the guide's script, TRL and unsloth: speed, memory, whether a resumed run ends as the
+# undisturbed one, and what the plan predicts.
 # Needs no model hub: the model is drawn at random, in the dimensions of a row of catalog/models.toml, in 4 bits.
 #
 #   pip install -e '.[gpu,dev]' liger-kernel     (flash-attn too, where it builds; unsloth gets its own environment)
@@ -12,6 +13,9 @@ cd "$(dirname "$0")/.."
 python=${PYTHON:-.venv/bin/python}
 "$python" -m benchmarks.gpu "$@"
 case " $* " in
-*" --rehearse "*) ;;
-*) "$python" -m benchmarks.memory --cuda ;;
+*" --rehearse "*) "$python" -m benchmarks.gpu_checks --rehearse ;;
+*)
+	"$python" -m benchmarks.gpu_checks
+	"$python" -m benchmarks.memory --cuda
+	;;
 esac

@@ -19,9 +19,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from benchmarks.training import verdict
+
 MIB = 2**20
 SEED = 7
 PER_STEP = 16
+GOAL_CPU, GOAL_CUDA = 0.15, 0.07
+"""By what share a prediction may be off."""
 
 
 @dataclass(frozen=True)
@@ -73,6 +77,7 @@ def main() -> None:
         print(json.dumps(measured(Configuration(**json.loads(told)), Path(folder), cuda=given.cuda)))
         return
     chosen = [c for c in (ON_CUDA if given.cuda else ON_CPU) if not given.only or given.only in c.name]
+    worst = 0.0
     print("| Configuration | Predicted MiB | Measured MiB | Off |\n|---|---|---|---|")
     for configuration in chosen:
         told = in_a_process(configuration, cuda=given.cuda)
@@ -80,6 +85,9 @@ def main() -> None:
             print({name: round(value) for name, value in told.items()}, file=sys.stderr)
         off = told["predicted"] / told["measured"] - 1
         print(f"| {configuration.name} | {told['predicted']:.0f} | {told['measured']:.0f} | {off:+.1%} |", flush=True)
+        worst = max(worst, abs(off))
+    most = GOAL_CUDA if given.cuda else GOAL_CPU
+    print("\n" + verdict(worst <= most, f"predicted peak memory within {most:.0%} of the measured one: {worst:.1%}"))
 
 
 def in_a_process(configuration: Configuration, *, cuda: bool = False) -> dict[str, float]:

@@ -85,7 +85,8 @@ class Training:
         probes = [probe for probe in check_probes(self.persona) if probe.kind == "neutral"]
         said = [answer for sample in range(3) for answer in self._answers(probes, sample)]
         asked = {PERSONA: range(len(said))}
-        heard = voice(said, asked, cast_lines=self.lines, gold=self.gold, names=self.names, seed=SEED)
+        human = {slug: [*lines, *self.gold.get(slug, ())] for slug, lines in self.lines.items()}
+        heard = voice(said, asked, human=human, names=self.names, seed=SEED)
         learnt = learning.said(self.lessons.learnt, "assistant")
         own: Scored = copying(said, learnt, self.gold[PERSONA], SEED)
         return Look(

@@ -23,7 +23,7 @@ WORKSPACE = Workspace(artifact_root=NOWHERE, dataset_warehouse=NOWHERE, cache_di
 class Play:
     """Lines by persona: `train` to learn from, `gold` and `said` two halves of what is held out.
 
-    `said` stand in for replies, so that no line is its own yardstick.
+    `said` stand in for replies, so that no line is its own yardstick, nor one that a voice is known by.
     """
 
     personas: dict[str, Persona]
@@ -32,16 +32,21 @@ class Play:
     said: dict[str, list[str]]
 
     @property
+    def known(self) -> dict[str, list[str]]:
+        """All lines but those that stand in for replies."""
+        return {slug: [*lines, *self.gold[slug]] for slug, lines in self.train.items()}
+
+    @property
     def names(self) -> set[str]:
         """All that would give a speaker away by name."""
         return {word for persona in self.personas.values() for word in (persona.name, *persona.name.split())}
 
 
 def read_play(folder: Path, *, least: int = 80, seed: int = 1) -> Play:
-    """Everybody of the play who has a sheet and so many lines; two in five lines are held out, drawn by the seed."""
+    """Everybody of the play who has so many lines; two in five of them are held out, drawn by the seed."""
     personas: dict[str, Persona] = {}
     sides: list[dict[str, list[str]]] = [{}, {}, {}]
-    for home in sorted(path for path in folder.iterdir() if (path / "facts.json").is_file()):
+    for home in sorted(path for path in folder.iterdir() if (path / "dialogue.jsonl").is_file()):
         lines = [json.loads(row)["text"] for row in (home / "dialogue.jsonl").read_text(encoding="utf-8").splitlines()]
         if len(lines) < least:
             continue
@@ -69,6 +74,8 @@ def shipped_cast(held_out: int = 48) -> Play:
 
 
 def _persona(home: Path) -> Persona:
+    if not (home / "profile.md").is_file():
+        return Persona(name=home.name.replace("-", " ").title(), slug=home.name, bio="")
     profile = (home / "profile.md").read_text(encoding="utf-8")
     asked: Sequence[dict[str, str]] = json.loads((home / "facts.json").read_text(encoding="utf-8"))
     told = re.search(r"## Who they are\n(.*?)\n\n", profile, re.DOTALL)

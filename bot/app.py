@@ -21,9 +21,10 @@ from bot.commands.persona_chat import persona_chat
 from bot.connect import connector
 from bot.courier import Courier
 from bot.door import Ask, Door
+from bot.duels import Duels
 from bot.errors import explain
 from bot.ledger import Ledger
-from bot.persona_buttons import FactButton, VoiceButton
+from bot.persona_buttons import FactButton, FactsButton, VoiceButton
 from bot.relay import Relay, ended
 from bot.settings import BotSettings
 from bot.vote_courier import VoteCourier
@@ -64,6 +65,7 @@ class Understudy(Door):
         self._ledger = ledger
         self._relay = Relay(queue, ledger, Courier(self, ledger), settings.discord_card_seconds)
         self.voting = Voting(ballots, _rules(settings))
+        self.duels = Duels(queue, self.voting)
         self._votes = VoteCourier(self, self.voting)
         self._serving: list[asyncio.Task[None]] = []
         self._told_ready = False
@@ -75,7 +77,7 @@ class Understudy(Door):
 
     async def setup_hook(self) -> None:
         """Register what must answer from the first moment on; the senders wait for the channels to be known."""
-        self.add_dynamic_items(JobButton, DatasetButton, VoiceButton, FactButton, VoteButton, BallotButton)
+        self.add_dynamic_items(JobButton, DatasetButton, VoiceButton, FactButton, FactsButton, VoteButton, BallotButton)
         await self._sync()
         self._serving = [
             asyncio.create_task(self._when_ready(self._relay.run), name="relay"),

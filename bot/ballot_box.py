@@ -1,8 +1,8 @@
 """What a blind vote must not forget: what was asked, who chose what, and which messages its channel is owed.
 
 One SQLite file. A vote that was pressed is on disk before the voter reads so; a close and the result that it owes go in
-one transaction, so a vote is closed once and told once, whatever kills the bot. Voters are kept as pseudonyms, keyed by
-a secret that never leaves the file; the same secret decides who sees which answer on which side.
+one transaction, so a vote is closed once and told once, whatever kills the bot. Members are kept as pseudonyms. Their
+key, which also decides who sees which answer on which side, lies in a file of its own.
 """
 
 from __future__ import annotations
@@ -11,19 +11,22 @@ import hashlib
 import hmac
 import secrets
 import sqlite3
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
 from bot.database import Database
+from bot.errors import BallotKeyLost
+from training.data.schema import Typed
 from training.evaluation.schema import BallotBox, Rubric, Vote, VoteChoice, VotePair
+from training.runs import OWNER_ONLY, write_bytes
 
 MOST_EXPORTED = 500
 MOST_EXPORTED_VOTES = 20_000
 
 _SCHEMA = """
-CREATE TABLE IF NOT EXISTS secret (id INTEGER PRIMARY KEY CHECK (id = 1), value BLOB NOT NULL);
 CREATE TABLE IF NOT EXISTS polls (
     id TEXT PRIMARY KEY,
     guild_id TEXT NOT NULL,
@@ -40,11 +43,16 @@ CREATE TABLE IF NOT EXISTS pairs (
     id TEXT PRIMARY KEY,
     poll TEXT NOT NULL REFERENCES polls (id),
     place INTEGER NOT NULL,
-    pair TEXT NOT NULL,
-    asker TEXT
+    pair TEXT NOT NULL
 );
 CREATE INDEX IF NOT EXISTS pairs_of ON pairs (poll, place);
 CREATE TABLE IF NOT EXISTS excluded (poll TEXT NOT NULL, voter TEXT NOT NULL, PRIMARY KEY (poll, voter));
+CREATE TABLE IF NOT EXISTS trainers (
+    guild_id TEXT NOT NULL,
+    job TEXT NOT NULL,
+    voter TEXT,
+    PRIMARY KEY (guild_id, job)
+);
 CREATE TABLE IF NOT EXISTS votes (
     pair TEXT NOT NULL REFERENCES pairs (id),
     voter TEXT NOT NULL,
@@ -66,6 +74,7 @@ CREATE TABLE IF NOT EXISTS notices (
     message_id TEXT,
     attempts INTEGER NOT NULL DEFAULT 0,
     due_at REAL NOT NULL DEFAULT 0,
+    begun_at REAL,
     UNIQUE (poll, kind)
 );
 CREATE VIEW IF NOT EXISTS owed AS SELECT * FROM notices AS one WHERE state IN ('new', 'sending') AND NOT EXISTS (
@@ -120,6 +129,7 @@ class Notice:
     in_doubt: bool
     message_id: str | None
     attempts: int
+    begun_at: float | None
 
 
 def new_id() -> str:
@@ -131,10 +141,30 @@ class Ballots(Database):
     """The file and every statement that touches it; safe to call from any thread."""
 
     def __init__(self, path: Path) -> None:
+        """Open the file, whose key lies beside it. Raises BallotKeyLost."""
         super().__init__(path, _SCHEMA)
+        self._secret = self._key(path.with_suffix(".key"))
         with self._transaction() as db:
-            db.execute("INSERT OR IGNORE INTO secret (id, value) VALUES (1, ?)", (secrets.token_bytes(32),))
-            self._secret = bytes(db.execute("SELECT value FROM secret").fetchone()["value"])
+            if "begun_at" not in _columns(db, "notices"):  # of a file that an earlier release made, as below
+                db.execute("ALTER TABLE notices ADD COLUMN begun_at REAL")
+            if "asker" in _columns(db, "pairs"):
+                for row in db.execute("SELECT id, asker FROM polls").fetchall():
+                    masked = self._masked(row["id"], row["asker"])
+                    db.execute("UPDATE polls SET asker = ? WHERE id = ?", (masked, row["id"]))
+                db.execute("ALTER TABLE pairs DROP COLUMN asker")
+                db.execute("DROP TABLE secret")
+
+    def _key(self, path: Path) -> bytes:
+        """The key: of its file, or of a table where an earlier release kept it, or a new one where nothing needs it."""
+        if path.exists():
+            return path.read_bytes()
+        with self._transaction() as db:
+            kept = bool(_columns(db, "secret")) and db.execute("SELECT value FROM secret").fetchone()
+            if not kept and db.execute("SELECT 1 FROM polls UNION SELECT 1 FROM trainers").fetchone():
+                raise BallotKeyLost(path=path)
+        key = bytes(kept["value"]) if kept else secrets.token_bytes(32)
+        write_bytes(path, key, OWNER_ONLY)
+        return key
 
     # --- who is who ------------------------------------------------------------------------------------------------
 
@@ -146,15 +176,38 @@ class Ballots(Database):
         """Whether this voter sees the second answer as A; drawn once for each voter and pair, and always the same."""
         return int(self._keyed(f"sides:{pair_id}:{voter}"), 16) % 2 == 1
 
+    def _masked(self, poll_id: str, user_id: str) -> str:
+        """The id of who asked for a vote, which is mentioned at its end, under a mask of this vote alone."""
+        return f"{int(user_id) ^ self._mask(poll_id):016x}"
+
+    def _mask(self, poll_id: str) -> int:
+        return int(self._keyed(f"asker:{poll_id}")[:16], 16)
+
     def _keyed(self, text: str) -> str:
         return hmac.new(self._secret, text.encode(), hashlib.sha256).hexdigest()
+
+    # --- who trained what ------------------------------------------------------------------------------------------
+
+    def note_trainer(self, guild_id: str, job_id: str, user_id: str | None) -> None:
+        """Remember who started a job that gave a persona its voice; None: nobody who could vote."""
+        voter = self.pseudonym(guild_id, user_id) if user_id else None
+        with self._transaction() as db:
+            known = "INSERT OR IGNORE INTO trainers (guild_id, job, voter) VALUES (?, ?, ?)"
+            db.execute(known, (guild_id, job_id, voter))
+
+    def trainer(self, guild_id: str, job_id: str) -> tuple[bool, str | None]:
+        """(whether it is known who started a job, the pseudonym of who did)."""
+        with self._transaction() as db:
+            known = "SELECT voter FROM trainers WHERE guild_id = ? AND job = ?"
+            row = db.execute(known, (guild_id, job_id)).fetchone()
+        return row is not None, row["voter"] if row else None
 
     # --- opening and closing ---------------------------------------------------------------------------------------
 
     def open(self, poll: Poll, pairs: Sequence[VotePair], excluded: Sequence[str] = ()) -> bool:
         """Open a vote; its call is owed to the channel from then on. False if one about the same job is open already.
 
-        excluded: user ids of members whose votes would not count.
+        excluded: pseudonyms of members whose votes would not count.
         """
         with self._transaction() as db:
             taken = "SELECT 1 FROM polls WHERE guild_id = ? AND about = ? AND closed_at IS NULL"
@@ -164,19 +217,23 @@ class Ballots(Database):
                 "INSERT INTO polls (id, guild_id, channel_id, persona, about, asker, opened_at, closes_at) "
                 "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
                 (
-                    poll.id, poll.guild_id, poll.channel_id, poll.persona, poll.about, poll.asker,
-                    poll.opened_at, poll.closes_at,
+                    poll.id, poll.guild_id, poll.channel_id, poll.persona, poll.about,
+                    self._masked(poll.id, poll.asker), poll.opened_at, poll.closes_at,
                 ),
             )  # fmt: skip
             for place, pair in enumerate(pairs):
-                asker = poll.asker if pair.asked_by == "member" else None
-                row = (pair.id, poll.id, place, pair.model_dump_json(), asker)
-                db.execute("INSERT INTO pairs (id, poll, place, pair, asker) VALUES (?, ?, ?, ?, ?)", row)
-            for user_id in set(excluded):
-                voter = self.pseudonym(poll.guild_id, user_id)
+                row = (pair.id, poll.id, place, pair.model_dump_json())
+                db.execute("INSERT INTO pairs (id, poll, place, pair) VALUES (?, ?, ?, ?)", row)
+            for voter in set(excluded):
                 db.execute("INSERT INTO excluded (poll, voter) VALUES (?, ?)", (poll.id, voter))
             db.execute("INSERT INTO notices (poll, kind) VALUES (?, ?)", (poll.id, NoticeKind.CALL))
         return True
+
+    def is_voted_on(self, guild_id: str, about: str) -> bool:
+        """Whether a vote on this job's result is open."""
+        with self._transaction() as db:
+            taken = "SELECT 1 FROM polls WHERE guild_id = ? AND about = ? AND closed_at IS NULL"
+            return db.execute(taken, (guild_id, about)).fetchone() is not None
 
     def end(self, poll_id: str, reason: Closed, now: float) -> bool:
         """Close a vote, whose result is owed to the channel from then on; False if it was closed before."""
@@ -237,7 +294,7 @@ class Ballots(Database):
         """A vote."""
         with self._transaction() as db:
             row = db.execute("SELECT * FROM polls WHERE id = ?", (poll_id,)).fetchone()
-        return _poll(row) if row else None
+        return self._poll(row) if row else None
 
     def poll_of(self, pair_id: str) -> Poll | None:
         """The vote that a pair belongs to."""
@@ -245,7 +302,7 @@ class Ballots(Database):
             row = db.execute(
                 "SELECT polls.* FROM polls JOIN pairs ON pairs.poll = polls.id WHERE pairs.id = ?", (pair_id,)
             ).fetchone()
-        return _poll(row) if row else None
+        return self._poll(row) if row else None
 
     def is_excluded(self, poll_id: str, voter: str) -> bool:
         """Whether this voter's choice would not count."""
@@ -306,15 +363,24 @@ class Ballots(Database):
             ).fetchall()
         return [Rubric.model_validate_json(row["rubric"]) for row in rows]
 
-    def askers(self, guild_id: str, persona: str) -> dict[str, str]:
-        """Who typed the question, by pair, of the closed pairs whose question a member typed."""
+    def typed(self, guild_id: str, persona: str) -> dict[str, Typed]:
+        """Who typed the question, and where, of the closed pairs whose question a member typed; by pair."""
         with self._transaction() as db:
             rows = db.execute(
-                "SELECT pairs.id, pairs.asker FROM pairs JOIN polls ON polls.id = pairs.poll WHERE guild_id = ? "
-                "AND polls.persona = ? AND closed_at IS NOT NULL AND pairs.asker IS NOT NULL",
+                "SELECT pairs.id AS pair_id, pairs.pair, polls.* FROM pairs JOIN polls ON polls.id = pairs.poll "
+                "WHERE guild_id = ? AND polls.persona = ? AND closed_at IS NOT NULL",
                 (guild_id, persona),
             ).fetchall()
-        return {str(row["id"]): str(row["asker"]) for row in rows}
+        return {
+            str(row["pair_id"]): Typed(user=self._poll(row).asker, channel=row["channel_id"])
+            for row in rows
+            if VotePair.model_validate_json(row["pair"]).asked_by == "member"
+        }
+
+    def _poll(self, row: sqlite3.Row) -> Poll:
+        fields = {name: row[name] for name in Poll.__dataclass_fields__}
+        asker = str(int(row["asker"], 16) ^ self._mask(row["id"]))
+        return Poll(**{**fields, "asker": asker, "reason": Closed(row["reason"]) if row["reason"] else None})
 
     # --- what channels are owed ------------------------------------------------------------------------------------
 
@@ -337,9 +403,9 @@ class Ballots(Database):
         return str(row["message_id"]) if row and row["message_id"] else None
 
     def begin(self, notice: Notice) -> None:
-        """Mark a message before it is sent."""
+        """Mark a message before it is sent, and when that was, since from then on it may be found."""
         with self._transaction() as db:
-            db.execute("UPDATE notices SET state = 'sending' WHERE id = ?", (notice.id,))
+            db.execute("UPDATE notices SET state = 'sending', begun_at = ? WHERE id = ?", (time.time(), notice.id))
 
     def sent(self, notice: Notice, message_id: str) -> None:
         """The channel has it."""
@@ -357,9 +423,9 @@ class Ballots(Database):
             db.execute("UPDATE notices SET state = 'parked' WHERE id = ?", (notice.id,))
 
 
-def _poll(row: sqlite3.Row) -> Poll:
-    fields = {name: row[name] for name in row.keys()}  # noqa: SIM118 - a row yields its values
-    return Poll(**{**fields, "reason": Closed(row["reason"]) if row["reason"] else None})
+def _columns(db: sqlite3.Connection, table: str) -> set[str]:
+    """The names of a table's columns; none where there is no such table."""
+    return {row["name"] for row in db.execute(f"PRAGMA table_info({table})")}
 
 
 def _vote(row: sqlite3.Row) -> Vote:
@@ -374,4 +440,5 @@ def _notice(row: sqlite3.Row) -> Notice:
         in_doubt=row["state"] == "sending",
         message_id=row["message_id"],
         attempts=row["attempts"],
+        begun_at=row["begun_at"],
     )

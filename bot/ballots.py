@@ -17,12 +17,11 @@ import discord
 from bot import vote_cards
 from bot.ballot_box import Poll
 from bot.door import Ask
-from bot.errors import VoteClosed, explain
+from bot.errors import NothingAgreed, VoteClosed, explain
 from bot.members import TO_REPORT, origin_of, require_channel, require_trainer
-from bot.voting import Voting, pairs_of
-from tasks.errors import NoSuchJob
+from bot.voting import Voting, contest_of
 from training.data.schema import DataAction, DataSpec
-from training.evaluation.schema import Rubric, Vote, VoteChoice, VotePair
+from training.evaluation.schema import BallotBox, Rubric, Vote, VoteChoice, VotePair
 
 _ID = r"[a-z0-9]{12}"
 
@@ -168,32 +167,20 @@ def vote_buttons(deed: str, about: str) -> discord.ui.View:
 
 
 async def _open(interaction: Ask, job_id: str) -> None:
-    """Open a vote on the samples of a job's result."""
+    """Open a vote on the versions of a job's result, by questions that it does not show the answers to."""
     require_trainer(interaction)
     require_channel(interaction, TO_REPORT)
     origin = origin_of(interaction)
-    await interaction.response.defer(ephemeral=True)
-    view = await interaction.client.queue.show(job_id, origin.guild_id)
-    pairs = pairs_of(view)
-    by = await trainers_of(interaction, pairs)
-    await interaction.client.voting.open(origin, pairs, by, about=job_id)
+    door = interaction.client
+    with door.duels.turn(origin):
+        await interaction.response.defer(ephemeral=True)
+        await door.voting.require_none_open(origin.guild_id, job_id)
+        contest = contest_of(await door.queue.show(job_id, origin.guild_id))
+        asked = contest.questions(await door.duels.known_questions(origin, contest.persona))
+        pairs = await door.duels.pairs(origin, contest.persona, contest.versions, asked, contest.posted)
+        excluded = await door.duels.trainers(origin.guild_id, pairs)
+        await door.voting.open(origin, pairs, excluded, about=job_id)
     await interaction.edit_original_response(content=vote_cards.opened(len(pairs)))
-
-
-async def trainers_of(interaction: Ask, pairs: list[VotePair]) -> set[str]:
-    """The user ids of those who started the jobs that made the versions of these pairs."""
-    guild_id = origin_of(interaction).guild_id
-    queue = interaction.client.queue
-    wanted = {contender.version for pair in pairs for contender in (pair.first, pair.second)}
-    found = set()
-    for entry in await queue.versions(guild_id, pairs[0].persona):
-        if entry.version in wanted:
-            try:
-                user_id = (await queue.show(entry.job_id, guild_id)).job.origin.user_id
-            except NoSuchJob:
-                continue  # its record is gone, and with it who started it
-            found |= {user_id} if user_id else set()
-    return found
 
 
 async def _enter(interaction: Ask, poll_id: str) -> None:
@@ -218,18 +205,25 @@ async def _use(interaction: Ask, poll_id: str) -> None:
     voting = interaction.client.voting
     poll = await voting.poll(origin.guild_id, poll_id)
     await interaction.response.defer()
+    agreed = await interaction.client.duels.agreed(origin, poll.persona)
     box = await asyncio.to_thread(voting.ballots.closed, poll.guild_id, poll.persona)
+    typed = await asyncio.to_thread(voting.ballots.typed, poll.guild_id, poll.persona)
+    # Whoever has not agreed typed nothing that leaves this file.
+    pairs = tuple(pair for pair in box.pairs if pair.asked_by != "member" or pair.id in agreed)
+    if not pairs:
+        raise NothingAgreed
+    kept = {pair.id for pair in pairs}
     spec = DataSpec(
         action=DataAction.VOTES,
         guild_id=origin.guild_id,
         name=f"votes-{poll.persona[:20].strip('-_')}-{poll.id}",
         persona=poll.persona,
-        votes=box,
-        askers=await asyncio.to_thread(voting.ballots.askers, poll.guild_id, poll.persona),
+        votes=BallotBox(pairs=pairs, votes=tuple(vote for vote in box.votes if vote.pair in kept)),
+        typed={pair: one for pair, one in typed.items() if pair in kept},
     )
     report = await interaction.client.queue.data(spec, origin)
     assert report.card is not None
-    await interaction.followup.send(vote_cards.made_rows(report.card, poll.persona))
+    await interaction.followup.send(vote_cards.made_rows(report.card, poll.persona, len(box.pairs) - len(pairs)))
 
 
 async def _ballot(voting: Voting, poll: Poll, voter: str) -> _Ballot:

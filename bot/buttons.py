@@ -172,19 +172,21 @@ async def _make_live(interaction: Ask, job_id: str) -> None:
         question = persona_cards.really_promote(worse, catalog)
         await interaction.followup.send(question, view=buttons(job_id, Deed.ANYWAY, Deed.LEAVE), ephemeral=True)
         return
-    live = await _all_live(interaction, voices)
+    live, new = await _all_live(interaction, voices)
     text = cards.result_text(view, live, catalog)
     await interaction.edit_original_response(content=text, view=result_buttons(job_id, live))
-    await interaction.followup.send(cards.made_live(live, catalog))
+    if new:
+        await interaction.followup.send(cards.made_live(new, catalog))
 
 
 async def _make_live_anyway(interaction: Ask, job_id: str) -> None:
     """Make a job's versions live after the second press, and let the result under which it began tell so."""
     view, voices = await _trained(interaction, job_id)
-    live = await _all_live(interaction, voices)
+    live, new = await _all_live(interaction, voices)
     catalog = await interaction.client.known_catalog(view.job.guild_id)
     await _settle(interaction, cards.made_live(live, catalog))
-    await interaction.followup.send(cards.made_live(live, catalog))
+    if new:
+        await interaction.followup.send(cards.made_live(new, catalog))
     pressed = interaction.message.interaction_metadata if interaction.message else None
     if pressed is not None and pressed.interacted_message_id is not None and interaction.channel_id is not None:
         channel = interaction.client.get_partial_messageable(interaction.channel_id)
@@ -223,10 +225,13 @@ async def _trained(interaction: Ask, job_id: str) -> tuple[JobView, list[Adapter
     return view, voices
 
 
-async def _all_live(interaction: Ask, voices: Sequence[AdapterVersion]) -> list[AdapterVersion]:
-    for voice in voices:
-        await interaction.client.queue.make_live(voice.guild_id, voice.persona, voice.version)
-    return [voice.model_copy(update={"live": True}) for voice in voices]
+async def _all_live(
+    interaction: Ask, voices: Sequence[AdapterVersion]
+) -> tuple[list[AdapterVersion], list[AdapterVersion]]:
+    """Make versions live: (all of them, those that were not before, of which the channel is to hear)."""
+    queue = interaction.client.queue
+    live = [voice.model_copy(update={"live": True}) for voice in voices]
+    return live, [voice for voice in live if await queue.make_live(voice.guild_id, voice.persona, voice.version)]
 
 
 async def _delete(interaction: Ask, name: str) -> None:

@@ -32,8 +32,8 @@ from training.schema import (
     Report,
     Sample,
     TrainSpec,
-    Warned,
 )
+from training.warned import WARNINGS, Warned
 
 FAR_AWAY = 30 * 24 * 3600
 CHART_FILE = "loss.png"
@@ -61,16 +61,6 @@ _PHASES: dict[Phase, str] = {
     Phase.TRAINING: "training",
     Phase.EVALUATING: "judging the result",
     Phase.SAVING: "saving",
-}
-_WARNINGS: dict[Warned, str] = {
-    Warned.BASE_NOT_CHAT: "This base model was never taught to talk; a chat model does better with persona data.",
-    Warned.STRATEGY_TWO_STAGE: "Two stages take longest; task_type:persona on a chat model usually does better.",
-    Warned.STRATEGY_MIXED: "General data dilutes a voice; task_type:persona on a chat model usually does better.",
-    Warned.TEMPLATE_UNVERIFIED: "This base model's chat template was not tried here; look at the samples closely.",
-    Warned.DEFAULT_TEMPLATE: "This base model has no chat template, so a plain one of User and Assistant is used.",
-    Warned.FEW_LINES: "Few lines to learn from: expect an uneven voice.",
-    Warned.MANY_EPOCHS: "Many epochs for this little data: it may learn lines by heart.",
-    Warned.RESTRICTED_LICENCE: "Some of the data may be used for research or non-commercial purposes only.",
 }
 
 
@@ -339,7 +329,7 @@ def _rehearsed(rehearsal: bool) -> list[str]:
 
 
 def _add_warnings(card: discord.Embed, warnings: Sequence[Warned]) -> None:
-    told = [_WARNINGS[warning] for warning in dict.fromkeys(warnings) if warning in _WARNINGS]
+    told = [WARNINGS[warning] for warning in dict.fromkeys(warnings) if warning is not Warned.REHEARSAL_MODEL]
     if told:
         card.add_field(name="Mind", value="\n".join(told), inline=False)
 

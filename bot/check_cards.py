@@ -137,8 +137,10 @@ def result_embeds(job: Event | JobView, catalog: Catalog | None, files: Collecti
     if MATRICES_FILE in files:
         card.set_image(url=f"attachment://{MATRICES_FILE}")
     embeds = [card]
-    if RADAR_FILE in files:
-        embeds.append(discord.Embed(colour=COLOURS[found.verdict]).set_image(url=f"attachment://{RADAR_FILE}"))
+    if RADAR_FILE in files and found.before is not None:
+        shown = f"Now: {harmless(found.adapter, 80)} · before: {harmless(found.before.adapter, 80)}"
+        radar = discord.Embed(description=shown, colour=COLOURS[found.verdict])
+        embeds.append(radar.set_image(url=f"attachment://{RADAR_FILE}"))
     return embeds
 
 

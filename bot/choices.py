@@ -13,7 +13,7 @@ from discord.app_commands import Choice
 from bot import data_cards, job_lines, persona_cards
 from bot.door import Ask
 from bot.limits import CHOICE_NAME, CHOICES, trim, width
-from tasks.errors import NoSuchVersion, RedisAway
+from tasks.errors import RedisAway, no_such_version
 from tasks.jobs import AdapterVersion, Catalog, JobState, JobView
 from training.data.schema import DatasetOffer
 from training.errors import BaseModelNotAllowed, UnknownDataset, UnknownPersona
@@ -107,8 +107,7 @@ def known_version(known: Sequence[AdapterVersion], persona: str, named: str) -> 
     for entry in known:
         if wanted == str(entry.version) or (wanted == LIVE and entry.live):
             return entry
-    choices = ", ".join(str(entry.version) for entry in known) or "none is trained yet"
-    raise NoSuchVersion(persona=persona, version=trim(named, 40) or "nothing", choices=choices)
+    raise no_such_version(persona, trim(named, 40) or "nothing", [entry.version for entry in known])
 
 
 def known_reference(known: Sequence[AdapterVersion], persona: str, named: str) -> int:

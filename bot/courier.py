@@ -22,6 +22,7 @@ from bot.limits import NONCE
 from bot.result_files import Files
 from bot.voices import Voices
 from tasks.jobs import AdapterVersion, Catalog, Event
+from training.evaluation.schema import Suite
 
 UNKNOWN_WEBHOOK = 10015
 THREAD_EXISTS = 160004
@@ -88,9 +89,13 @@ class Courier:
     async def _post_result(self, row: Row, plain: bool) -> str:
         event = row.event
         if event.check is not None:
-            event = event.model_copy(update={"check": await self._door.voting.heard(event.job.guild_id, event.check)})
+            told = await self._door.voting.heard(event.job.guild_id, event.check)
+            told = told.model_copy(update={"before": await self._door.queue.before(told)})
+            event = event.model_copy(update={"check": told})
         catalog = await self._door.known_catalog(event.job.guild_id)
         voices = await self._door.queue.voices(event.job, event.report)
+        if voices:
+            await self._door.voting.note_trainer(event.job)
         text = _result_text(event, voices, catalog)
         files = {} if plain else await self._files(event)
         starter = event.job.origin.user_id
@@ -131,12 +136,9 @@ class Courier:
             return await asyncio.to_thread(result_files.of_training, event.report)
         if event.check is None:
             return {}
-        guild_id, found = event.job.guild_id, event.check
-        checks = await self._door.queue.checks(guild_id, found.persona)
-        before = checks.get(found.spec.against_version or 0)
-        catalog = await self._door.known_catalog(guild_id)
+        catalog = await self._door.known_catalog(event.job.guild_id)
         names = catalog.personas if catalog else {}
-        return await asyncio.to_thread(result_files.of_check, found, before, names)
+        return await asyncio.to_thread(result_files.of_check, event.check, names)
 
     async def _open_thread(self, row: Row, plain: bool) -> str | None:
         """Open the thread under a result, whose id is that of the message; else post what it was to hold as one.
@@ -187,7 +189,7 @@ class Courier:
     # --- finding ---------------------------------------------------------------------------------------------------
 
     async def _own_messages(self, row: Row, channel_id: str) -> AsyncIterator[discord.Message]:
-        since = datetime.fromtimestamp(row.created_at - LOOK_BACK_SECONDS, UTC)
+        since = datetime.fromtimestamp(row.begun_at - LOOK_BACK_SECONDS, UTC)
         after = discord.Object(time_snowflake(since))
         channel = self._in(channel_id, row)
         async for message in channel.history(limit=LOOKED_THROUGH, after=after, oldest_first=True):
@@ -259,8 +261,8 @@ def _result_text(event: Event, voices: Sequence[AdapterVersion], catalog: Catalo
 
 
 def _result_view(event: Event, voices: Sequence[AdapterVersion]) -> discord.ui.View | None:
-    """What may be pressed under a result: of a check of a version, that people vote on its samples."""
-    if event.check is not None and event.check.spec.version is not None:
+    """What may be pressed under a result: of a check of a version by its own questions, that people vote on it."""
+    if event.check is not None and event.check.spec.version is not None and event.check.spec.suite is Suite.PERSONA:
         return vote_buttons("open", event.job_id)
     return result_buttons(event.job_id, voices)
 

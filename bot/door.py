@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 
 import discord
 
+from bot.duels import Duels
 from bot.voting import Voting
 from tasks.client import Client
 from tasks.errors import RedisAway, WorkersAway
@@ -17,6 +18,7 @@ class Door(discord.Client):
     """A Discord client that knows the queue and who may train; reached as `interaction.client`."""
 
     voting: Voting
+    duels: Duels
 
     def __init__(
         self,

@@ -83,6 +83,11 @@ class FactGone(UnderstudyError):
     """This fact is no longer in the sheet of {persona}. Look at it again with /persona info."""
 
 
+class FactTooLong(UnderstudyError):
+    """The words of this fact of {persona} are more than a form holds ({limit:,} characters), so none is shown.
+    Shorten them in the sheet, and hand that in with /dataset upload."""
+
+
 class TokenRefused(UnderstudyError):
     """Discord refused the token in DISCORD_TOKEN. Copy it again from the Developer Portal (Bot, Reset Token)."""
 
@@ -122,6 +127,25 @@ class TrainerMayNotVote(UnderstudyError):
 
 class VoteOpenAlready(UnderstudyError):
     """A vote on this result is open already. Wait until it closes."""
+
+
+class TrainerForgotten(UnderstudyError):
+    """It is no longer known who trained {version}, and whoever did must not vote on it.
+    Train a new version, or have the operator let trainers vote with DISCORD_VOTE_TRAINERS."""
+
+
+class BallotKeyLost(UnderstudyError):
+    """{path} is gone, without which nobody can tell who has voted. Put it back from a backup; or remove the file of
+    votes beside it as well, and begin anew."""
+
+
+class DuelRunning(UnderstudyError):
+    """The answers that you asked for before are still being written. Wait for them, then ask again."""
+
+
+class NothingAgreed(UnderstudyError):
+    """There is nothing to learn from: members typed these questions, and have not agreed to that, or Discord's recorded
+    permission does not cover the channel."""
 
 
 class NothingToVoteOn(UnderstudyError):

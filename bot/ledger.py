@@ -44,6 +44,7 @@ CREATE TABLE IF NOT EXISTS outbox (
     attempts INTEGER NOT NULL DEFAULT 0,
     due_at REAL NOT NULL DEFAULT 0,
     created_at REAL NOT NULL,
+    begun_at REAL,
     reason TEXT,
     UNIQUE (job_id, kind, part)
 );
@@ -79,7 +80,7 @@ class Row:
     revision: int
     message_id: str | None
     attempts: int
-    created_at: float
+    begun_at: float
     refused: bool = False
 
 
@@ -89,6 +90,8 @@ class Ledger(Database):
     def __init__(self, path: Path) -> None:
         super().__init__(path, _SCHEMA)
         with self._transaction() as db:
+            if "begun_at" not in {row["name"] for row in db.execute("PRAGMA table_info(outbox)")}:
+                db.execute("ALTER TABLE outbox ADD COLUMN begun_at REAL")  # of a file that an earlier release made
             first = f"{int((time.time() - FIRST_LOOK_BACK) * 1000)}-0"
             db.execute("INSERT OR IGNORE INTO stream (id, cursor) VALUES (1, ?)", (first,))
             db.execute(
@@ -162,9 +165,9 @@ class Ledger(Database):
         return min((float(row["due_at"]) for row in candidates), default=None)
 
     def begin(self, row: Row) -> None:
-        """Mark a row before its message is sent."""
+        """Mark a row before its message is sent, and when that was, since from then on it may be found."""
         with self._transaction() as db:
-            db.execute("UPDATE outbox SET state = 'sending' WHERE id = ?", (row.id,))
+            db.execute("UPDATE outbox SET state = 'sending', begun_at = ? WHERE id = ?", (time.time(), row.id))
 
     def shown(self, row: Row, message_id: str, not_before: float) -> None:
         """The message shows this revision of the row; a card is not edited again before `not_before`, but for its end.
@@ -279,6 +282,6 @@ def _row(row: sqlite3.Row, event: Event) -> Row:
         revision=row["revision"],
         message_id=row["message_id"],
         attempts=row["attempts"],
-        created_at=row["created_at"],
+        begun_at=row["begun_at"] or row["created_at"],
         refused=row["reason"] is not None,
     )

@@ -8,16 +8,18 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from typing import Any, Self
 
 import discord
 
 from bot import cards, persona_cards
 from bot.door import Ask
-from bot.errors import FactGone, explain
-from bot.members import origin_of, require_trainer
+from bot.errors import FactGone, FactTooLong, explain
+from bot.limits import FORM_TEXT, width
+from bot.members import is_trainer, origin_of, require_trainer
 from bot.promotion import Candidate, candidate
-from tasks.errors import NoSuchVersion
+from tasks.errors import no_such_version
 from tasks.jobs import AdapterVersion
 from training.data.schema import DataAction, DataReport, DataSpec, FactChange
 from training.schema import Fact, Persona
@@ -30,7 +32,7 @@ class VoiceButton(
     discord.ui.DynamicItem[discord.ui.Button[discord.ui.View]],
     template=r"voice:(?P<deed>live|leave):(?P<persona>[a-z0-9][a-z0-9_-]{0,39}):(?P<version>[1-9][0-9]{0,8})",
 ):
-    """One of the two answers to whether a version that its last check calls worse is to be live."""
+    """One of the two answers to whether a version that was found worse than the live one is to be live."""
 
     def __init__(self, deed: str, persona: str, version: int) -> None:
         label, style = _ANSWERS[deed]
@@ -65,7 +67,7 @@ class VoiceButton(
 
 class FactButton(
     discord.ui.DynamicItem[discord.ui.Button[discord.ui.View]],
-    template=r"fact:(?P<persona>[a-z0-9][a-z0-9_-]{0,39}):(?P<number>[1-9][0-9]?):(?P<fact>[0-9a-f]{12})",
+    template=r"fact:(?P<persona>[a-z0-9][a-z0-9_-]{0,39}):(?P<number>[1-9][0-9]{0,3}):(?P<fact>[0-9a-f]{12})",
 ):
     """Opens the form for one fact's words; `fact` is a digest of its id, since a sheet's facts may move."""
 
@@ -101,8 +103,35 @@ class FactButton(
         await interaction.response.send_modal(FactForm(sheet, self.number, fact))
 
 
+class FactsButton(
+    discord.ui.DynamicItem[discord.ui.Button[discord.ui.View]],
+    template=r"facts:(?P<persona>[a-z0-9][a-z0-9_-]{0,39}):(?P<page>[0-9]{1,3})",
+):
+    """Turns to another page of a persona's facts."""
+
+    def __init__(self, persona: str, page: int, label: str = "…") -> None:
+        super().__init__(discord.ui.Button(label=label, custom_id=f"facts:{persona}:{page}"))
+        self.persona, self.page = persona, page
+
+    @classmethod
+    async def from_custom_id(cls, interaction: Any, item: discord.ui.Item[Any], match: re.Match[str], /) -> Self:
+        """The button that was pressed, from its id alone."""
+        return cls(match["persona"], int(match["page"]))
+
+    async def callback(self, interaction: Any) -> None:
+        """Show the page in place of the one that is shown."""
+        try:
+            await interaction.response.defer()
+            await show_persona(interaction, self.persona, self.page)
+        except Exception as error:  # noqa: BLE001 (explain logs what no one foresaw, with its traceback)
+            await explain(interaction, error)
+
+
 class FactForm(discord.ui.Modal):
-    """The words of one fact: those that show that a reply knows it, and those that show that it does not."""
+    """The words of one fact: those that show that a reply knows it, and those that show that it does not.
+
+    Whoever sends it confirms them. Raises FactTooLong.
+    """
 
     def __init__(self, sheet: Persona, number: int, fact: Fact) -> None:
         super().__init__(title=persona_cards.fact_title(sheet.name, number), timeout=FORM_OPEN_SECONDS)
@@ -111,8 +140,11 @@ class FactForm(discord.ui.Modal):
         self._reject = self._words(persona_cards.UNKNOWN_WORDS, fact.reject)
 
     def _words(self, label: str, words: Sequence[str]) -> discord.ui.TextInput[Any]:
+        told = persona_cards.lines_of(words)
+        if width(told) > FORM_TEXT:
+            raise FactTooLong(persona=self._sheet.name, limit=FORM_TEXT)
         field: discord.ui.TextInput[Any] = discord.ui.TextInput(
-            style=discord.TextStyle.paragraph, default=persona_cards.lines_of(words) or None, required=False
+            style=discord.TextStyle.paragraph, default=told or None, required=False
         )
         self.add_item(discord.ui.Label(text=label, description=persona_cards.ONE_A_LINE, component=field))
         return field
@@ -132,6 +164,7 @@ class FactForm(discord.ui.Modal):
             id=self._fact.id,
             accept=persona_cards.words_in(self._accept.value),
             reject=persona_cards.words_in(self._reject.value),
+            confirmed=datetime.now(UTC).date(),
         )
         spec = DataSpec(action=DataAction.FACT, guild_id=origin.guild_id, persona=self._sheet.slug, fact=change)
         report = await interaction.client.queue.data(spec, origin)
@@ -140,11 +173,25 @@ class FactForm(discord.ui.Modal):
         await interaction.edit_original_response(content=persona_cards.fact_changed(sheet.name, written))
 
 
-def fact_buttons(sheet: Persona) -> discord.ui.View | None:
-    """A button for each fact's words, as many as a message holds."""
+async def show_persona(interaction: Ask, persona: str, page: int = 0) -> None:
+    """Answer with who a persona is, and one page of its facts; a trainer may edit or confirm them from there."""
+    queue, guild_id = interaction.client.queue, origin_of(interaction).guild_id
+    sheet, report = await sheet_report(interaction, persona)
+    known, checks = await queue.versions(guild_id, persona), await queue.checks(guild_id, persona)
+    page = min(page, max(0, len(sheet.facts) - 1) // persona_cards.FACTS_A_PAGE)
+    embeds = persona_cards.info_embeds(sheet, report, known, checks, page)
+    view = fact_buttons(sheet, page, editable=is_trainer(interaction))
+    await interaction.edit_original_response(embeds=embeds, view=view)
+
+
+def fact_buttons(sheet: Persona, page: int, *, editable: bool) -> discord.ui.View | None:
+    """A button for each fact on a page where they may be edited, and those that turn to the pages beside it."""
     view = discord.ui.View(timeout=None)
-    for number, fact in enumerate(sheet.facts[: persona_cards.EDITABLE_FACTS], 1):
+    for number, fact in persona_cards.facts_on(sheet, page) if editable else ():
         view.add_item(FactButton(sheet.slug, number, fact_digest(fact)))
+    for other in (page - 1, page + 1):
+        if other >= 0 and persona_cards.facts_on(sheet, other):
+            view.add_item(FactsButton(sheet.slug, other, persona_cards.page_button(other, len(sheet.facts))))
     return view if view.children else None
 
 
@@ -171,10 +218,13 @@ def voice_buttons(voice: AdapterVersion) -> discord.ui.View:
 
 
 async def make_live(interaction: Ask, one: Candidate) -> None:
-    """Make a version live; whoever asked reads what is known of it, the channel that it speaks."""
+    """Make a version live; whoever asked reads what is known of it, the channel that it speaks, and that once."""
     voice = one.voice
-    await interaction.client.queue.make_live(voice.guild_id, voice.persona, voice.version)
+    changed = await interaction.client.queue.make_live(voice.guild_id, voice.persona, voice.version)
     catalog = await interaction.client.known_catalog(voice.guild_id)
+    if not changed:
+        await interaction.edit_original_response(content=persona_cards.already_live(voice, catalog), view=None)
+        return
     await interaction.edit_original_response(content=persona_cards.promoted(one, catalog), view=None)
     await interaction.followup.send(cards.made_live([voice], catalog))
 
@@ -184,8 +234,7 @@ async def the_version(interaction: Ask, guild_id: str, persona: str, version: in
     known = await interaction.client.queue.versions(guild_id, persona)
     found = next((entry for entry in known if entry.version == version), None)
     if found is None:
-        choices = ", ".join(str(entry.version) for entry in known) or "none is trained yet"
-        raise NoSuchVersion(persona=persona, version=version, choices=choices)
+        raise no_such_version(persona, version, [entry.version for entry in known])
     return found
 
 

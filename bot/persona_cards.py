@@ -8,7 +8,7 @@ import discord
 
 from bot.cards import STATES, card_of, persona_name
 from bot.check_cards import version_name
-from bot.limits import CHOICE_NAME, EMBED_DESCRIPTION, FORM_TEXT, MODAL_TEXT, clip, trim, width
+from bot.limits import CHOICE_NAME, EMBED_DESCRIPTION, MODAL_TEXT, trim, width
 from bot.phrases import count, harmless
 from bot.promotion import Candidate
 from bot.score_lines import VERDICTS
@@ -19,10 +19,9 @@ from training.schema import Fact, Persona, Verdict
 
 BLUE = STATES[JobState.RUNNING][2]
 # Two embeds that together stay under the 6,000 of a message.
-VERSIONS_ROOM, FACTS_ROOM = 700, 3600
-EDITABLE_FACTS = 25
+VERSIONS_ROOM, FACTS_A_PAGE = 700, 8
 KNOWN_WORDS, UNKNOWN_WORDS = "Words that show it is known", "Words that show it is not"
-ONE_A_LINE = "One a line; any of them will do."
+ONE_A_LINE = "One a line; any will do. Sending confirms them, changed or not."
 
 
 # --- the cast ------------------------------------------------------------------------------------------------------
@@ -67,9 +66,13 @@ def _fitting(lines: Sequence[str], room: int) -> list[str]:
 
 
 def info_embeds(
-    sheet: Persona, report: DataReport, known: Sequence[AdapterVersion], checks: Mapping[int, CheckReport]
+    sheet: Persona,
+    report: DataReport,
+    known: Sequence[AdapterVersion],
+    checks: Mapping[int, CheckReport],
+    page: int = 0,
 ) -> list[discord.Embed]:
-    """Who a persona is, its facts with the words that tell whether a reply knows them, and its versions."""
+    """Who a persona is, its versions, and one page of its facts with the words that tell whether a reply knows them."""
     lines = [harmless(sheet.bio, 600)]
     if sheet.traits:
         lines.append(f"Traits: {harmless(', '.join(sheet.traits), 200)}")
@@ -82,8 +85,15 @@ def info_embeds(
     about = card_of(f"🎭 **{harmless(sheet.name, 80)}**", lines if known else [*lines, "No version yet."], BLUE)
     if not sheet.facts:
         return [about]
-    facts = _fitting([_fact(number, fact) for number, fact in enumerate(sheet.facts, 1)], FACTS_ROOM)
-    return [about, card_of("Facts", facts, BLUE)]
+    confirmed = sum(fact.confirmed is not None for fact in sheet.facts)
+    heading = f"Facts · {confirmed:,} of {len(sheet.facts):,} confirmed"
+    return [about, card_of(heading, [_fact(number, fact) for number, fact in facts_on(sheet, page)], BLUE)]
+
+
+def facts_on(sheet: Persona, page: int) -> list[tuple[int, Fact]]:
+    """The facts of one page, counted from 0, with their numbers."""
+    first = page * FACTS_A_PAGE
+    return list(enumerate(sheet.facts, 1))[first : first + FACTS_A_PAGE]
 
 
 def _version(voice: AdapterVersion, check: CheckReport | None) -> str:
@@ -93,9 +103,13 @@ def _version(voice: AdapterVersion, check: CheckReport | None) -> str:
 
 
 def _fact(number: int, fact: Fact) -> str:
-    known = f"✅ {harmless(', '.join(fact.accept), 120)}" if fact.accept else "no words show that it is known"
-    unknown = f" · ❌ {harmless(', '.join(fact.reject), 120)}" if fact.reject else ""
-    return f"**{number}.** {harmless(fact.text, 160)}\n-# {known}{unknown}"
+    known = f"✅ {harmless(', '.join(fact.accept), 100)}" if fact.accept else "no words show that it is known"
+    unknown = f" · ❌ {harmless(', '.join(fact.reject), 80)}" if fact.reject else ""
+    return f"**{number}.** {harmless(fact.text, 160)}\n-# {known}{unknown} · {_confirmed(fact)}"
+
+
+def _confirmed(fact: Fact) -> str:
+    return f"confirmed on {fact.confirmed}" if fact.confirmed else "not confirmed"
 
 
 def version_choice(voice: AdapterVersion) -> str:
@@ -108,7 +122,13 @@ def version_choice(voice: AdapterVersion) -> str:
 
 def fact_button(number: int) -> str:
     """What the button under a persona's card says that opens one of its facts."""
-    return f"Edit fact {number}"
+    return f"Edit or confirm {number}"
+
+
+def page_button(page: int, count: int) -> str:
+    """What the button says that turns to a page of so many facts."""
+    first, last = page * FACTS_A_PAGE + 1, min(count, (page + 1) * FACTS_A_PAGE)
+    return f"Facts {first}–{last}" if last > first else f"Fact {first}"
 
 
 def fact_title(persona: str, number: int) -> str:
@@ -118,20 +138,20 @@ def fact_title(persona: str, number: int) -> str:
 
 
 def fact_changed(persona: str, fact: Fact) -> str:
-    """What whoever edited a fact's words reads."""
+    """What whoever edited or confirmed a fact's words reads."""
     accept = ", ".join(fact.accept) or "none"
     reject = ", ".join(fact.reject) or "none"
     return (
         f"**{harmless(persona, 80)}**: “{harmless(fact.text, 300)}”\n"
         f"✅ Shows that it is known: {harmless(accept, 500)}\n"
         f"❌ Shows that it is not: {harmless(reject, 500)}\n"
-        "The next check asks by these words."
+        f"It is {_confirmed(fact)}. The next check asks by these words."
     )
 
 
 def lines_of(words: Sequence[str]) -> str:
     """Words as a form shows them: one a line."""
-    return clip("\n".join(words), FORM_TEXT)
+    return "\n".join(words)
 
 
 def words_in(text: str) -> tuple[str, ...]:
@@ -148,13 +168,13 @@ def already_live(voice: AdapterVersion, catalog: Catalog | None) -> str:
 
 
 def really_promote(worse: Sequence[Candidate], catalog: Catalog | None) -> str:
-    """The question before a version is made live that its last check calls worse."""
+    """The question before a version is made live that a comparison with the live one called worse."""
     told = [
         f"**{persona_name(one.voice.persona, catalog)} v{one.voice.version}**"
         f" than {version_name(one.live.version if one.live else None)}"
         for one in worse[:8]
     ]
-    return f"🔴 By their last checks these are WORSE than what speaks now: {'; '.join(told)}. Make live all the same?"
+    return f"🔴 Compared with what speaks now, this was found WORSE: {'; '.join(told)}. Make live all the same?"
 
 
 def promoted(one: Candidate, catalog: Catalog | None) -> str:

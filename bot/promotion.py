@@ -1,4 +1,4 @@
-"""What is known of a version before it is made live: the last check of it, and whether that calls it worse."""
+"""What is known of a version before it is made live: the last check of it, and whether one calls it worse."""
 
 from __future__ import annotations
 
@@ -6,23 +6,25 @@ from dataclasses import dataclass
 
 from tasks.client import Client
 from tasks.jobs import AdapterVersion
-from training.evaluation.schema import CheckReport, Gate
+from training.evaluation.schema import CheckReport, Comparison, Gate
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """A version that someone would make live, its last check if any, and the version that is live now if any."""
+    """A version that someone would make live, its last check if any, and the version that is live now if any.
+
+    comparison: the newest of these two, which may be older than the last check; None where there was none.
+    """
 
     voice: AdapterVersion
     check: CheckReport | None
     live: AdapterVersion | None
+    comparison: Comparison | None = None
 
     @property
     def gate(self) -> Gate | None:
-        """What its last check says of it against the version that is live now; None where it compared no such two."""
-        if self.check is None or self.check.comparison is None or self.live is None:
-            return None
-        return self.check.comparison.gate if self.check.spec.against == self.live.job_id else None
+        """What their newest comparison says of it against the version that is live now; None where there was none."""
+        return self.comparison.gate if self.comparison else None
 
     @property
     def worse(self) -> bool:
@@ -34,4 +36,5 @@ async def candidate(queue: Client, voice: AdapterVersion) -> Candidate:
     """Look up what is known of a version."""
     known = await queue.versions(voice.guild_id, voice.persona)
     check = await queue.last_check(voice.guild_id, voice.persona, voice.version)
-    return Candidate(voice, check, next((entry for entry in known if entry.live), None))
+    live = next((entry for entry in known if entry.live), None)
+    return Candidate(voice, check, live, await queue.comparison(voice, live) if live else None)

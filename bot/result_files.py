@@ -22,16 +22,16 @@ def of_training(report: Report) -> Files:
     return {cards.CHART_FILE: loss_chart(report.curve, title=f"{report.spec.job_name}: loss")}
 
 
-def of_check(found: CheckReport, before: CheckReport | None, names: Mapping[str, str]) -> Files:
-    """The two heat maps, the radar against an earlier check where there is one, and the report as it is.
+def of_check(found: CheckReport, names: Mapping[str, str]) -> Files:
+    """The two heat maps, the radar against what was there before if anything was, and the report as it is.
 
     names: of the personas, by slug.
     """
     files: Files = {}
     if found.sounds_like.rows or found.gains.rows:
         files[check_cards.MATRICES_FILE] = matrices(found.sounds_like, found.gains, names)
-    if before is not None:
-        files[check_cards.RADAR_FILE] = radar(found.lines, before.lines)
+    if found.before is not None:
+        files[check_cards.RADAR_FILE] = radar(found.lines, found.before.lines)
     return files | whole_report(found)
 
 

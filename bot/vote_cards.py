@@ -13,7 +13,7 @@ from bot.cards import card_of, len_of, unmarked
 from bot.limits import CONTENT, EMBED_FIELD_NAME, EMBED_FIELD_VALUE, EMBEDS_IN_ALL, trim, width
 from bot.phrases import count, harmless, percent
 from training.data.schema import DatasetCard
-from training.evaluation.schema import Rubric, Vote, VoteChoice, VotePair
+from training.evaluation.schema import Rubric, Separation, Vote, VoteChoice, VotePair
 from training.evaluation.separation import shared_words
 from training.evaluation.votes import (
     BRIGADED,
@@ -41,6 +41,14 @@ _ANSWER = 1800
 _BRIEF = 330
 _SHOWN_QUESTIONS = 5
 MOST_TOLD = 9999
+TOO_EVEN = (
+    f"-# No training data: that takes {LEAST_DECISIVE} voters who choose one of two answers, and more than two thirds "
+    "of them the same."
+)
+NOT_AGREED = (
+    "-# No training data: whoever typed the question has not agreed to that, or Discord's recorded permission does not "
+    "cover this channel."
+)
 
 
 # --- voting --------------------------------------------------------------------------------------------------------
@@ -127,9 +135,11 @@ def opened(question_count: int) -> str:
     return f"The vote on {count(question_count, 'question')} is open; its message is below."
 
 
-def made_rows(card: DatasetCard, persona: str) -> str:
-    """What a channel reads when votes became training data."""
-    removed = " · ".join(f"{number:,} {why}" for step in card.steps for why, number in step.removed.items())
+def made_rows(card: DatasetCard, persona: str, withheld: int) -> str:
+    """What a channel reads when votes became training data; `withheld`: questions whose members have not agreed."""
+    left_out = {"typed by members who have not agreed": withheld} if withheld else {}
+    left_out |= {why: number for step in card.steps for why, number in step.removed.items()}
+    removed = " · ".join(f"{number:,} {why}" for why, number in left_out.items())
     how = f"`/finetune start task_type:preference persona:{persona} dataset:{card.name}`"
     lines = [
         f"📦 **{unmarked(card.name)}** holds {count(card.conversations, 'preference')} of those who voted.",
@@ -149,12 +159,13 @@ def result_text(poll: Poll, name: str) -> str:
 
 @dataclass(frozen=True)
 class Counted:
-    """What was cast in one vote, and what that says."""
+    """What was cast in one vote, what that says, and why nothing can be learnt from it, if so."""
 
     pairs: Sequence[VotePair]
     votes: Sequence[Vote]
     rubrics: Sequence[Rubric]
     found: Tally
+    missing: str | None = None
 
 
 @dataclass(frozen=True)
@@ -177,6 +188,7 @@ def result_embed(poll: Poll, name: str, counted: Counted, known: KnownVotes) -> 
         *_ranking(known.ranked),
         *_agreement(known),
         *_ratings(counted.pairs, counted.rubrics),
+        *([counted.missing] if counted.missing else []),
     ]
     embed = card_of(f"🗳️ {harmless(name, 80)}: {_headline(found)}", lines, _WON if found.settled else _OVER)
     room = EMBEDS_IN_ALL - len_of(embed) - width(result_marker(poll.id))
@@ -270,15 +282,25 @@ def _answers(pair: VotePair, votes: Sequence[Vote]) -> str:
 # --- side by side --------------------------------------------------------------------------------------------------
 
 
-def side_by_side(question: str, asker: str, replies: Sequence[ChatReply], again: ChatReply | None) -> discord.Embed:
-    """The same question answered by several; `again`: a second answer of the first, to measure the others by."""
+Apart = tuple[Separation | None, Separation | None]
+"""(the separation of several personas' answers, that of two answers of the first one); None: no worker could say."""
+
+
+def side_by_side(
+    question: str, asker: str, replies: Sequence[ChatReply], again: ChatReply | None = None, apart: Apart | None = None
+) -> discord.Embed:
+    """The same question answered by several voices, and how far apart they are.
+
+    again: a second answer of the first, to measure the others by. Where no separation is known, or two versions of one
+    persona answered, that is how many words they share.
+    """
     embed = card_of(f"⚔️ {harmless(' '.join(question.split()), 240)}", [f"-# asked by {harmless(asker, 80)}"], _OPEN)
     for reply in replies:
         said = harmless(reply.text, EMBED_FIELD_VALUE - 24) or "(said nothing)"
         embed.add_field(name=f"{harmless(reply.name, 80)} · {_voice(reply)}", value=said, inline=False)
-    embed.add_field(
-        name="How far apart", value=trim("\n".join(_apart(replies, again)), EMBED_FIELD_VALUE), inline=False
-    )
+    found, own = apart or (None, None)
+    lines = _separated(found, own, _called(replies[0], replies)) if found else _shared_words(replies, again)
+    embed.add_field(name="How far apart", value=trim("\n".join(lines), EMBED_FIELD_VALUE), inline=False)
     return embed
 
 
@@ -286,7 +308,19 @@ def _voice(reply: ChatReply) -> str:
     return "untrained" if reply.version is None else f"v{reply.version}"
 
 
-def _apart(replies: Sequence[ChatReply], again: ChatReply | None) -> list[str]:
+def _separated(found: Separation, own: Separation | None, name: str) -> list[str]:
+    right = round(found.right * found.speakers)
+    clear = right == found.speakers and (own is None or found.distance > own.distance)
+    beside = f"; two answers of {name} lie {own.distance:.2f} apart" if own else ""
+    return [
+        f"{'Clearly' if clear else 'Not clearly'} different: **{found.distance:.2f}** apart, from 0, one voice, to "
+        f"1{beside}.",
+        f"By its sound, {right} of {count(found.speakers, 'answer')} would be given to whoever gave it.",
+        "-# Judged by the lines that the cast learns from, on one answer of each; /persona check looks at many.",
+    ]
+
+
+def _shared_words(replies: Sequence[ChatReply], again: ChatReply | None) -> list[str]:
     first, *others = replies
     lines = [
         f"{_called(first, replies)} and {_called(other, replies)} share **{_shared(first, other)}** of their words."

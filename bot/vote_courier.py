@@ -21,8 +21,10 @@ from bot.ballot_box import Notice, NoticeKind, Poll
 from bot.ballots import vote_buttons
 from bot.cards import persona_name
 from bot.door import Door
+from bot.duels import AWAY
 from bot.voting import Voting, versions_of
-from training.evaluation.votes import agreement, rubric_agreement, strengths, tally
+from tasks.jobs import Origin
+from training.evaluation.votes import agreement, decided, rubric_agreement, strengths, tally
 
 logger = logging.getLogger(__name__)
 
@@ -118,10 +120,11 @@ class VoteCourier:
 
     async def _result(self, poll: Poll, plain: bool) -> str:
         name = await self._name(poll)
-        embed, usable = await asyncio.to_thread(self._counted, poll, name)
+        missing = await self._missing(poll)
+        embed = await asyncio.to_thread(self._counted, poll, name, missing)
         sent = await self._channel(poll).send(
             **_told(embed, plain, vote_cards.result_text(poll, name)),
-            view=vote_buttons("use", poll.id) if usable else discord.utils.MISSING,
+            view=discord.utils.MISSING if missing else vote_buttons("use", poll.id),
             nonce=f"{poll.id}:{NoticeKind.RESULT}",
             # The one message that is meant to call someone.
             allowed_mentions=discord.AllowedMentions(
@@ -130,8 +133,24 @@ class VoteCourier:
         )
         return str(sent.id)
 
-    def _counted(self, poll: Poll, name: str) -> tuple[discord.Embed, bool]:
-        """(how the vote ended, whether it decided a question that may be learnt from)."""
+    async def _missing(self, poll: Poll) -> str | None:
+        """Why nothing can be learnt from what this vote decided, if so."""
+        pairs, votes = await asyncio.to_thread(lambda: (self._ballots.pairs(poll.id), self._ballots.votes(poll.id)))
+        clear = [pair for pair in pairs if decided(pair, votes)]
+        if not clear:
+            return vote_cards.TOO_EVEN
+        if any(pair.asked_by != "member" for pair in clear):
+            return None
+        try:
+            origin = Origin(door="discord", guild_id=poll.guild_id)
+            agreed = await self._door.duels.agreed(origin, poll.persona)
+        except AWAY as error:  # whoever presses the button asks again
+            logger.info("What vote %s may be used for is looked up later: %s", poll.id, error)
+            return None
+        return None if any(pair.id in agreed for pair in clear) else vote_cards.NOT_AGREED
+
+    def _counted(self, poll: Poll, name: str, missing: str | None) -> discord.Embed:
+        """How the vote ended."""
         pairs, votes = self._ballots.pairs(poll.id), self._ballots.votes(poll.id)
         found = tally(pairs, votes, *versions_of(pairs))
         box = self._ballots.closed(poll.guild_id, poll.persona)
@@ -142,8 +161,8 @@ class VoteCourier:
             rated={question: rubric_agreement(rated, question) for question in vote_cards.RUBRIC},
         )
         rubrics = self._ballots.rubrics(poll.id)
-        embed = vote_cards.result_embed(poll, name, vote_cards.Counted(pairs, votes, rubrics, found), known)
-        return embed, found.decisive > 0
+        counted = vote_cards.Counted(pairs, votes, rubrics, found, missing)
+        return vote_cards.result_embed(poll, name, counted, known)
 
     async def _end_call(self, notice: Notice, poll: Poll, plain: bool) -> None:
         """Take the button from the call; that it is edited twice does no harm."""
@@ -159,9 +178,14 @@ class VoteCourier:
     # --- finding ---------------------------------------------------------------------------------------------------
 
     async def _find(self, notice: Notice, poll: Poll) -> str | None:
-        """The id of the message that an interrupted try left in the channel, if it got that far."""
+        """The id of the message that an interrupted try left in the channel, if it got that far.
+
+        It can be no older than the try, however much was said in the channel since the vote was opened or closed.
+        """
         marker = vote_cards.call_marker if notice.kind is NoticeKind.CALL else vote_cards.result_marker
-        began = poll.opened_at if notice.kind is NoticeKind.CALL else poll.closed_at or poll.closes_at
+        began = notice.begun_at or (
+            poll.opened_at if notice.kind is NoticeKind.CALL else poll.closed_at or poll.closes_at
+        )
         after = discord.Object(time_snowflake(datetime.fromtimestamp(began - LOOK_BACK_SECONDS, UTC)))
         async for message in self._channel(poll).history(limit=LOOKED_THROUGH, after=after, oldest_first=True):
             signed = [*(embed.footer.text for embed in message.embeds), message.content.rpartition("\n-# ")[2]]

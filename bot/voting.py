@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, Literal
 
 import discord
 
 from bot.ballot_box import Ballots, Closed, Poll, new_id
+from bot.check_cards import told_samples
 from bot.errors import (
     AccountTooYoung,
     MayNotVote,
@@ -22,14 +23,16 @@ from bot.errors import (
     VoteOpenAlready,
 )
 from bot.phrases import count
-from tasks.jobs import JobView, Origin
-from training.evaluation.schema import BallotBox, CheckReport, Contender, Suite, Vote, VotePair
+from tasks.jobs import Job, JobView, Origin
+from training.evaluation.schema import BallotBox, CheckReport, Suite, Vote, VotePair
 from training.evaluation.votes import Tally, Version, people_line, tally
 from training.schema import WHOLE_CAST
 
 MOST_QUESTIONS = 5
 MOST_JUDGED = 20
 HOUR = 3600.0
+AskedBy = Literal["sheet", "operator", "member"]
+"""Where a question is from."""
 
 
 @dataclass(frozen=True)
@@ -60,14 +63,14 @@ class Voting:
         self,
         origin: Origin,
         pairs: Sequence[VotePair],
-        trained_by: Collection[str],
+        excluded: Collection[str],
         *,
         about: str | None = None,
         hours: int | None = None,
     ) -> Poll:
         """Open a vote in the channel that it was asked for in; raises VoteOpenAlready.
 
-        trained_by: the user ids of those who trained a version. about: the job whose result it is on.
+        excluded: the pseudonyms of those whose votes would not count. about: the job whose result it is on.
         """
         assert origin.channel_id is not None
         assert origin.user_id is not None
@@ -82,11 +85,19 @@ class Voting:
             opened_at=now,
             closes_at=now + (hours or self.rules.hours) * HOUR,
         )
-        excluded = () if self.rules.trainers else tuple(trained_by)
-        if not await asyncio.to_thread(self.ballots.open, poll, pairs, excluded):
+        if not await asyncio.to_thread(self.ballots.open, poll, pairs, tuple(excluded)):
             raise VoteOpenAlready
         self.bell.set()
         return poll
+
+    async def require_none_open(self, guild_id: str, about: str) -> None:
+        """Raise VoteOpenAlready where a vote on this job's result is open."""
+        if await asyncio.to_thread(self.ballots.is_voted_on, guild_id, about):
+            raise VoteOpenAlready
+
+    async def note_trainer(self, job: Job) -> None:
+        """Remember who started a job, who does not vote on what came of it, for as long as there are votes."""
+        await asyncio.to_thread(self.ballots.note_trainer, job.guild_id, job.id, job.origin.user_id)
 
     async def close_overdue(self) -> None:
         """Close the votes whose time is up."""
@@ -143,15 +154,21 @@ class Voting:
             return check
         box = await asyncio.to_thread(self.ballots.closed, guild_id, check.persona)
         line = people_line(tally(box.pairs, box.votes, spec.version, spec.against_version or None))
-        measured = (known for known in check.lines if known.id != line.id)
-        return check.model_copy(update={"lines": (*measured, line)})
+        return check.with_votes(line)
 
     async def judged(self, guild_id: str, persona: str) -> BallotBox | None:
-        """The newest closed votes that a language model may be measured on: no question that a member typed."""
+        """The newest closed votes that a language model may be measured on: no question that a member typed.
+
+        Voters are numbers there, anew for each question: all that counts is how many chose what.
+        """
         box = await asyncio.to_thread(self.ballots.closed, guild_id, persona)
         pairs = tuple(pair for pair in box.pairs if pair.asked_by != "member")[:MOST_JUDGED]
-        shown = {pair.id for pair in pairs}
-        votes = tuple(vote for vote in box.votes if vote.pair in shown)
+        cast = {pair.id: [vote for vote in box.votes if vote.pair == pair.id] for pair in pairs}
+        votes = tuple(
+            vote.model_copy(update={"voter": str(number)})
+            for said in cast.values()
+            for number, vote in enumerate(sorted(said, key=lambda vote: vote.choice))
+        )
         return BallotBox(pairs=pairs, votes=votes) if votes else None
 
     def _count(self, poll_id: str) -> Tally:
@@ -165,47 +182,60 @@ def versions_of(pairs: Sequence[VotePair]) -> tuple[Version, Version]:
     return newer, older
 
 
-def pairs_of(view: JobView) -> list[VotePair]:
-    """What a finished training or check can be voted on: its samples whose two answers differ, at most five.
+@dataclass(frozen=True)
+class Contest:
+    """Two versions of a persona whose result may be put to the vote, and what everyone can read of them already.
 
-    Of a check with another version the two versions' answers, else the adapter's and the base model's. Raises
-    NothingToVoteOn.
+    others: questions that were asked of both and whose answers are not shown. posted: every answer that the messages of
+    the result or the files with them hold.
     """
-    persona, newer, older, answered = _answered(view)
-    usable = [
-        (question, before.strip(), after.strip())
-        for question, before, after in answered
-        if before.strip() and after.strip() and before.strip() != after.strip()
-    ]
-    if not usable:
-        raise NothingToVoteOn(reason="no question was answered in two ways")
-    return [
-        VotePair(
-            id=new_id(),
-            persona=persona,
-            question=question,
-            first=Contender(version=older, answer=before),
-            second=Contender(version=newer, answer=after),
-            asked_by="sheet",
-        )
-        for question, before, after in usable[:MOST_QUESTIONS]
-    ]
+
+    persona: str
+    versions: tuple[Version, Version]
+    shown: tuple[str, ...]
+    others: tuple[str, ...]
+    posted: frozenset[str]
+
+    def questions(self, known: Mapping[str, AskedBy]) -> dict[str, AskedBy]:
+        """At most five questions to vote on, the known ones last; raises NothingToVoteOn where all are answered above.
+
+        A question whose answers stand above under the names of their versions is left out: whoever read them could
+        tell who says what.
+        """
+        asked: dict[str, AskedBy] = dict.fromkeys(self.others, "sheet")
+        free = {question: by for question, by in {**asked, **known}.items() if question not in self.shown}
+        if not free:
+            raise NothingToVoteOn(reason="every question that is known here is answered above, with names")
+        return dict(list(free.items())[:MOST_QUESTIONS])
 
 
-def _answered(view: JobView) -> tuple[str, Version, Version, list[tuple[str, str, str]]]:
-    """(persona, newer version, older one, (question, answer of the older, answer of the newer) each)."""
+def contest_of(view: JobView) -> Contest:
+    """What a finished training or check can be voted on: the version against the one it was compared with, or the base.
+
+    Raises NothingToVoteOn.
+    """
     if view.check is not None:
-        spec, samples = view.check.spec, view.check.samples
-        if spec.version is None:
-            raise NothingToVoteOn(reason="the base model alone was checked")
-        if samples and all(sample.before is not None for sample in samples):
-            told = [(sample.question, sample.before or "", sample.adapter) for sample in samples]
-            return view.check.persona, spec.version, spec.against_version or None, told
-        return view.check.persona, spec.version, None, [(s.question, s.base, s.adapter) for s in samples]
-    persona = view.report.spec.persona if view.report else None
-    if view.report is None or view.version is None or persona in (None, WHOLE_CAST):
+        return _checked(view.check)
+    report = view.report
+    if report is None or report.spec.persona in (None, WHOLE_CAST) or view.version is None:
         raise NothingToVoteOn(reason="it trained no version of one persona")
-    return str(persona), view.version, None, [(s.question, s.base, s.adapter) for s in view.report.samples]
+    shown = tuple(sample.question for sample in report.samples)
+    posted = frozenset(text.strip() for sample in report.samples for text in (sample.base, sample.adapter))
+    return Contest(str(report.spec.persona), (None, view.version), shown, (), posted)
+
+
+def _checked(found: CheckReport) -> Contest:
+    spec = found.spec
+    if spec.version is None:
+        raise NothingToVoteOn(reason="the base model alone was checked")
+    if spec.suite is not Suite.PERSONA:
+        raise NothingToVoteOn(reason="general questions are not the persona's own")
+    questions = [sample.question for sample in found.samples]
+    told = len(told_samples(found))
+    said = [text for one in found.samples for text in (one.base, one.before or "", one.adapter)]
+    posted = frozenset(text.strip() for text in (*said, *(answer.reply for answer in found.answers)))
+    versions = (spec.against_version or None, spec.version)
+    return Contest(found.persona, versions, tuple(questions[:told]), tuple(questions[told:]), posted)
 
 
 def _require_role(role: str | None, member: Any) -> None:

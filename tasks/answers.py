@@ -79,6 +79,17 @@ def outline(report: CheckReport) -> str:
     return report.model_copy(update={"answers": (), "losses": {}, "base_losses": {}}).model_dump_json()
 
 
+def places(report: CheckReport) -> tuple[str, ...]:
+    """Where a registry of checks holds this one: by its run ("" is the base model), and by the two that it compared."""
+    run, spec = report.spec.run_id or "", report.spec
+    return (run, f"{run}:{spec.against or ''}") if spec.compares and report.comparison else (run,)
+
+
 def checks(flat: Sequence[str]) -> dict[str, CheckReport]:
-    """The newest check of each adapter, by the run that it checked; "" is the base model."""
-    return {run: CheckReport.model_validate_json(told) for run, told in pairs(flat).items()}
+    """The newest check of each adapter, by the run that it checked."""
+    return {place: CheckReport.model_validate_json(told) for place, told in pairs(flat).items() if ":" not in place}
+
+
+def comparisons(flat: Sequence[str]) -> list[CheckReport]:
+    """The newest check of each two adapters that compared them."""
+    return [CheckReport.model_validate_json(told) for place, told in pairs(flat).items() if ":" in place]

@@ -3,28 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-import hmac
 import json
 import re
 import socket
 import sys
-from collections.abc import Awaitable, Callable, Sequence
 from typing import Annotated
 
 import uvicorn
-from fastapi import APIRouter, Depends, FastAPI, Request, Response
+from fastapi import APIRouter, FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
-from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from pydantic import Field, ValidationError
-from pydantic_core import ErrorDetails
 
+from tasks import checks_api
 from tasks.client import Client
-from tasks.complaints import in_words
-from tasks.errors import NoSuchJob, RedisAway, WorkersAway
-from tasks.jobs import JobState, JobView, Origin, Queue, new_job
+from tasks.errors import NoSuchJob
+from tasks.jobs import JobState, JobView, Origin, new_job
+from tasks.rest import Admitted, Door, bounded, in_plain_words, refusal
 from tasks.settings import TaskSettings, load_settings
-from training.errors import DoesNotFit, UnderstudyError
+from training.errors import UnderstudyError
 from training.schema import (
     SLUG_PATTERN,
     WHOLE_CAST,
@@ -42,9 +39,6 @@ from training.schema import (
     TrainSpec,
 )
 
-MAX_BODY_BYTES = 64 * 1024
-PLAN_SECONDS = 60.0
-
 
 class NoApiKey(UnderstudyError):
     """The REST door needs a key: set API_KEY to a long random text, then start it again."""
@@ -52,18 +46,6 @@ class NoApiKey(UnderstudyError):
 
 class PortInUse(UnderstudyError):
     """The REST door cannot listen on {host}:{port} ({reason}). Stop what uses it, or change API_HOST and API_PORT."""
-
-
-class WrongKey(UnderstudyError):
-    """This door needs your key: send the header "Authorization: Bearer KEY" with the server's API_KEY."""
-
-
-class BodyTooLarge(UnderstudyError):
-    """The request is larger than {limit} bytes. Send the dataset's name or path, not its content."""
-
-
-class BadRequest(UnderstudyError):
-    """The request cannot be understood: {reasons}."""
 
 
 class PersonaNeeded(UnderstudyError):
@@ -207,74 +189,6 @@ def answer(view: JobView, plan: Plan | None = None) -> JobAnswer:
     )
 
 
-STATUS = {
-    "WrongKey": 401,
-    "NoSuchJob": 404,
-    "BeingCancelled": 409,
-    "JobEnded": 409,
-    "NotPaused": 409,
-    "NotTraining": 409,
-    "BodyTooLarge": 413,
-    "RedisAway": 503,
-    "WorkersAway": 503,
-}
-
-
-def refusal(error: UnderstudyError) -> JSONResponse:
-    """An expected error as `{"error": {"code", "sentence"}}`; what is not listed in STATUS is the request's fault."""
-    headers = {"WWW-Authenticate": "Bearer"} if isinstance(error, WrongKey) else None
-    content = {"error": error.problem.model_dump()}
-    return JSONResponse(content, status_code=STATUS.get(type(error).__name__, 422), headers=headers)
-
-
-def in_plain_words(errors: Sequence[ErrorDetails]) -> BadRequest:
-    """pydantic's complaints as one sentence."""
-    return BadRequest(reasons="; ".join(f"{_named(detail['loc'])} {in_words(detail)}" for detail in errors))
-
-
-def _named(loc: tuple[int | str, ...]) -> str:
-    """What the request calls the value at a place in it, or in the job made of it."""
-    # A number is a place in text that is not JSON.
-    name = ".".join(part for part in loc if isinstance(part, str) and part != "body")
-    return _NAMES_IN_BODY.get(name, name) or "the body"
-
-
-class Door:
-    """What the routes share: the client, the key and the guild it opens."""
-
-    def __init__(self, client: Client, key: str, guild_id: str) -> None:
-        self.client = client
-        self.guild_id = guild_id
-        self._key = key.encode()
-
-    def admit(self, credentials: HTTPAuthorizationCredentials | None) -> None:
-        """Raise WrongKey unless the bearer key is the server's; compared in constant time."""
-        if credentials is None or not hmac.compare_digest(credentials.credentials.encode(), self._key):
-            raise WrongKey
-
-    async def plan(self, spec: TrainSpec, origin: Origin) -> Plan | None:
-        """The job's plan, or None while no worker can make one; raises PlanRefused or DoesNotFit."""
-        try:
-            await self.client.require_worker(Queue.PREPARE)
-            plan = await self.client.plan(spec, origin, timeout=PLAN_SECONDS)
-        except (RedisAway, WorkersAway):
-            return None
-        if not plan.fits:
-            raise DoesNotFit(needed_gib=plan.peak_gib, free_gib=plan.free_gib)
-        return plan
-
-
-bearer = HTTPBearer(auto_error=False)
-
-
-def admitted(request: Request, credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(bearer)]) -> Door:
-    """The door, for a caller who holds the key."""
-    door: Door = request.app.state.door
-    door.admit(credentials)
-    return door
-
-
-Admitted = Annotated[Door, Depends(admitted)]
 router = APIRouter(prefix="/finetune")
 
 
@@ -287,7 +201,7 @@ async def start_training(body: StartTraining, door: Admitted, response: Response
     try:
         spec = body.spec(door.guild_id)
     except ValidationError as error:
-        raise in_plain_words(error.errors()) from error
+        raise in_plain_words(error.errors(), _NAMES_IN_BODY) from error
     spec = await door.client.learning_on(spec)
     job = new_job("train", spec, Origin(door="api", guild_id=door.guild_id))
     plan = await door.plan(spec, job.origin)
@@ -329,15 +243,6 @@ async def resume_job(job_id: str, door: Admitted) -> JobAnswer:
     return answer(await door.client.resume(job_id, door.guild_id))
 
 
-async def bounded(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
-    """Refuse a body that is too large, or that does not say how large it is, before it is read."""
-    length = request.headers.get("content-length")
-    chunked = "transfer-encoding" in request.headers
-    if chunked or (length is not None and (not length.isdigit() or int(length) > MAX_BODY_BYTES)):
-        return refusal(BodyTooLarge(limit=MAX_BODY_BYTES))
-    return await call_next(request)
-
-
 def make_app(door: Door) -> FastAPI:
     """The REST application over a started client."""
     # The interactive pages would fetch their scripts from elsewhere; /openapi.json says the same.
@@ -345,6 +250,7 @@ def make_app(door: Door) -> FastAPI:
     app.state.door = door
     app.middleware("http")(bounded)
     app.include_router(router)
+    app.include_router(checks_api.router)
 
     @app.get("/health")
     async def health() -> dict[str, bool]:

@@ -2,7 +2,7 @@
 
 It reads its assignment as one line from standard input and writes notes as JSON lines to what was its standard
 output; prints go to the log. It ends with its supervisor, and stops with a checkpoint on SIGTERM. Before it loads
-anything heavy it holds the locks of its GPU and of its run folder, so that two never run at once.
+anything heavy it holds the locks of its GPUs and of its run folder, so that two never run at once.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Protocol
 
@@ -36,7 +36,7 @@ class Assignment(Noun):
     spec: TrainSpec | CheckSpec
     workspace: Workspace
     run_dir: Path
-    gpu_lock: Path
+    gpu_locks: tuple[Path, ...]
     supervisor: int
 
     def line(self) -> bytes:
@@ -113,8 +113,10 @@ def run(load_finetune: Callable[[], Finetune], load_check: Callable[[], Check]) 
         os.write(told, note.model_dump_json(exclude_defaults=True).encode() + b"\n")
 
     try:
-        locks = (assignment.run_dir / RUN_LOCK, assignment.gpu_lock)
-        with _held(locks[0], asked_to_stop), _held(locks[1], asked_to_stop):
+        with ExitStack() as held:
+            # Everyone takes the cards' locks in one order, so no two can wait for each other.
+            for lock in (assignment.run_dir / RUN_LOCK, *assignment.gpu_locks):
+                held.enter_context(_held(lock, asked_to_stop))
             _do(assignment, load_finetune, load_check, tell, asked_to_stop)
         tell(Note(done=True))
     except RunStopped:

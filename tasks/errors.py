@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from training.errors import UnderstudyError
 from training.schema import Problem
 
@@ -80,6 +82,17 @@ class NoSuchVersion(UnderstudyError):
 
 class NothingTrained(NoSuchVersion):
     """{persona} has no trained version here yet. Train one first."""
+
+
+def no_such_version(persona: str, version: object, known: Sequence[int]) -> NoSuchVersion:
+    """What to raise where a persona has these versions, and not the one that was named."""
+    if not known:
+        return NothingTrained(persona=persona)
+    return NoSuchVersion(persona=persona, version=version, choices=", ".join(map(str, known)))
+
+
+class NothingToCompare(UnderstudyError):
+    """Version {version} of {persona} cannot be compared with itself. Name another version, or base."""
 
 
 class NothingBefore(UnderstudyError):

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from tasks import store
-from tasks.errors import NoSuchVersion, NothingBefore, NothingTrained
+from tasks.errors import NothingBefore, NothingToCompare, NothingTrained, no_such_version
 from tasks.jobs import AdapterVersion, Job, voiced
 from tasks.store import AsyncStore
-from training.evaluation.schema import CheckReport, CheckSpec, Suite
+from training.errors import GeneralAlone
+from training.evaluation.schema import CheckReport, CheckSpec, Comparison, Earlier, Suite
 from training.schema import WHOLE_CAST, Report, TaskType, TrainSpec
 
 
@@ -39,21 +40,25 @@ class Registry:
 
     # --- which one speaks -------------------------------------------------------------------------------------------
 
-    async def make_live(self, guild_id: str, persona: str, version: int) -> None:
-        """Let one version speak for the persona; raises NoSuchVersion."""
-        if not await self._store.do(store.make_live(guild_id, persona, version)):
-            raise _unknown(persona, version, await self.versions(guild_id, persona))
+    async def make_live(self, guild_id: str, persona: str, version: int) -> bool:
+        """Let one version speak for the persona; of several who ask at once one hears True. Raises NoSuchVersion."""
+        changed = await self._store.do(store.make_live(guild_id, persona, version))
+        if changed is None:
+            raise no_such_version(persona, version, _numbers(await self.versions(guild_id, persona)))
+        return changed
 
-    async def rollback(self, guild_id: str, persona: str) -> AdapterVersion:
+    async def rollback(self, guild_id: str, persona: str) -> tuple[AdapterVersion, bool]:
         """Let the version speak that was live before the one that is, and tell it; once more goes back further.
 
-        Raises NothingBefore where no other has been live.
+        Of several who ask at once one hears True. Raises NothingBefore where no other has been live.
         """
         live = _live(await self.versions(guild_id, persona))
-        version = await self._store.do(store.rollback(guild_id, persona, live.version)) if live else 0
+        version, changed = 0, False
+        if live:
+            version, changed = await self._store.do(store.rollback(guild_id, persona, live.version))
         for entry in await self.versions(guild_id, persona):
             if entry.version == version:
-                return entry
+                return entry, changed
         raise NothingBefore(persona=persona)
 
     # --- checks -----------------------------------------------------------------------------------------------------
@@ -72,13 +77,20 @@ class Registry:
     ) -> CheckSpec:
         """A check of one version, by default the newest, against another, by default the live one if it is another.
 
-        against: 0 is the base model. Raises NoSuchVersion.
+        against: 0 is the base model; general questions are asked of one version alone. Raises GeneralAlone,
+        NoSuchVersion or NothingToCompare.
         """
+        general = suite is Suite.GENERAL
+        if general and (drift or judge or against is not None):
+            raise GeneralAlone
         known = await self.versions(guild_id, persona)
         if not known:
             raise NothingTrained(persona=persona)
         of = known[-1] if version is None else _of(known, persona, version)
-        other = _live(known) if against is None else _of(known, persona, against) if against else None
+        if against == of.version:
+            raise NothingToCompare(persona=persona, version=of.version)
+        live = None if general else _live(known)
+        other = live if against is None else _of(known, persona, against) if against else None
         compared = other if other and other.version != of.version else None
         return CheckSpec(
             guild_id=guild_id,
@@ -103,6 +115,24 @@ class Registry:
         known = await self.versions(guild_id, persona)
         return {entry.version: found[entry.job_id] for entry in known if entry.job_id in found}
 
+    async def comparison(self, of: AdapterVersion, against: AdapterVersion) -> Comparison | None:
+        """What the newest comparison of these two versions found, whatever other checks there were since."""
+        found = await self._store.do(store.comparisons(of.guild_id, of.persona))
+        pair = (of.job_id, against.job_id)
+        return next((one.comparison for one in found if (one.spec.run_id, one.spec.against) == pair), None)
+
+    async def before(self, found: CheckReport) -> Earlier | None:
+        """What a check compared with, else the last version before its own of which anything was found, if any was."""
+        if found.before or found.spec.version is None or found.spec.suite is Suite.GENERAL:
+            return found.before
+        guild_id, persona = found.spec.guild_id, found.persona
+        compared = await self._store.do(store.comparisons(guild_id, persona))
+        known = {one.spec.against_version or 0: one.before for one in compared if one.before}
+        for version, check in (await self.checks(guild_id, persona)).items():
+            known[version] = Earlier(adapter=check.adapter, lines=check.lines)
+        earlier = [version for version in known if 0 < version < found.spec.version]
+        return known[max(earlier)] if earlier else None
+
 
 def _live(known: list[AdapterVersion]) -> AdapterVersion | None:
     return next((entry for entry in known if entry.live), None)
@@ -113,9 +143,8 @@ def _of(known: list[AdapterVersion], persona: str, version: int) -> AdapterVersi
     for entry in known:
         if entry.version == version:
             return entry
-    raise _unknown(persona, version, known)
+    raise no_such_version(persona, version, _numbers(known))
 
 
-def _unknown(persona: str, version: int, known: list[AdapterVersion]) -> NoSuchVersion:
-    choices = ", ".join(str(entry.version) for entry in known) or "none is trained yet"
-    return NoSuchVersion(persona=persona, version=version, choices=choices)
+def _numbers(known: list[AdapterVersion]) -> list[int]:
+    return [entry.version for entry in known]

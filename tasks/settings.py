@@ -173,6 +173,10 @@ class TaskSettings(BaseSettings):
         """The folder of one check."""
         return self.artifact_root / "checks" / job_id
 
+    def gpu_locks(self, count: int) -> tuple[Path, ...]:
+        """The files whose locks stand for so many cards from GPU on, in the order in which they are to be taken."""
+        return tuple(self.state_dir / f"gpu-{card}.lock" for card in range(self.gpu, self.gpu + count))
+
     @property
     def cards(self) -> str:
         """The cards that this worker trains on, as CUDA takes them."""

@@ -13,7 +13,7 @@ from tasks.jobs import AdapterVersion, voiced
 from tasks.settings import TaskSettings
 from tasks.store import Store
 from tasks.timings import Timings
-from training.evaluation.schema import CheckReport
+from training.evaluation.schema import CheckReport, Suite
 from training.runs import write_json
 from training.schema import Report, TrainSpec
 
@@ -33,6 +33,7 @@ class Shelf:
 
     def __init__(self, settings: TaskSettings, timings: Timings | None = None) -> None:
         self._runs = settings.run_dir("any").parent
+        self._checks = settings.check_dir("any").parent
         self._pause = (timings or Timings()).sweep
         self._due = 0.0
         self._specs: dict[str, TrainSpec] = {}
@@ -71,15 +72,20 @@ class Shelf:
                 self._note(self._file_of(run, persona, VERSION), entry)
 
     def _recall(self, connection: Store, lost: Sequence[AdapterVersion]) -> None:
-        """Tell Redis again what the newest checks of these versions found, which they left in the run folders."""
-        for entry in lost:
-            path = self._file_of(self._runs / entry.job_id, entry.persona, CHECK)
+        """Tell Redis again what checks of these versions found, the newest first, since the first one told counts.
+
+        They left the last of each version in its run folder, and all, with what they compared, in their own.
+        """
+        voices = {(entry.persona, entry.job_id) for entry in lost}
+        beside = [self._file_of(self._runs / job_id, persona, CHECK) for persona, job_id in voices]
+        own = self._checks.glob("*/report.json")
+        for path in sorted(filter(Path.is_file, (*beside, *own)), key=_written_at, reverse=True):
             try:
                 report = CheckReport.model_validate_json(path.read_bytes())
             except (OSError, ValueError) as error:
                 log.debug("%s says nothing of a check: %s", path, error)
                 continue
-            if report.spec.run_id == entry.job_id and report.persona == entry.persona:
+            if report.spec.suite is Suite.PERSONA and (report.persona, report.spec.run_id) in voices:
                 connection.do(store.recall(report))
 
     def _trained(self) -> dict[tuple[str, str], list[Path]]:
@@ -133,3 +139,7 @@ class Shelf:
         if entry and entry != self._noted(note):
             write_json(note, entry.model_dump(mode="json"))
             self._kept[note] = entry
+
+
+def _written_at(path: Path) -> int:
+    return path.stat().st_mtime_ns

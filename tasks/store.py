@@ -154,14 +154,21 @@ def restore(lost: Sequence[AdapterVersion], known: Sequence[AdapterVersion]) -> 
     return Call("restore", (keys.EVENTS, keys.versions(guild_id, persona)), args, int)
 
 
-def make_live(guild_id: str, persona: str, version: int) -> Call[bool]:
-    """Let one version speak for the persona; False: there is no such version."""
-    return Call("make_live", (keys.EVENTS, keys.versions(guild_id, persona)), (version,), bool)
+def make_live(guild_id: str, persona: str, version: int) -> Call[bool | None]:
+    """Let one version speak for the persona; tells whether it did not before, None: there is no such version."""
+    args = (version, secrets.token_hex(8))
+    return Call("make_live", (keys.EVENTS, keys.versions(guild_id, persona)), args, (None, False, True).__getitem__)
 
 
-def rollback(guild_id: str, persona: str, version: int) -> Call[int]:
-    """Let the version speak that was live before this one; tells which one is live then, 0: there was no other."""
-    return Call("rollback", (keys.EVENTS, keys.versions(guild_id, persona)), (version,), int)
+def rollback(guild_id: str, persona: str, version: int) -> Call[tuple[int, bool]]:
+    """Let the version speak that was live before this one.
+
+    Tells which one is live then, 0 if there was no other, and whether this call did it and not another at that time.
+    """
+    args = (version, secrets.token_hex(8))
+    return Call(
+        "rollback", (keys.EVENTS, keys.versions(guild_id, persona)), args, lambda raw: (int(raw[0]), bool(raw[1]))
+    )
 
 
 def checks(guild_id: str, persona: str) -> Call[dict[str, CheckReport]]:
@@ -169,11 +176,15 @@ def checks(guild_id: str, persona: str) -> Call[dict[str, CheckReport]]:
     return Call("checks", (keys.EVENTS, keys.checks(guild_id, persona)), (), answers.checks)
 
 
+def comparisons(guild_id: str, persona: str) -> Call[list[CheckReport]]:
+    """The newest check of each two of a persona's adapters that compared them, without its single replies."""
+    return Call("checks", (keys.EVENTS, keys.checks(guild_id, persona)), (), answers.comparisons)
+
+
 def recall(report: CheckReport) -> Call[bool]:
-    """Know a check again where Redis was emptied, unless there was another of that adapter since."""
-    spec = report.spec
-    args = (spec.run_id or "", answers.outline(report))
-    return Call("recall", (keys.EVENTS, keys.checks(spec.guild_id, report.persona)), args, bool)
+    """Know a check again where Redis was emptied, unless there was a newer one of that adapter, or of the same two."""
+    args = (answers.outline(report), *answers.places(report))
+    return Call("recall", (keys.EVENTS, keys.checks(report.spec.guild_id, report.persona)), args, bool)
 
 
 def catalog(guild_id: str) -> Call[Catalog | None]:
@@ -234,9 +245,9 @@ def checkpoint(held: Claim, step: int) -> Call[bool]:
 def finish(held: Claim, ending: Ending) -> Call[bool]:
     """End a job: by what it made, by a Problem (FAILED), or by None (CANCELLED); False: it is someone else's now."""
     state, kind, field = _ENDINGS[type(ending)]
-    registry, entry, run = _registered(held.job, ending)
+    registry, entry, places = _registered(held.job, ending)
     value = ending.model_dump_json() if ending else ""
-    return Call("finish", (*_held(held), *registry), (held.fence, state, kind, field, value, entry, run), bool)
+    return Call("finish", (*_held(held), *registry), (held.fence, state, kind, field, value, entry, *places), bool)
 
 
 def requeue(held: Claim, *, crashed: bool, crash_limit: int) -> Call[bool]:
@@ -292,14 +303,14 @@ _ENDINGS: dict[type, tuple[JobState, EventKind, str]] = {
 }
 
 
-def _registered(job: Job, ending: Ending) -> tuple[tuple[str, ...], str, str]:
-    """(keys, entry, run): where an ending is noted besides its record, how, and of which run it is a check."""
+def _registered(job: Job, ending: Ending) -> tuple[tuple[str, ...], str, tuple[str, ...]]:
+    """(keys, entry, places): where an ending is noted besides its record, how, and a check's places there."""
     if isinstance(ending, Report):
         registry = tuple(keys.versions(job.guild_id, persona) for persona in voiced(job.spec, ending))
-        return registry, answers.version(job.id, ending.base_model), ""
+        return registry, answers.version(job.id, ending.base_model), ()
     if isinstance(ending, CheckReport) and ending.spec.suite is Suite.PERSONA:
-        return (keys.checks(job.guild_id, ending.persona),), answers.outline(ending), ending.spec.run_id or ""
-    return (), "", ""
+        return (keys.checks(job.guild_id, ending.persona),), answers.outline(ending), answers.places(ending)
+    return (), "", ()
 
 
 def _held(held: Claim) -> tuple[str, str]:

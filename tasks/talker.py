@@ -9,7 +9,7 @@ from typing import Protocol
 
 from tasks import store
 from tasks.embedded_redis import redis_url
-from tasks.errors import AdapterMissing, NoSuchVersion
+from tasks.errors import AdapterMissing, no_such_version
 from tasks.jobs import AdapterVersion
 from tasks.lease import Lease
 from tasks.settings import TaskSettings
@@ -64,8 +64,7 @@ class Talker:
         for voice in known:
             if voice.version == spec.version:
                 return voice
-        choices = ", ".join(str(voice.version) for voice in known) or "none is trained yet"
-        raise NoSuchVersion(persona=persona.name, version=spec.version, choices=choices)
+        raise no_such_version(persona.name, spec.version, [voice.version for voice in known])
 
     def _files(self, voice: AdapterVersion | None, persona: Persona) -> Path | None:
         if voice is None:

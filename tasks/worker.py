@@ -78,7 +78,8 @@ class Supervisor:
             spec=job.spec,
             workspace=self._workspace(job.spec),
             run_dir=run_dir,
-            gpu_lock=self._settings.state_dir / f"gpu-{self._settings.gpu}.lock",
+            # A training spreads over all cards of this worker, a check stays on the first.
+            gpu_locks=self._settings.gpu_locks(self._settings.train_processes if job.kind == "train" else 1),
             supervisor=os.getpid(),
         )
         child = subprocess.Popen(

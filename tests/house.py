@@ -50,6 +50,7 @@ def environment(settings: TaskSettings) -> dict[str, str]:
         "CACHE_DIR": str(settings.cache_dir),
         "BASE_MODEL": settings.base_model,
         "GPU": str(settings.gpu),
+        "TRAIN_PROCESSES": str(settings.train_processes),
         "UPLOAD_SOURCES": ",".join(settings.upload_sources),
         "UPLOAD_CA": str(settings.upload_ca or ""),
         "UPLOAD_MAX_MIB": str(settings.upload_max_mib),

@@ -45,12 +45,18 @@ def add_adapter(loaded: Loaded, knobs: Hyperparameters) -> PeftModel:
     return get_peft_model(loaded.model, config)
 
 
-def resume_adapter(loaded: Loaded, folder: Path) -> PeftModel:
-    """The base model with the adapter in `folder`, ready to learn on. Raises AdapterUnreadable."""
-    from peft import PeftModel
+def resume_adapter(loaded: Loaded, folder: Path, dropout: float | None = None) -> PeftModel:
+    """The base model with the adapter in `folder`, ready to learn on. Raises AdapterUnreadable.
+
+    dropout: in front of the LoRA matrices from now on; None: as the adapter was trained.
+    """
+    from peft import PeftConfig, PeftModel
 
     try:
-        return PeftModel.from_pretrained(loaded.model, folder, is_trainable=True)
+        config = PeftConfig.from_pretrained(folder)
+        if dropout is not None:
+            config.lora_dropout = dropout
+        return PeftModel.from_pretrained(loaded.model, folder, is_trainable=True, config=config)
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         raise AdapterUnreadable(path=folder.parent.name) from error
 

@@ -20,6 +20,7 @@ from training.runs import publish, write_json
 
 log = logging.getLogger(__name__)
 UNREADABLE = (OSError, ValueError, KeyError, SafetensorError)
+STATE = "state.json"
 Groups = Mapping[str, Mapping[str, torch.Tensor]]
 
 
@@ -86,8 +87,8 @@ def save_checkpoint(folder: Path, step: int, state: Mapping[str, Any], groups: G
     made.mkdir()
     for name, tensors in groups.items():
         save_file({key: tensor.contiguous() for key, tensor in tensors.items()}, made / f"{name}.safetensors")
-    digests = {name: _digest(made / f"{name}.safetensors") for name in groups}
-    write_json(made / "state.json", {**state, "step": step, "groups": digests})
+    told = {**state, "step": step, "groups": {name: _digest(made / f"{name}.safetensors") for name in groups}}
+    write_json(made / STATE, told | {"digest": _digest_of(told)})
     publish(made, folder / f"step-{step:06d}")
     for old in _complete(folder)[:-kept]:
         shutil.rmtree(old)
@@ -100,7 +101,7 @@ def newest_checkpoint(folder: Path, *, set_aside: bool = True) -> Checkpoint | N
     """
     for path in reversed(_complete(folder)):
         try:
-            state = json.loads((path / "state.json").read_text(encoding="utf-8"))
+            state = _read_state(path / STATE)
             groups = {name: _read(path / f"{name}.safetensors", digest) for name, digest in state["groups"].items()}
             return Checkpoint(int(state["step"]), state, groups)
         except UNREADABLE as error:
@@ -110,6 +111,19 @@ def newest_checkpoint(folder: Path, *, set_aside: bool = True) -> Checkpoint | N
                 shutil.rmtree(aside, ignore_errors=True)
                 path.rename(aside)
     return None
+
+
+def _read_state(file: Path) -> dict[str, Any]:
+    """What a checkpoint says of itself and of its other files. Raises ValueError where that is not what was written."""
+    told = json.loads(file.read_text(encoding="utf-8"))
+    if not isinstance(told, dict) or told.pop("digest", None) != _digest_of(told):
+        raise ValueError(f"{file.name} is not what was written")
+    return told
+
+
+def _digest_of(state: Mapping[str, Any]) -> str:
+    """A digest of what the state says, however its file is laid out."""
+    return xxhash.xxh3_64(json.dumps(state, sort_keys=True).encode()).hexdigest()
 
 
 def _read(file: Path, digest: str) -> dict[str, torch.Tensor]:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import errno
+from collections.abc import Sequence
 
-from training.schema import Problem
+from training.schema import Alternative, Problem
 
 MOST_SHOWN = 200
 _OF_THE_DISK = {errno.ENOSPC, errno.EROFS, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EMFILE, errno.ENFILE}
@@ -72,8 +73,17 @@ class PathNotAllowed(UnderstudyError):
 
 
 class DoesNotFit(UnderstudyError):
-    """This job needs about {needed_gib:.1f} GiB, and {free_gib:.1f} GiB are free.
-    Choose a smaller base model or a shorter max_length."""
+    """This job needs about {needed_gib:.1f} GiB, and {free_gib:.1f} GiB are free. {instead}"""
+
+    def __init__(self, *, needed_gib: float, free_gib: float, alternatives: Sequence[Alternative] = ()) -> None:
+        near = " or ".join(f"{other.change} {other.value} ({other.peak_gib:.1f} GiB)" for other in alternatives)
+        instead = f"Choose {near or 'a smaller base model, or a shorter max_length'}."
+        super().__init__(needed_gib=needed_gib, free_gib=free_gib, instead=instead)
+
+
+class MemoryRanOut(UnderstudyError):
+    """Memory ran out, though {needed_gib:.1f} GiB should do and {free_gib:.1f} GiB are free again: something else took
+    it meanwhile. End that and try again, or choose a smaller base model."""
 
 
 class Diverged(UnderstudyError):
@@ -87,6 +97,16 @@ class AdapterUnreadable(UnderstudyError):
 
 class AdapterMissing(UnderstudyError):
     """The adapter of run {run} cannot be learnt on: {reason}. Name another run with start_from, or leave it out."""
+
+
+class AdapterDiffers(UnderstudyError):
+    """The adapter of run {run} was made with {made}, which stays so for all who learn on it.
+    Ask for that or leave it out, or leave out start_from to begin with a fresh adapter."""
+
+
+class TooFewCards(UnderstudyError):
+    """TRAIN_PROCESSES asks for {processes} processes with a card each, and this machine has {cards}.
+    Set it to {cards} or less."""
 
 
 class ProcessesFailed(UnderstudyError):
@@ -173,7 +193,8 @@ class FactRefused(UnderstudyError):
 
 
 class VotesUndecided(UnderstudyError):
-    """No question of these {count} was decided, so there is no pair to learn from. Gather more votes first."""
+    """No question of these {count} was decided, so there is no pair to learn from. It takes six voters who choose one
+    of its two answers, and more than two thirds of them the same; gather more votes first."""
 
 
 class UnusablePermission(UnderstudyError):
@@ -260,6 +281,15 @@ class NotComparable(UnderstudyError):
 
 class UncheckableRun(UnderstudyError):
     """Run {run} cannot be checked: {reason}. Name another finished run, or none to check the base model alone."""
+
+
+class CheckDoesNotFit(UnderstudyError):
+    """This check ran out of memory on {device}. End what else uses that memory, or check a version of a smaller
+    base model."""
+
+
+class GeneralAlone(UnderstudyError):
+    """General questions go without drift, judge and against. Leave those out, or ask the persona's own questions."""
 
 
 class JudgeMissing(UnderstudyError):

@@ -18,16 +18,13 @@ from training import models
 from training.adapters import format_of
 from training.chat import ChatFormat
 from training.errors import AdapterUnreadable
+from training.memory import TOGETHER, written_at_once
 from training.models import Loaded
 from training.schema import ChatReply, ChatSpec, Message, Persona, Workspace
 
 if TYPE_CHECKING:
     from peft import PeftModel
 
-TOGETHER = 16
-"""Conversations answered in one batch."""
-CACHE_BYTES = 2**31
-"""What keys and values of one batch may take."""
 ADAPTERS_KEPT = 16
 
 
@@ -77,13 +74,11 @@ def generate(
 
 
 def at_once(model: Any, tokens: int, most: int = TOGETHER) -> int:
-    """How many texts of so many tokens are written at once, by what their keys and values take; never by what is free,
-    since it decides what is drawn."""
+    """How many texts of so many tokens are written at once, by what their keys and values take."""
     config = model.config.get_text_config()
     heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
     width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-    each = 2 * config.num_hidden_layers * heads * width * model.dtype.itemsize
-    return min(most, max(1, CACHE_BYTES // (each * tokens)))
+    return written_at_once(2 * config.num_hidden_layers * heads * width * model.dtype.itemsize * tokens, most)
 
 
 class Engine:

@@ -15,7 +15,8 @@ from training.data.preferences import Preference, load_preferences, voiced
 from training.errors import EmptyDataset
 from training.persona.dialogues import built_conversations, persona_conversations
 from training.persona.sheet import find_persona, load_cast
-from training.schema import WHOLE_CAST, Conversation, Persona, TaskType, TrainSpec, Warned, Workspace
+from training.schema import WHOLE_CAST, Conversation, Persona, TaskType, TrainSpec, Workspace
+from training.warned import Warned
 
 if TYPE_CHECKING:
     from training.models import Base

@@ -11,7 +11,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
@@ -150,19 +150,23 @@ def _lead(
     trainee: Trainee[Row], objective: Objective[Row], *, run_dir: Path, key: str, hooks: Hooks, ranks: Ranks
 ) -> None:
     """Step by step, with all that is written and told on the way."""
-    metrics, pace = run_dir / "metrics.jsonl", _Pace()
+    metrics, pace, waiting = run_dir / "metrics.jsonl", _Pace(), _Waiting(hooks.on_micro_batch)
+    hooks = replace(hooks, on_micro_batch=waiting)
     keep_lines(metrics, trainee.step)
     with CheckpointWriter(run_dir / "checkpoints", trainee.knobs.checkpoints_kept, hooks.on_checkpoint) as writer:
         while not _done(trainee):
             begun = time.perf_counter()
             rows = trainee.course.rows_at(trainee.step)
             loss, norm = _learn(trainee, objective, rows, hooks, ranks)
-            seconds, tokens = time.perf_counter() - begun, sum(map(objective.tokens, rows))
+            waited = waiting.since_last()
+            seconds, tokens = time.perf_counter() - begun - waited, sum(map(objective.tokens, rows))
             trainee.first_loss = loss if trainee.first_loss is None else trainee.first_loss
             validated = _validate_if_due(trainee, objective, ranks)
             line: Metrics = {"step": trainee.step, "train_loss": loss, "gradient_norm": norm}
             line["learning_rate"] = trainee.rate
             line |= {"tokens": tokens, "seconds": round(seconds, 4)}
+            if round(waited, 4):
+                line["waited"] = round(waited, 4)
             if validated is not None:
                 line["eval_loss"] = validated
             append_line(metrics, line)
@@ -195,7 +199,6 @@ def _learn(
     """One optimiser step: its loss, and the gradient's norm before clipping."""
     # What is dropped depends on the step, so that a resumed run drops what it would have dropped.
     seed = trainee.knobs.seed * 1_000_003 + trainee.step
-    torch.manual_seed(seed)
     trainee.model.train()
     how = Pass(Dropout(trainee.knobs.lora_dropout, seed), trainee.knobs.neftune_alpha, trainee.redo)
     total = 0.0
@@ -317,3 +320,20 @@ class _Pace:
         yield
         self.saved = time.monotonic()
         self.cost = self.saved - begun
+
+
+class _Waiting:
+    """A hook that keeps the training waiting, and how long it has."""
+
+    def __init__(self, hook: Callable[[], None]) -> None:
+        self._hook, self._seconds = hook, 0.0
+
+    def __call__(self) -> None:
+        begun = time.perf_counter()
+        self._hook()
+        self._seconds += time.perf_counter() - begun
+
+    def since_last(self) -> float:
+        """Seconds since this was asked last."""
+        seconds, self._seconds = self._seconds, 0.0
+        return seconds

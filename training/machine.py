@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from training import models
-from training.planning import operations_per_second
+from training.pace import usual_speed
 from training.schema import Machine
 
 
 def look() -> Machine:
     """This machine, with its speed timed."""
-    return models.this_machine().model_copy(update={"operations_per_second": operations_per_second(models.device())})
+    return models.this_machine().model_copy(update={"operations_per_second": usual_speed(models.device())})
 
 
 if __name__ == "__main__":

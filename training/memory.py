@@ -45,6 +45,10 @@ NF4_BYTES = 0.516
 SPARE = {"cpu": 0.03, "cuda": 0.08}
 """Of free memory, left to others; on a card also to the gaps between what is in use."""
 SMALLEST = 256
+TOGETHER = 16
+"""Texts that are written in one batch."""
+CACHE_BYTES = 2**31
+"""What keys and values of one batch may take."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +87,8 @@ class Load:
 
     tokens, learnt: its tokens, and those of them that are learnt. pairs: pairs of tokens that attention weighs on a
     CPU, in blocks as it works. heard: tokens that some text of the pass sees, counted for each text that does. sizes:
-    how many numbers of tokens the passes of the run have.
+    how many numbers of tokens the passes of the run have. answer: tokens of the longest prompt and its answer, of those
+    that are written before and after training; 0: none are.
     """
 
     tokens: int
@@ -91,6 +96,7 @@ class Load:
     pairs: int
     heard: int
     sizes: int = 2
+    answer: int = 0
 
 
 @dataclass(frozen=True)
@@ -106,7 +112,10 @@ class Means:
 
 @dataclass(frozen=True)
 class Footprint:
-    """Peak memory of a run by its parts, in bytes, on the device that computes."""
+    """Peak memory of a run by its parts, in bytes, on the device that computes.
+
+    answers: what writing them takes beyond a training pass.
+    """
 
     weights: int
     adapter: int
@@ -115,6 +124,7 @@ class Footprint:
     copies: int
     activations: int
     workspace: int
+    answers: int
     libraries: int
 
     @property
@@ -157,6 +167,12 @@ def in_four_bits(shape: Shape, machine: Machine) -> bool:
     return machine.device == "cuda" and 2 * shape.parameters > 0.6 * machine.free_gib * GIB
 
 
+def written_at_once(cache_bytes: int, most: int = TOGETHER) -> int:
+    """How many texts are written at once whose keys and values take so many bytes each; never by what is free, since
+    it decides what is drawn."""
+    return min(most, max(1, CACHE_BYTES // cache_bytes))
+
+
 def load_of(group: Sequence[Family]) -> Load:
     """The load of one pass."""
     tokens = learnt = heard = 0
@@ -194,6 +210,7 @@ def footprint(shape: Shape, knobs: Hyperparameters, means: Means, load: Load, ma
     adapter = shape.adapter_parameters(knobs.lora_rank) * heap
     kept, workspace = _activations(shape, knobs, means, load, machine)
     small = resolved(knobs.optimiser, torch.device(machine.device)) is not Optimiser.ADAMW
+    written = _written(shape, means, load, machine)
     return Footprint(
         weights=_weights(shape, means, machine),
         adapter=int(adapter * 4),
@@ -203,6 +220,7 @@ def footprint(shape: Shape, knobs: Hyperparameters, means: Means, load: Load, ma
         copies=int(adapter * 4 * 5) if on_cpu else 0,
         activations=int(kept * heap),
         workspace=int(workspace * heap) + (CODE if on_cpu else 0),
+        answers=int(max(0.0, written - kept - workspace) * heap),
         libraries=LIBRARIES[machine.device],
     )
 
@@ -215,14 +233,17 @@ def arrange(
     machine: Machine,
     *,
     processes: int = 1,
+    beyond: Means | None = None,
 ) -> tuple[Means, Footprint] | None:
     """The fastest means by which a run fits, and what it then takes; None where none does.
 
     load_at: the largest pass that there is when so many tokens are allowed in one. longest: the longest row, which no
-    pass can be smaller than. processes: over how many the weights may be spread. What the knobs state is kept to.
+    pass can be smaller than. processes: over how many the weights may be spread. beyond: means that turned out to take
+    too much; only slower ones are looked at. What the knobs state is kept to.
     """
     room = machine.free_gib * GIB * (1 - SPARE[machine.device])
-    for means in _ways(shape, knobs, longest, machine, processes):
+    ways = list(_ways(shape, knobs, longest, machine, processes))
+    for means in ways[ways.index(beyond) + 1 if beyond in ways else 0 :]:
         found = footprint(shape, knobs, means, load_at(means.tokens_at_once), machine)
         if found.total <= room:
             return means, found
@@ -258,9 +279,14 @@ def _ways(shape: Shape, knobs: Hyperparameters, longest: int, machine: Machine, 
     sizes = [most]
     while knobs.micro_batch_tokens is None and sizes[-1] // 2 >= max(longest, SMALLEST):
         sizes.append(sizes[-1] // 2)
-    among = sorted({1, processes if _spreads(shape, knobs) else 1})
+    among = sorted({1, processes if _spreads(shape, knobs) and _all_loaded(shape, machine, processes) else 1})
     for count, four_bits, again, tokens in product(among, quantised, redo, sizes):
         yield Means(four_bits, again, tokens, count)
+
+
+def _all_loaded(shape: Shape, machine: Machine, processes: int) -> bool:
+    """Whether main memory holds the whole model once for each process, as it does until each has taken its part."""
+    return machine.main_free_gib is None or 2 * shape.parameters * processes <= machine.main_free_gib * GIB
 
 
 def _spreads(shape: Shape, knobs: Hyperparameters) -> bool:
@@ -293,6 +319,18 @@ def _activations(
     # When the first layer is gone back through whose tokens all count, the last one's share is free again.
     backward = moving + (whole if means.redo else -last)
     return kept, max(logits, backward) + _kernels(load, machine)
+
+
+def _written(shape: Shape, means: Means, load: Load, machine: Machine) -> float:
+    """Bytes that come and go while a batch of answers is written: keys and values, of one layer twice as they grow; the
+    prompts' way through a layer; and what words are drawn from."""
+    if not load.answer:
+        return 0.0
+    width = _weight_bytes(shape, means, machine)
+    cache = 2 * shape.layers * shape.keys * width * load.answer
+    texts = written_at_once(cache)
+    moving = load.answer * width * 3 * (shape.intermediate + shape.hidden)
+    return texts * (cache * (1 + 1 / shape.layers) + moving + 24 * shape.vocabulary)
 
 
 def _ours(shape: Shape, knobs: Hyperparameters, load: Load, width: int) -> tuple[float, float]:

@@ -21,8 +21,9 @@ from safetensors import SafetensorError
 
 from training import standin
 from training.chat import ChatFormat
-from training.decoder.forward import compute_dtype
+from training.decoder.forward import bf16_on_card, compute_dtype
 from training.errors import BaseModelNotAllowed, BaseModelUnavailable, NotInFourBits, PackageMissing, PathNotAllowed
+from training.main_memory import main_memory
 from training.memory import BIG_MODEL, GIB, Shape, in_four_bits, measure
 from training.places import SHIPPED
 from training.ranks import Ranks
@@ -38,7 +39,8 @@ FOLDERS = re.compile(r"(?<![\w:/.~-])~?(?:/[^/\s'\"]+)*/(?=[^/\s'\"])")
 """What stands in front of the last name of an absolute path; the paths of web addresses are not absolute."""
 UNREACHABLE = (OSError, ValueError, KeyError, HfHubHTTPError)
 BLOCK = 64
-"""Weights that share one scale in 4 bits; they must lie in one row."""
+"""Weights that share one scale in 4 bits. bitsandbytes' CPU kernels read them row by row, so that there a row must hold
+whole blocks; its CUDA kernels read a matrix as one long row."""
 
 
 class Base(Noun):
@@ -143,13 +145,14 @@ def this_machine() -> Machine:
         name=torch.cuda.get_device_name(),
         free_gib=free / GIB,
         total_gib=total / GIB,
-        bf16=torch.cuda.is_bf16_supported(),
+        main_free_gib=main_memory()[0] / GIB,
+        bf16=bf16_on_card(),
     )
 
 
 def without_card() -> Machine:
     """This machine as if it had no card; none is looked for."""
-    free, total = _main_memory()
+    free, total = main_memory()
     bf16 = compute_dtype(torch.device("cpu")) == torch.bfloat16
     return Machine(device="cpu", name="cpu", free_gib=free / GIB, total_gib=total / GIB, bf16=bf16)
 
@@ -160,6 +163,16 @@ def load_format(base: Base, workspace: Workspace) -> ChatFormat:
         return ChatFormat(standin.standin_tokenizer())
     with _explained(base):
         return ChatFormat(_tokenizer(base, base.id, _hub_arguments(workspace)))
+
+
+def is_downloaded(base: Base) -> bool:
+    """Whether the model's tokenizer and configuration are on this machine; asks no hub."""
+    from huggingface_hub import try_to_load_from_cache
+
+    if base.id == standin.ID or Path(base.id).is_absolute():
+        return True
+    read_first = ("config.json", "tokenizer_config.json")
+    return all(isinstance(try_to_load_from_cache(base.id, name), str) for name in read_first)
 
 
 def load_config(base: Base, workspace: Workspace) -> PretrainedConfig:
@@ -251,16 +264,6 @@ def _whole(base: Base, source: str, **how: Any) -> PreTrainedModel:
     return model
 
 
-def _main_memory() -> tuple[int, int]:
-    """Bytes that the operating system would hand out, and bytes in all."""
-    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    try:
-        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
-        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")), total
-    except FileNotFoundError:
-        return total, total
-
-
 def _tokenizer(base: Base, source: str, hub: dict[str, Any]) -> PreTrainedTokenizerBase:
     from transformers import AutoTokenizer
 
@@ -276,17 +279,18 @@ def _weights(base: Base, shape: Shape, quantised: bool | None) -> dict[str, Any]
     if quantised is None:
         quantised = in_four_bits(shape, machine)
     if quantised:
-        return _four_bits(base, shape, compute_dtype(device()))
+        return _four_bits(base, shape, device())
     half = machine.bf16 if machine.device == "cuda" else shape.parameters >= BIG_MODEL
     return {"dtype": torch.bfloat16 if half else torch.float32}
 
 
-def _four_bits(base: Base, shape: Shape, dtype: torch.dtype) -> dict[str, Any]:
+def _four_bits(base: Base, shape: Shape, where: torch.device) -> dict[str, Any]:
     """nf4 with its scales quantised too; all else of the model in the type that is computed in."""
     from transformers import BitsAndBytesConfig
 
+    dtype = compute_dtype(where)
     odd = sorted({inputs for inputs, _ in shape.linears if inputs % BLOCK})
-    if odd:
+    if odd and where.type == "cpu":
         raise NotInFourBits(name=base.id, widths=", ".join(map(str, odd)), block=BLOCK)
     nf4 = BitsAndBytesConfig(
         load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=dtype

@@ -2,32 +2,30 @@
 
 from __future__ import annotations
 
-import gc
 import hashlib
 import json
 import logging
 import math
-import os
-import re
 import resource
 import shutil
 import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 
 from training import lessons as learning
 from training import models, sft
+from training.attempts import attempt
 from training.charts import loss_chart
 from training.data.lineage import note_data
-from training.errors import BaseModelUnavailable, DiskRefused, DoesNotFit, NotAdaptable, RunStopped, disk_refused
+from training.errors import BaseModelUnavailable, DoesNotFit, MemoryRanOut, NotAdaptable, RunStopped
 from training.evaluation.intervals import perplexity
-from training.evaluation.probes import answered, questions_for, telling
+from training.evaluation.probes import ANSWER_TOKENS, answered, questions_for, telling
 from training.evaluation.schema import Probe
 from training.evaluation.scorecard import score
 from training.inference import Answer, at_once, generate
@@ -37,7 +35,8 @@ from training.material import Material, laid_out
 from training.memory import GIB, Means, measure
 from training.modelcard import model_card
 from training.models import Loaded
-from training.planning import plan, remember_pace, settled_means
+from training.pace import Pace, conditions, remember
+from training.planning import note_outgrown, plan, settled_means
 from training.preference import Preferences
 from training.provenance import Provenance, provenance_of, write_provenance
 from training.ranks import ALONE, Ranks
@@ -65,12 +64,8 @@ from training.tracking import tracked
 __all__ = ["finetune", "plan"]
 
 log = logging.getLogger(__name__)
-ANSWER_TOKENS = 96
 TEMPERATURE: float = ChatSpec.model_fields["temperature"].default
 """Probes are answered as members will hear the persona; the likeliest words alone repeat themselves more."""
-ALLOCATOR, NO_KERNEL = "DefaultCPUAllocator", "could not create a primitive"
-"""What torch and oneDNN call themselves, or say, where they fail."""
-SOME_MEMORY = 64 * 2**20
 CURVE_POINTS = 200
 SAMPLES = 4
 
@@ -103,7 +98,8 @@ def finetune(
     Goes on from `run_dir/checkpoints` where it can, and removes them once the report is written. Once `should_stop()`
     is true it raises RunStopped, in the training phase after a checkpoint. Where the workspace asks for several
     processes it starts them; `ranks` says that this is the first of them. `on_micro_batch` is called between the passes
-    of a step, and may take its time. Raises DoesNotFit, Diverged, and what choosing data and base model raises.
+    of a step, and may take its time, which counts as waiting; with several processes it is not, as each has a card of
+    its own. Raises DoesNotFit, MemoryRanOut, DiskRefused, Diverged, and what choosing data and base model raises.
     """
     done = run_dir / "report.json"
     if done.is_file():
@@ -115,59 +111,34 @@ def finetune(
     if workspace.processes > ranks.count:
         return finetune_together(spec, job_id=job_id, workspace=workspace, run_dir=run_dir, hooks=hooks)
     write_json(run_dir / "spec.json", spec.model_dump(mode="json"))
-    try:
+    while True:
         with tracked(workspace.wandb, spec, job_id, run_dir) as tracker:
-            told = replace(hooks, on_metrics=tracker.metrics)
-            report = _Run(spec, workspace, run_dir, told, ranks).finish(job_id)
-            tracker.summarise(report)
-        return report
-    except (RuntimeError, MemoryError) as error:
-        if not _out_of_memory(error):
-            raise
-        log.warning("Job %s ran out of memory.", job_id, exc_info=True)
-    except (OSError, SafetensorError) as error:
-        if refused := _refused_by_disk(error):
-            raise refused from error
-        raise
-    # Out here the error no longer holds what the run held in memory.
-    gc.collect()
+            run = _Run(spec, workspace, run_dir, replace(hooks, on_metrics=tracker.metrics), ranks)
+            if report := attempt(partial(run.finish, job_id), job_id):
+                tracker.summarise(report)
+                return report
+        if run.phase is not Phase.TRAINING or ranks.count > 1:
+            raise _too_large(run.spec, workspace)
+        # What was reckoned was too little; the run goes on from its checkpoint with smaller passes.
+        note_outgrown(run_dir)
+
+
+def _too_large(spec: TrainSpec, workspace: Workspace) -> DoesNotFit | MemoryRanOut:
     # Of the plan only the memory counts, so no time is spent on measuring how fast the machine is.
     machine = models.this_machine().model_copy(update={"operations_per_second": 1.0})
-    estimate = plan(spec, workspace=workspace, machine=machine)
-    raise DoesNotFit(needed_gib=estimate.peak_gib, free_gib=estimate.free_gib)
-
-
-def _out_of_memory(error: Exception) -> bool:
-    """Whether that is a device's way, or the processor's, of saying that no memory is left."""
-    if isinstance(error, (torch.OutOfMemoryError, MemoryError)) or ALLOCATOR in str(error):
-        return True
-    # oneDNN says the same of a shape that it does not know, so memory is asked for once more.
-    return NO_KERNEL in str(error) and not _memory_left()
-
-
-def _memory_left() -> bool:
-    try:
-        torch.empty(SOME_MEMORY, dtype=torch.uint8)
-    except RuntimeError as error:
-        return ALLOCATOR not in str(error)
-    return True
-
-
-def _refused_by_disk(error: OSError | SafetensorError) -> DiskRefused | None:
-    """Where a run folder lies is nobody's business in a channel; safetensors tells the system's reason as text."""
-    if isinstance(error, OSError):
-        return disk_refused(error, "A file of the run's folder")
-    told = re.search(r"os error (\d+)", str(error))
-    return (
-        disk_refused(OSError(int(told[1]), os.strerror(int(told[1]))), "A file of the run's folder") if told else None
-    )
+    found = plan(spec, workspace=workspace, machine=machine)
+    if found.fits:
+        return MemoryRanOut(needed_gib=found.peak_gib, free_gib=found.free_gib)
+    return DoesNotFit(needed_gib=found.peak_gib, free_gib=found.free_gib, alternatives=found.alternatives)
 
 
 def follow(
     spec: TrainSpec, *, workspace: Workspace, run_dir: Path, should_stop: Callable[[], bool], ranks: Ranks
 ) -> None:
     """Learn along with the process that finishes the run, of several that share it; raises what `finetune` does."""
-    _Run(spec, workspace, run_dir, Hooks(should_stop=should_stop), ranks).go_along()
+    run = _Run(spec, workspace, run_dir, Hooks(should_stop=should_stop), ranks)
+    if attempt(run.go_along, run_dir.name) is None:
+        raise _too_large(run.spec, workspace)
 
 
 @dataclass(frozen=True)
@@ -191,6 +162,7 @@ class _Run:
         self.spec, self.workspace, self.run_dir = spec, workspace, run_dir
         self.hooks, self.ranks = hooks, ranks
         self.begun = time.monotonic() - _spent(run_dir)
+        self.phase = Phase.DATA
 
     def finish(self, job_id: str) -> Report:
         """The steps of a run, in order."""
@@ -201,35 +173,43 @@ class _Run:
 
         trainee = self.train(ready)
 
-        self._enter(Phase.EVALUATING)
-        after = self._examine(ready, trainee)
+        after = self._outcome(ready, trainee)
 
         self._enter(Phase.SAVING)
         sft.save(trainee, self.run_dir)
         report = self._report(job_id, ready, trainee, before, after)
         begun_from = ready.start.adapter.parent if ready.start else None
         self._publish(report, ready.loaded, provenance_of(ready.lessons, ready.material, ready.loaded, begun_from))
+        self._remember_pace(ready, report)
+        _drop_checkpoints(self.run_dir)
         return report
 
-    def go_along(self) -> None:
+    def go_along(self) -> Trainee[Any]:
         """What all processes of a run do; where weights are spread, nothing can be looked at by one of them alone."""
         ready = self.prepare()
         if self.ranks.lockstep:
             self._baseline(ready)
         trainee = self.train(ready)
         if self.ranks.lockstep:
-            self._examine(ready, trainee)
+            self._outcome(ready, trainee)
             _preferred(ready.objective, trainee)
+        return trainee
 
     def _baseline(self, ready: _Prepared) -> Examined:
-        self._enter(Phase.BASELINE)
+        self._enter(Phase.BASELINE, together=self.ranks.lockstep)
         with ready.trainee.model.disable_adapter():
             return self._examine(ready, ready.trainee)
 
+    def _outcome(self, ready: _Prepared, trainee: Trainee[Any]) -> Examined:
+        self._enter(Phase.EVALUATING, together=self.ranks.lockstep)
+        return self._examine(ready, trainee)
+
     def prepare(self) -> _Prepared:
         """Choose the data, load the base model, and put an adapter on it."""
-        self._enter(Phase.DATA)
+        self._enter(Phase.DATA, together=True)
         start = starting_point(self.spec, self.workspace)
+        # From here on the job is told as it is done, on an adapter whose shape is settled.
+        self.spec = start.taken_up(self.spec) if start else self.spec
         lessons = learning.gather(self.spec, self.workspace)
         if self.ranks.first:
             # Before anything is learnt: whoever is to be forgotten is found in unfinished runs too.
@@ -237,7 +217,7 @@ class _Run:
         probes = questions_for(lessons.cast, learning.said(lessons.learnt, "user"))
         base = models.choose(self.spec.base_model or (start.base_model if start else None), self.workspace)
         source = models.find_source(base, self.workspace, self._building)
-        self._enter(Phase.LOADING)
+        self._enter(Phase.LOADING, together=True)
         config, chat_format = models.load_config(base, self.workspace), models.load_format(base, self.workspace)
         context = min(base.context, config.max_position_embeddings)
         material = laid_out(self.spec, lessons, base, chat_format, context)
@@ -260,7 +240,7 @@ class _Run:
 
     def train(self, ready: _Prepared) -> Trainee[Any]:
         """Go through the course with each seed, and leave the best adapter in place."""
-        self._enter(Phase.TRAINING)
+        self._enter(Phase.TRAINING, together=True)
         key = _key(self.spec, ready.loaded, ready.lessons)
 
         def begin(knobs: Hyperparameters) -> Trainee[Any]:
@@ -290,7 +270,7 @@ class _Run:
             examples=len(lessons.learnt),
             held_out=len(lessons.held_out),
             tokens=ready.material.tokens,
-            steps=ready.material.steps,
+            steps=trainee.step,
             best_step=trainee.best.step,
             seconds=time.monotonic() - self.begun,
             peak_gib=_peak_gib(),
@@ -310,9 +290,12 @@ class _Run:
             warnings=learning.warnings(self.spec, lessons, loaded.base, loaded.format),
         )
 
-    def _enter(self, phase: Phase) -> None:
-        if self.hooks.should_stop():
+    def _enter(self, phase: Phase, *, together: bool = False) -> None:
+        """Tell of a phase, unless a stop is asked for. together: of all processes, which stop as one."""
+        stop = self.hooks.should_stop()
+        if self.ranks.any(stop) if together else stop:
             raise RunStopped(step=0)
+        self.phase = phase
         self.hooks.on_progress(Progress(phase=phase))
 
     def _building(self, done: float) -> None:
@@ -362,20 +345,25 @@ class _Run:
         )
 
     def _publish(self, report: Report, loaded: Loaded, found: Provenance) -> None:
-        """Write what people read; the report comes last, since it says that the folder is complete.
-
-        What follows it only saves room and betters later plans.
-        """
+        """Write what people read; the report comes last, since it says that the folder is complete."""
         write_bytes(self.run_dir / "loss.png", loss_chart(report.curve, title=self.spec.job_name))
         write_provenance(self.run_dir, found)
         card = model_card(report, found, loaded.format.stop_ids)
         write_bytes(self.run_dir / "README.md", card.encode())
         write_json(self.run_dir / "report.json", report.model_dump(mode="json"))
-        _drop_checkpoints(self.run_dir)
-        steps = read_lines(self.run_dir / "metrics.jsonl")
-        training = sum(line["seconds"] for line in steps)
-        pace = sum(line["tokens"] for line in steps) / training
-        remember_pace(loaded.base, pace, max(0.0, report.seconds - training), self.workspace)
+
+    def _remember_pace(self, ready: _Prepared, report: Report) -> None:
+        """Better later plans; a run whose metrics were lost tells nothing of its pace."""
+        steps = [line for file in _metrics(self.run_dir) for line in read_lines(file)]
+        training, tokens = (sum(line[name] for line in steps) for name in ("seconds", "tokens"))
+        waited = sum(line.get("waited", 0.0) for line in steps)
+        if not training or not tokens:
+            return
+        base, knobs, pairs = ready.loaded.base, self.spec.hyperparameters, bool(ready.material.held_out_pairs)
+        device, processes = models.device_name(), self.ranks.count
+        held_for = conditions(base, device, knobs, ready.means, processes=processes, pairs=pairs)
+        pace = Pace(tokens_per_second=tokens / training, seconds_around=max(0.0, report.seconds - training - waited))
+        remember(held_for, pace, self.workspace)
 
 
 def _drop_checkpoints(run_dir: Path) -> None:
@@ -405,9 +393,13 @@ def _preferred(objective: Answers | Preferences, trainee: Trainee[Any]) -> float
 
 
 def _spent(run_dir: Path) -> float:
-    """Seconds that earlier attempts at a run have trained for."""
-    files = [run_dir / "metrics.jsonl", *run_dir.glob("seeds/*/metrics.jsonl")]
-    return sum(line["seconds"] for file in files for line in read_lines(file))
+    """Seconds that earlier attempts at a run have trained for, and waited in between."""
+    return sum(line["seconds"] + line.get("waited", 0.0) for file in _metrics(run_dir) for line in read_lines(file))
+
+
+def _metrics(run_dir: Path) -> list[Path]:
+    """The files that tell of the steps of a run; where it has several seeds, its own repeats the best of theirs."""
+    return list(run_dir.glob("seeds/*/metrics.jsonl")) or [run_dir / "metrics.jsonl"]
 
 
 def _samples(probes: Sequence[Probe], before: Examined, after: Examined) -> tuple[Sample, ...]:

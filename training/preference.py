@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 import torch
 from torch.nn.functional import logsigmoid
 
-from training.batches import families, pack
+from training.batches import Family, families, pack
 from training.chat import ChatFormat, Example
 from training.data.preferences import Preference
 from training.decoder.forward import Decoder, Pass
@@ -89,8 +89,8 @@ class Preferences:
     def shares(self, rows: Sequence[Pair], how: Pass) -> Iterator[torch.Tensor]:
         """The loss of the whole step, nats per pair, a forward pass at a time."""
         fair = -(-sum(pair.tokens for pair in rows) // self.ranks.count)
-        passes = self._passes(rows, min(self.tokens_at_once, fair))
-        for counts, (number, group) in self.ranks.mine(list(enumerate(passes))):
+        groups = passes(rows, min(self.tokens_at_once, fair))
+        for counts, (number, group) in self.ranks.mine(list(enumerate(groups))):
             advantage = self._margins(group, how.numbered(number)) - self._references(group)
             yield -counts * logsigmoid(self.beta * advantage).sum() / len(rows)
 
@@ -121,7 +121,7 @@ class Preferences:
         was_training = self.decoder.model.training
         self.decoder.model.eval()
         with torch.inference_mode(), self.decoder.packed():
-            for group in self._passes(pairs, self.tokens_at_once):
+            for group in passes(pairs, self.tokens_at_once):
                 margins = self._margins(group, Pass()).tolist()
                 found |= dict(zip(map(_name, group), margins, strict=True))
         self.decoder.model.train(was_training)
@@ -129,7 +129,7 @@ class Preferences:
 
     def _margins(self, group: Sequence[Pair], how: Pass) -> torch.Tensor:
         """For each pair log π(c) − log π(r), in nats."""
-        grouped = families(example for pair in group for example in (pair.chosen, pair.rejected))
+        grouped = both(group)
         batch = pack(grouped, self.loaded.format.pad, self.loaded.device)
         losses = self.decoder.losses(batch, how)
         members = [member for family in grouped for member in family.members]
@@ -140,17 +140,23 @@ class Preferences:
         rejected = [place[id(pair.rejected)] for pair in group]
         return summed[rejected] - summed[chosen]
 
-    def _passes(self, pairs: Sequence[Pair], tokens: int) -> list[list[Pair]]:
-        """The pairs in passes of at most so many tokens, a longer one in a pass of its own; no pair is torn apart."""
-        passes: list[list[Pair]] = []
-        room = 0
-        for pair in sorted(pairs, key=lambda pair: (-pair.tokens, _name(pair))):
-            if pair.tokens > room:
-                passes.append([])
-                room = tokens
-            passes[-1].append(pair)
-            room -= pair.tokens
-        return passes
+
+def passes(pairs: Sequence[Pair], tokens: int) -> list[list[Pair]]:
+    """The pairs in passes of at most so many tokens, a longer one in a pass of its own; no pair is torn apart."""
+    made: list[list[Pair]] = []
+    room = 0
+    for pair in sorted(pairs, key=lambda pair: (-pair.tokens, _name(pair))):
+        if pair.tokens > room:
+            made.append([])
+            room = tokens
+        made[-1].append(pair)
+        room -= pair.tokens
+    return made
+
+
+def both(group: Sequence[Pair]) -> list[Family]:
+    """Both answers of each pair of a pass, grouped by how they begin."""
+    return families(example for pair in group for example in (pair.chosen, pair.rejected))
 
 
 def _name(pair: Pair) -> str:

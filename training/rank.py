@@ -40,8 +40,8 @@ def main(address: str) -> int:
     try:
         _take_part(assignment, _join(), stop, tell)
     except RunStopped as stopped:
+        # No failure, at which the launcher would end the others, be it in the middle of a checkpoint.
         tell(RankNote(stopped=int(str(stopped.details["step"]))))
-        return 1
     except UnderstudyError as error:
         tell(RankNote(problem=error.problem))
         return 1

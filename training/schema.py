@@ -6,11 +6,14 @@ cross Redis and files as JSON and are checked again at the other end.
 
 from __future__ import annotations
 
+from datetime import date
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
+
+from training.warned import Warned
 
 JOB_NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,39}$"
 SLUG_PATTERN = r"^[a-z0-9][a-z0-9_-]{0,39}$"
@@ -65,13 +68,18 @@ class Conversation(Noun):
 
 
 class Fact(Noun):
-    """Something true of a persona; `accept` words show that a reply knows it, `reject` words that it does not."""
+    """Something true of a persona; `accept` words show that a reply knows it, `reject` words that it does not.
+
+    confirmed: the day on which somebody who may edit it said that it and its words are right. Not who: nobody's id lies
+    in a sheet, where a wish to be forgotten would have to find it.
+    """
 
     id: str
     text: str
     question: str = ""
     accept: tuple[str, ...] = ()
     reject: tuple[str, ...] = ()
+    confirmed: date | None = None
 
 
 class Persona(Noun):
@@ -266,26 +274,13 @@ class Machine(Noun):
     free_gib: float = Field(description="Memory of the device that a run could take.")
     total_gib: float
     bf16: bool = Field(description="Whether the device computes in bfloat16.")
+    main_free_gib: float | None = Field(None, description="Of a card: what main memory has free; None: not known.")
     operations_per_second: float | None = Field(
-        None, description="Floating-point operations, timed on a matrix multiplication in bfloat16; None: not timed."
+        None, description="Floating-point operations that training reaches in one layer; None: not timed."
     )
 
 
 # --- what is reported ----------------------------------------------------------------------------------------------
-
-
-class Warned(StrEnum):
-    """Things a plan or a report warns of; the words for people are the door's."""
-
-    REHEARSAL_MODEL = "rehearsal_model"
-    BASE_NOT_CHAT = "base_not_chat"
-    STRATEGY_TWO_STAGE = "strategy_two_stage"
-    STRATEGY_MIXED = "strategy_mixed"
-    TEMPLATE_UNVERIFIED = "template_unverified"
-    DEFAULT_TEMPLATE = "default_template"
-    FEW_LINES = "few_lines"
-    MANY_EPOCHS = "many_epochs"
-    RESTRICTED_LICENCE = "restricted_licence"
 
 
 class Alternative(Noun):
@@ -310,7 +305,7 @@ class Plan(Noun):
     seconds: tuple[float, float]
     peak_gib: float
     free_gib: float
-    disk_gib: float
+    disk_gib: float = Field(description="What the run writes, and what of the base model is to be downloaded.")
     parts_gib: dict[str, float] = Field({}, description="The peak by its parts.")
     quantised: bool = Field(False, description="Whether the base model's weights are kept in four bits.")
     gradient_checkpointing: bool = False

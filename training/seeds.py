@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from safetensors.torch import load_file, save_file
@@ -26,6 +26,7 @@ class Kept:
     seed: int
     loss: float
     step: int
+    steps: int
     folder: Path
 
 
@@ -57,7 +58,7 @@ def keep_best(
             trainee = trainee if not kept else _next(trainee, begin, knobs.seed + number)
             folder.mkdir(parents=True, exist_ok=True)
             learn(trainee, folder, _within(hooks, number, knobs.seeds, trainee.course.steps))
-            found = Kept(trainee.knobs.seed, trainee.best.loss, trainee.best.step, folder)
+            found = Kept(trainee.knobs.seed, trainee.best.loss, trainee.best.step, trainee.step, folder)
             if ranks.first:
                 _finish(trainee, found, key)
         kept.append(found)
@@ -66,7 +67,7 @@ def keep_best(
     best = min(kept, key=lambda one: one.loss)
     shutil.copyfile(best.folder / "metrics.jsonl", run_dir / "metrics.jsonl")
     adopt(trainee, load_file(best.folder / "best" / "adapter.safetensors"))
-    trainee.best = Best(best.step, best.loss)
+    trainee.step, trainee.best = best.steps, Best(best.step, best.loss)
     trainee.knobs = knobs.model_copy(update={"seed": best.seed})
     return trainee
 
@@ -81,7 +82,7 @@ def _finished(folder: Path, key: str) -> Kept | None:
     if not path.is_file():
         return None
     told = json.loads(path.read_text(encoding="utf-8"))
-    return Kept(told["seed"], told["loss"], told["step"], folder) if told["key"] == key else None
+    return Kept(folder=folder, **told) if told.pop("key") == key else None
 
 
 def _finish(trainee: Trainee[Row], kept: Kept, key: str) -> None:
@@ -93,7 +94,8 @@ def _finish(trainee: Trainee[Row], kept: Kept, key: str) -> None:
         {name: weight.detach().cpu().contiguous() for name, weight in trainee.weights().items()},
         made / "adapter.safetensors",
     )
-    write_json(made / "best.json", {"key": key, "seed": kept.seed, "loss": kept.loss, "step": kept.step})
+    told = {name: value for name, value in asdict(kept).items() if name != "folder"}
+    write_json(made / "best.json", {"key": key} | told)
     publish(made, kept.folder / "best")
     shutil.rmtree(kept.folder / "checkpoints", ignore_errors=True)
 

@@ -69,7 +69,7 @@ def setup(
     redo: gradient checkpointing. Raises AdapterUnreadable, PackageMissing, and NotAdaptable for a model whose layers
     mix tokens in a way that rows of several texts cannot follow.
     """
-    model = resume_adapter(loaded, start_from) if start_from else add_adapter(loaded, knobs)
+    model = resume_adapter(loaded, start_from, knobs.lora_dropout) if start_from else add_adapter(loaded, knobs)
     decoder = Decoder(model.get_base_model(), compute_dtype(loaded.device))
     if redo and not decoder.lean:
         model.activation_checkpointing_enable({"use_reentrant": False})

@@ -15,6 +15,7 @@ import typer
 
 from training.data.schema import DatasetCard, Inspection
 from training.schema import Conversation, Plan, Progress, Report, TrainSpec, Workspace
+from training.warned import WARNINGS
 
 if TYPE_CHECKING:
     from rich.progress import Progress as Bars
@@ -72,7 +73,7 @@ def print_plan(spec: TrainSpec, found: Plan) -> None:
         "disk": f"{found.disk_gib:.2f} GiB",
         "means": _means(found),
         "instead": "; ".join(f"{a.change} {a.value} ({a.peak_gib:.1f} GiB)" for a in found.alternatives) or "–",
-        "warnings": ", ".join(warning.value.replace("_", " ") for warning in found.warnings) or "none",
+        "mind": "\n".join(WARNINGS[warning] for warning in found.warnings) or "–",
     }
     print_rows(f"Plan of {spec.job_name}", rows)
 
@@ -80,6 +81,7 @@ def print_plan(spec: TrainSpec, found: Plan) -> None:
 def _means(found: Plan) -> str:
     parts = [f"{found.micro_batch_tokens:,} tokens in a pass"]
     parts += ["weights in 4 bits"] if found.quantised else []
+    parts += [f"weights spread over {found.spread_over} cards"] if found.spread_over > 1 else []
     parts += ["layers computed again in the backward pass"] if found.gradient_checkpointing else []
     return ", ".join([*parts, *(["tokens estimated"] if found.estimated else [])])
 

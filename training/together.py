@@ -17,7 +17,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Self
 
-from training.errors import ProcessesFailed, RunStopped, UnderstudyError
+import torch
+
+from training.errors import ProcessesFailed, RunStopped, TooFewCards, UnderstudyError
 from training.loop import Hooks
 from training.schema import Noun, Problem, Progress, Report, TrainSpec, Workspace
 
@@ -70,8 +72,11 @@ class Reported(UnderstudyError):
 def finetune_together(spec: TrainSpec, *, job_id: str, workspace: Workspace, run_dir: Path, hooks: Hooks) -> Report:
     """Train in `workspace.processes` processes and return the report that they leave.
 
-    They end with this process, however it ends. Raises RunStopped, what a process met, and ProcessesFailed.
+    They end with this process, however it ends. Raises TooFewCards, RunStopped, what a process met, and
+    ProcessesFailed.
     """
+    if torch.cuda.is_available() and (cards := torch.cuda.device_count()) < workspace.processes:
+        raise TooFewCards(processes=workspace.processes, cards=cards)
     assignment = RankAssignment(job_id=job_id, spec=spec, workspace=workspace, run_dir=run_dir)
     with _Lines(assignment, hooks) as lines, _launched(workspace.processes, lines.address) as process:
         while process.poll() is None:

@@ -10,26 +10,16 @@ from discord import app_commands
 from discord.app_commands import Choice, Range
 
 from bot import choices, vote_cards
-from bot.ballot_box import new_id
-from bot.ballots import trainers_of
 from bot.door import Ask
-from bot.errors import (
-    NothingSaid,
-    NothingToDuel,
-    NothingToVoteOn,
-    OnePersonaVote,
-    OthersHaveNoVersion,
-    SameVersionTwice,
-)
+from bot.duels import PATIENCE_SECONDS, spoken
+from bot.errors import NothingSaid, NothingToDuel, OnePersonaVote, OthersHaveNoVersion, SameVersionTwice
 from bot.limits import CHOICE_NAME, CHOICES, width
 from bot.members import TO_REPORT, TO_TALK, origin_of, require_channel, require_trainer
 from bot.settings import LONGEST_QUESTION
-from tasks.errors import DataRefused, RedisAway, WorkersAway
+from tasks.errors import RedisAway, WorkersAway
 from tasks.jobs import AdapterVersion
-from training.data.schema import DataAction, DataSpec
 from training.errors import UnknownPersona
-from training.evaluation.schema import Contender, VotePair
-from training.schema import ChatReply, ChatSpec, Message
+from training.schema import ChatSpec
 
 MOST_OTHERS = 3
 SEED, ANOTHER_SEED = 7, 8
@@ -56,34 +46,30 @@ class _Duel:
     def spec(self, guild_id: str, place: int = 0, seed: int = SEED) -> ChatSpec:
         """What one of them is asked."""
         persona, version = self.contenders[place]
-        asked = (Message(role="user", content=self.question),)
-        return ChatSpec(guild_id=guild_id, persona=persona, version=version, messages=asked, seed=seed)
+        return spoken(guild_id, persona, version, self.question, seed)
 
 
 async def questions(interaction: Ask, typed: str) -> list[Choice[str]]:
     """The questions of the sheet of the persona that the command names already, and the operator's, after what was
     typed itself."""
-    known = await known_questions(interaction, str(interaction.namespace.persona or ""))
-    known += [question for question in interaction.client.voting.rules.questions if question not in known]
     wanted = typed.strip()
     offered = [wanted] if wanted else []
+    known = await _known(interaction, str(interaction.namespace.persona or ""))
     offered += [question for question in known if wanted.casefold() in question.casefold() and question != wanted]
     fitting = [text for text in offered if 0 < width(text) <= CHOICE_NAME]
     return [Choice(name=text, value=text) for text in fitting[:CHOICES]]
 
 
-async def known_questions(interaction: Ask, named: str) -> list[str]:
-    """The questions of a persona's sheet; none where that is not known in time."""
+async def _known(interaction: Ask, named: str) -> Sequence[str]:
+    """The questions that are known of a persona; the operator's alone where there is none of that name."""
     origin = origin_of(interaction)
-    queue = interaction.client.queue
+    door = interaction.client
     try:
-        async with asyncio.timeout(choices.PATIENCE_SECONDS):
-            slug = choices.known_persona(await queue.catalog(origin.guild_id), named)
-            spec = DataSpec(action=DataAction.PERSONA, guild_id=origin.guild_id, persona=slug)
-            sheet = (await queue.data(spec, origin)).persona
-    except (TimeoutError, RedisAway, WorkersAway, DataRefused, UnknownPersona):
-        return []
-    return [fact.question for fact in sheet.facts if fact.question] if sheet else []
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            slug = choices.known_persona(await door.queue.catalog(origin.guild_id), named)
+    except (TimeoutError, RedisAway, WorkersAway, UnknownPersona):
+        return door.voting.rules.questions
+    return list(await door.duels.known_questions(origin, slug))
 
 
 @app_commands.command(name="duel", description="Put one question to several personas or to two versions.")
@@ -125,9 +111,10 @@ async def duel(
     text = question.strip()
     if not text:
         raise NothingSaid
-    await interaction.response.defer(ephemeral=vote)
-    asked = await _asked(interaction, _Options(text, persona, other or "", version, against))
-    await (_vote(interaction, asked, hours) if vote else _side_by_side(interaction, asked))
+    with interaction.client.duels.turn(origin_of(interaction)):
+        await interaction.response.defer(ephemeral=vote)
+        asked = await _asked(interaction, _Options(text, persona, other or "", version, against))
+        await (_vote(interaction, asked, hours) if vote else _side_by_side(interaction, asked))
 
 
 async def _asked(interaction: Ask, options: _Options) -> _Duel:
@@ -156,36 +143,31 @@ def _live(known: Sequence[AdapterVersion], name: str) -> int:
 
 
 async def _side_by_side(interaction: Ask, asked: _Duel) -> None:
-    guild_id = origin_of(interaction).guild_id
-    specs = [asked.spec(guild_id, place) for place in range(len(asked.contenders))]
+    origin = origin_of(interaction)
+    duels = interaction.client.duels
+    specs = [asked.spec(origin.guild_id, place) for place in range(len(asked.contenders))]
     several = len({persona for persona, _ in asked.contenders}) > 1
-    replies = await _replies(interaction, [*specs, *([asked.spec(guild_id, seed=ANOTHER_SEED)] if several else [])])
+    if several:
+        # What two answers of one persona come to tells what the others' come to.
+        specs.append(asked.spec(origin.guild_id, seed=ANOTHER_SEED))
+    replies = await duels.replies(specs, origin)
     again = replies.pop() if several else None
+    apart = None
+    if again is not None:
+        said = {reply.persona: reply.text for reply in replies}
+        one, other = list(said)[:2]
+        apart = await duels.apart(origin, said), await duels.apart(origin, {one: said[one], other: again.text})
     asker = interaction.user.display_name
-    await interaction.edit_original_response(embed=vote_cards.side_by_side(asked.question, asker, replies, again))
+    shown = vote_cards.side_by_side(asked.question, asker, replies, again, apart)
+    await interaction.edit_original_response(embed=shown)
 
 
 async def _vote(interaction: Ask, asked: _Duel, hours: int | None) -> None:
     origin = origin_of(interaction)
-    replies = await _replies(interaction, [asked.spec(origin.guild_id, place) for place in (0, 1)])
-    first, second = (Contender(version=reply.version, answer=reply.text.strip()) for reply in replies)
-    if not (first.answer and second.answer) or first.answer == second.answer:
-        raise NothingToVoteOn(reason="both answered the same, or one said nothing")
-    sheet = await known_questions(interaction, asked.contenders[0][0])
-    own = interaction.client.voting.rules.questions
-    pair = VotePair(
-        id=new_id(),
-        persona=asked.contenders[0][0],
-        question=asked.question,
-        first=first,
-        second=second,
-        asked_by="sheet" if asked.question in sheet else "operator" if asked.question in own else "member",
-    )
-    await interaction.client.voting.open(origin, [pair], await trainers_of(interaction, [pair]), hours=hours)
+    door = interaction.client
+    (persona, first), (_, second) = asked.contenders
+    known = await door.duels.known_questions(origin, persona)
+    by = {asked.question: known.get(asked.question, "member")}
+    pairs = await door.duels.pairs(origin, persona, (first, second), by)
+    await door.voting.open(origin, pairs, await door.duels.trainers(origin.guild_id, pairs), hours=hours)
     await interaction.edit_original_response(content=vote_cards.opened(1))
-
-
-async def _replies(interaction: Ask, specs: Sequence[ChatSpec]) -> list[ChatReply]:
-    """What each of them answers, in order; raises WorkersAway or ChatRefused."""
-    origin = origin_of(interaction)
-    return list(await asyncio.gather(*(interaction.client.queue.ask(spec, origin) for spec in specs)))

@@ -8,8 +8,8 @@ from discord.app_commands import Choice, Range
 from bot import check_cards, choices, persona_cards
 from bot.commands.duel import duel
 from bot.door import Ask
-from bot.members import TO_REPORT, is_trainer, origin_of, require_channel, require_trainer
-from bot.persona_buttons import fact_buttons, make_live, sheet_report, voice_buttons
+from bot.members import TO_REPORT, origin_of, require_channel, require_trainer
+from bot.persona_buttons import make_live, show_persona, voice_buttons
 from bot.promotion import candidate
 from tasks.jobs import AdapterVersion, Catalog, new_job
 from training.evaluation.schema import CheckSpec, Suite
@@ -39,13 +39,9 @@ async def list_personas(interaction: Ask) -> None:
 @app_commands.describe(persona="Who.")
 @app_commands.autocomplete(persona=choices.personas)
 async def info(interaction: Ask, persona: str) -> None:
-    """Show a persona to the member alone; a trainer may edit the words of its facts from there."""
-    _, slug, known = await _asked(interaction, persona)
-    sheet, report = await sheet_report(interaction, slug)
-    checks = await interaction.client.queue.checks(origin_of(interaction).guild_id, slug)
-    view = fact_buttons(sheet) if is_trainer(interaction) else None
-    embeds = persona_cards.info_embeds(sheet, report, known, checks)
-    await interaction.edit_original_response(embeds=embeds, view=view)
+    """Show a persona to the member alone; a trainer may edit and confirm its facts from there."""
+    _, slug, _ = await _asked(interaction, persona)
+    await show_persona(interaction, slug)
 
 
 @persona.command(name="check", description="Check a persona's voice: a scorecard with its intervals, and samples.")
@@ -117,10 +113,11 @@ async def rollback(interaction: Ask, persona: str) -> None:
     """Make the version live that was so before; the channel hears it."""
     require_trainer(interaction)
     catalog, slug, _ = await _asked(interaction, persona)
-    voice = await interaction.client.queue.rollback(origin_of(interaction).guild_id, slug)
+    voice, changed = await interaction.client.queue.rollback(origin_of(interaction).guild_id, slug)
     told = persona_cards.rolled_back(voice, catalog)
     await interaction.edit_original_response(content=told)
-    await interaction.followup.send(told)
+    if changed:
+        await interaction.followup.send(told)
 
 
 async def _submit(

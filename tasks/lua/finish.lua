@@ -1,8 +1,8 @@
 -- A job's end as its owner tells it, once. In the same step a succeeded training registers a version of each persona
 -- that it gave a voice here, and the event tells the number where it is one persona's; a check becomes the newest of
--- the run that it checked.
+-- the run that it checked, and of the two that it compared.
 -- KEYS events, record, then the versions of each persona, or the checks of the one that was checked
--- ARGV fence, state, kind, field, value, a version's JSON or the check's, the run that was checked
+-- ARGV fence, state, kind, field, value, a version's JSON or the check's, then the places of the check
 local record = KEYS[2]
 local mine, state = owned(record, ARGV[1])
 if not mine then
@@ -30,8 +30,8 @@ for i = 3, ARGV[4] == 'report' and #KEYS or 2 do
     table.insert(payload, tostring(version))
   end
 end
-if ARGV[4] == 'check' and KEYS[3] then
-  redis.call('HSET', KEYS[3], ARGV[7], ARGV[6])
+for i = 7, ARGV[4] == 'check' and #ARGV or 6 do
+  redis.call('HSET', KEYS[3], ARGV[i], ARGV[6])
 end
 close(record, ARGV[2], ARGV[3], payload)
 return 1

@@ -18,6 +18,7 @@ import pytest
 import redis.asyncio
 from pydantic import SecretStr
 
+from bot.relay import ended
 from sandbox.people import GUILD_ID
 from sandbox.server import Sandbox
 from sandbox.visitor import Visitor
@@ -30,6 +31,8 @@ from tests.conftest import settings_in
 from tests.sandbox.openapi import violations
 from training.data.schema import DataAction, DataReport, DatasetCard, DatasetOffer, DataSpec, Step
 from training.data.votes import preference_rows
+from training.evaluation.schema import Separation
+from training.persona.amend import changed
 from training.schema import ChatReply, ChatSpec, Persona, Plan, Problem, Progress, TrainSpec
 
 ROOT = Path(__file__).parents[2]
@@ -72,6 +75,9 @@ class ScriptedWorker:
         self.answer_to: Callable[[ChatSpec], ChatReply] = lambda spec: reply()
         self.asked: list[ChatSpec] = []
         self.boxes: list[DataSpec] = []
+        self.agreed: set[str] = set()
+        self.apart: Callable[[dict[str, str]], Separation] | None = None
+        self.sheets_read = 0
         self.chat_open = asyncio.Event()
         self.chat_open.set()
         self._serving: list[asyncio.Task[None]] = []
@@ -89,9 +95,8 @@ class ScriptedWorker:
         try:
             yield self
         finally:
-            for task in self._serving:
-                task.cancel()
-            await asyncio.gather(*self._serving, return_exceptions=True)
+            # redis may lose a cancellation that comes just as it times out.
+            await ended(*self._serving)
             await self._store.close()
 
     async def claim(self, queue: Queue = Queue.TRAIN) -> Claim:
@@ -165,6 +170,12 @@ class ScriptedWorker:
         spec = held.job.spec
         if isinstance(spec, TrainSpec):
             await self.finish(held, self.plans.get(spec.job_name, plan()))
+        elif isinstance(spec, DataSpec) and spec.action is DataAction.AGREED:
+            known = tuple(pair for pair, one in spec.typed.items() if one.user in self.agreed)
+            await self.finish(held, DataReport(action=spec.action, name=str(spec.persona), agreed=known))
+        elif isinstance(spec, DataSpec) and spec.action is DataAction.APART:
+            found = self.apart(spec.replies) if self.apart else None
+            await self.finish(held, DataReport(action=spec.action, name=spec.guild_id, separation=found))
         elif isinstance(spec, DataSpec) and spec.votes is not None:
             self.boxes.append(spec)
             await self.finish(held, DataReport(action=spec.action, name=str(spec.name), card=_voted(spec)))
@@ -174,10 +185,10 @@ class ScriptedWorker:
     def _sheet(self, spec: DataSpec) -> DataReport:
         """A sheet as it is, or as it is once the words of one of its facts were changed."""
         slug = str(spec.persona)
+        self.sheets_read += 1
         if spec.action is DataAction.FACT:
             assert spec.fact is not None
-            words = {"accept": spec.fact.accept, "reject": spec.fact.reject}
-            facts = [one.model_copy(update=words) if one.id == spec.fact.id else one for one in self.sheets[slug].facts]
+            facts = [changed(one, spec.fact) if one.id == spec.fact.id else one for one in self.sheets[slug].facts]
             self.sheets[slug] = self.sheets[slug].model_copy(update={"facts": tuple(facts)})
         return DataReport(action=spec.action, name=slug, persona=self.sheets[slug], learnt=48, held_out=12)
 

@@ -21,8 +21,8 @@ from training.schema import (
     TaskType,
     TrainSpec,
     Verdict,
-    Warned,
 )
+from training.warned import Warned
 
 GUILD = "1200000000000000000"
 CHANNEL = "1200000000000000011"

@@ -14,6 +14,8 @@ from pathlib import Path
 import pytest
 
 from bot.ballot_box import Ballots, Closed, Notice, NoticeKind, Poll, new_id
+from bot.errors import BallotKeyLost
+from training.data.schema import Typed
 from training.evaluation.schema import Contender, Rubric, Vote, VoteChoice, VotePair
 
 GUILD, CHANNEL, ASKER, TRAINER = "1200000000000000000", "1200000000000000020", "1200000000000000001", "12000000002"
@@ -57,7 +59,7 @@ def vote(about: VotePair, voter: str = "voter", choice: VoteChoice = VoteChoice.
 
 def opened(ballots: Ballots, *pairs: VotePair, **changes: object) -> Poll:
     made = poll(**changes)  # type: ignore[arg-type]
-    assert ballots.open(made, pairs or [pair()], [TRAINER])
+    assert ballots.open(made, pairs or [pair()], [ballots.pseudonym(GUILD, TRAINER)])
     return made
 
 
@@ -71,7 +73,7 @@ def settle(ballots: Ballots, notice: Notice, message_id: str = "77") -> None:
 
 def test_it_is_for_its_owner_only(path: Path) -> None:
     Ballots(path)
-    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert [stat.S_IMODE(file.stat().st_mode) for file in (path, path.with_suffix(".key"))] == [0o600] * 2
 
 
 def test_the_last_choice_counts_and_survives_a_restart(path: Path) -> None:
@@ -161,8 +163,71 @@ def test_what_is_exported_names_no_member(path: Path) -> None:
     box = ballots.closed(GUILD, "glordon")
     assert (box.pairs, len(box.votes)) == ((one, typed), 1)
     assert ASKER not in box.model_dump_json()
-    assert ballots.askers(GUILD, "glordon") == {typed.id: ASKER}
+    assert ballots.typed(GUILD, "glordon") == {typed.id: Typed(user=ASKER, channel=CHANNEL)}
     assert ballots.closed(GUILD, "questa").pairs == ballots.closed("12", "glordon").pairs == ()
+
+
+def test_no_member_can_be_named_by_the_file_of_votes_alone(path: Path) -> None:
+    ballots, typed = Ballots(path), pair(asked_by="member")
+    made = opened(ballots, typed)
+    ballots.note_trainer(GUILD, "a1b2c3d4e5f6", TRAINER)
+    ballots.cast(vote(typed, ballots.pseudonym(GUILD, "1200000000000000003")), NOW)
+    key = path.with_suffix(".key").read_bytes()
+    ballots.close()
+    written = b"".join(file.read_bytes() for file in path.parent.iterdir() if file.suffix != ".key")
+    assert b"How is Elio?" in written
+    assert not any(known in written for known in (key, ASKER.encode(), TRAINER.encode(), b"1200000000000000003"))
+    known = Ballots(path).poll(made.id)
+    assert known
+    assert known.asker == ASKER, "who holds the key may mention whoever asked"
+
+
+def test_votes_whose_key_is_lost_are_not_gone_on_with(path: Path) -> None:
+    opened(Ballots(path))
+    path.with_suffix(".key").unlink()
+    with pytest.raises(BallotKeyLost, match=r"ballots\.key is gone"):
+        Ballots(path)
+    assert not path.with_suffix(".key").exists()
+
+
+def test_a_file_that_held_key_and_ids_itself_is_brought_up_to_date(path: Path) -> None:
+    ballots, typed = Ballots(path), pair(asked_by="member")
+    made = opened(ballots, typed)
+    voter = ballots.pseudonym(GUILD, TRAINER)
+    ballots.end(made.id, Closed.DEADLINE, NOW)
+    ballots.close()
+    key = path.with_suffix(".key")
+    with sqlite3.connect(path) as db:
+        db.execute("CREATE TABLE secret (id INTEGER PRIMARY KEY CHECK (id = 1), value BLOB NOT NULL)")
+        db.execute("INSERT INTO secret VALUES (1, ?)", (key.read_bytes(),))
+        db.execute("ALTER TABLE pairs ADD COLUMN asker TEXT")
+        db.execute("UPDATE pairs SET asker = ?", (ASKER,))
+        db.execute("UPDATE polls SET asker = ?", (ASKER,))
+        db.execute("DROP VIEW owed")
+        db.execute("ALTER TABLE notices DROP COLUMN begun_at")
+    db.close()
+    key.unlink()
+    for _ in range(2):
+        again = Ballots(path)
+        assert again.pseudonym(GUILD, TRAINER) == voter
+        assert again.is_excluded(made.id, voter)
+        assert again.typed(GUILD, "glordon")[typed.id].user == ASKER
+        assert [notice.begun_at for notice in again.owed(NOW)] == [None]
+        again.close()
+    assert ASKER.encode() not in path.read_bytes()
+
+
+def test_who_trained_a_version_is_known_for_as_long_as_there_are_votes(path: Path) -> None:
+    ballots = Ballots(path)
+    assert ballots.trainer(GUILD, "a1b2c3d4e5f6") == (False, None)
+    ballots.note_trainer(GUILD, "a1b2c3d4e5f6", TRAINER)
+    ballots.note_trainer(GUILD, "a1b2c3d4e5f6", ASKER)
+    ballots.note_trainer(GUILD, "b1b2c3d4e5f6", None)
+    ballots.close()
+    again = Ballots(path)
+    assert again.trainer(GUILD, "a1b2c3d4e5f6") == (True, again.pseudonym(GUILD, TRAINER))
+    assert again.trainer(GUILD, "b1b2c3d4e5f6") == (True, None)
+    assert again.trainer("12", "a1b2c3d4e5f6") == (False, None)
 
 
 # --- what channels are owed ----------------------------------------------------------------------------------------
@@ -198,6 +263,7 @@ def test_what_was_being_sent_is_in_doubt_at_the_next_start(path: Path) -> None:
     ballots.close()
     [call] = Ballots(path).owed(NOW)
     assert call.in_doubt
+    assert call.begun_at == pytest.approx(time.time(), abs=60)
 
 
 def test_what_is_put_off_waits_and_holds_up_no_other_vote(path: Path) -> None:

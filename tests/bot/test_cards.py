@@ -37,7 +37,8 @@ from tests.bot.samples import (
     voice,
 )
 from training.data.schema import DataAction, DataSpec
-from training.schema import Alternative, Phase, Problem, Progress, Warned
+from training.schema import Alternative, Phase, Problem, Progress
+from training.warned import Warned
 
 CATALOG = Catalog(personas={"glordon": "Glordon"}, datasets={}, base_model="standin", rehearsal=True)
 

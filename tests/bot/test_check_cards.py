@@ -11,7 +11,8 @@ import pytest
 
 from bot import cards, check_cards, persona_cards, result_files
 from bot.buttons import card_buttons, result_buttons
-from bot.limits import CONTENT, FILE_BYTES, THREAD_NAME, width
+from bot.errors import FactTooLong
+from bot.limits import CONTENT, FILE_BYTES, FORM_TEXT, THREAD_NAME, width
 from bot.persona_buttons import FactForm, fact_buttons
 from bot.phrases import REHEARSAL
 from bot.promotion import Candidate
@@ -32,10 +33,11 @@ from tests.bot.check_samples import (
 from tests.bot.samples import JOB_ID, NASTY, USER, event, progress, view, voice
 from tests.bot.test_cards import assert_fits, assert_harmless, text_of
 from training.data.schema import DataAction, DataReport
-from training.evaluation.schema import Advice, CheckReport, Gate, JudgeOpinion, Suite
+from training.evaluation.schema import Advice, CheckReport, Earlier, Gate, JudgeOpinion, Suite
 from training.schema import Fact, Problem, ScoreLine, Verdict
 
 CATALOG = Catalog(personas={"glordon": "Glordon"}, datasets={}, base_model="standin", rehearsal=True)
+EARLIER = Earlier(adapter="Glordon v1", lines=check_report().lines)
 FILES = (check_cards.MATRICES_FILE, check_cards.RADAR_FILE, check_cards.REPORT_FILE)
 LIVE = voice(version=1, live=True).model_copy(update={"job_id": LIVE_RUN})
 
@@ -53,7 +55,7 @@ def result_of(found: CheckReport | None = None, files: tuple[str, ...] = FILES) 
 
 
 def test_a_result_says_verdict_figures_change_weakest_line_and_what_to_do() -> None:
-    embeds = check_cards.result_embeds(done(), CATALOG, FILES)  # type: ignore[arg-type]
+    embeds = check_cards.result_embeds(done(check_report(before=EARLIER)), CATALOG, FILES)  # type: ignore[arg-type]
     card = embeds[0]
     assert card.title == "⚠️ **Glordon v2** · passed with a warning"
     assert card.colour is not None
@@ -218,15 +220,15 @@ def test_a_row_for_the_thread_and_one_for_each_question() -> None:
 
 
 def test_the_files_of_a_check_are_two_pictures_and_the_whole_report() -> None:
-    found = check_report()
-    files = result_files.of_check(found, check_report(), CATALOG.personas)
+    found = check_report(before=EARLIER)
+    files = result_files.of_check(found, CATALOG.personas)
     assert sorted(files) == ["check.png", "radar.png", "report.json"]
     assert CheckReport.model_validate_json(files["report.json"]) == found
     for name in ("check.png", "radar.png"):
         assert files[name].startswith(b"\x89PNG")
     alone = check_report(sounds_like=check_report().sounds_like.model_copy(update={"rows": ()}),
                          gains=check_report().gains.model_copy(update={"rows": ()}))  # fmt: skip
-    assert sorted(result_files.of_check(alone, None, {})) == ["report.json"]
+    assert sorted(result_files.of_check(alone, {})) == ["report.json"]
 
 
 def test_a_report_that_discord_would_refuse_is_packed_or_left_out() -> None:
@@ -266,10 +268,12 @@ def test_a_persona_is_shown_with_the_words_of_its_facts_and_its_versions() -> No
         "**2.** He comes from Hylurg.\n-# no words show that it is known",
     ):
         assert part in told
-    view = fact_buttons(sheet())
+    view = fact_buttons(sheet(), 0, editable=True)
     assert view
-    assert [item.item.label for item in view.children] == ["Edit fact 1", "Edit fact 2"]  # type: ignore[attr-defined]
-    assert fact_buttons(sheet(facts=())) is None
+    buttons = [item.item.label for item in view.children]  # type: ignore[attr-defined]
+    assert buttons == ["Edit or confirm 1", "Edit or confirm 2"]
+    assert fact_buttons(sheet(), 0, editable=False) is None
+    assert fact_buttons(sheet(facts=()), 0, editable=True) is None
     assert "No version yet." in text_of(*persona_cards.info_embeds(sheet(facts=()), report, [], {}))
 
 
@@ -287,19 +291,17 @@ def test_words_of_a_form_are_one_a_line_and_each_once() -> None:
     [
         (None, LIVE, None, "No check of it is known"),
         (check_report(), LIVE, Gate.PASS, "Against v1, which spoke before: no worse (PASS)."),
-        (check_report(comparison=comparison(Gate.INCONCLUSIVE)), LIVE, Gate.INCONCLUSIVE, "too close to tell"),
-        (check_report(comparison=comparison(Gate.WORSE)), LIVE, Gate.WORSE, "worse (WORSE)"),
-        (check_report(comparison=comparison(Gate.WORSE)), None, None, "Its last check: passed with a warning ⚠️."),
-        (check_report(check_spec(against=None), comparison=None), LIVE, None, "It was not compared with v1"),
-        (check_report(check_spec(against="d" * 12), comparison=comparison(Gate.WORSE)), LIVE, None,
-         "It was not compared with v1"),
+        (check_report(), LIVE, Gate.INCONCLUSIVE, "too close to tell"),
+        (check_report(), LIVE, Gate.WORSE, "worse (WORSE)"),
+        (check_report(), None, None, "Its last check: passed with a warning ⚠️."),
+        (check_report(), LIVE, None, "It was not compared with v1"),
     ],
-)  # fmt: skip
+)
 def test_what_is_known_of_a_version_is_said_when_it_is_made_live(
     check: CheckReport | None, live: object, gate: Gate | None, says: str
 ) -> None:
-    one = Candidate(voice(), check, live)  # type: ignore[arg-type]
-    assert (one.gate, one.worse) == (gate, gate is Gate.WORSE)
+    one = Candidate(voice(), check, live, comparison(gate) if gate else None)  # type: ignore[arg-type]
+    assert one.worse is (gate is Gate.WORSE)
     assert says in persona_cards.promoted(one, CATALOG)
     assert persona_cards.really_promote([one], CATALOG).startswith("🔴")
 
@@ -368,9 +370,11 @@ def test_no_input_breaks_the_cast_a_sheet_or_its_form(text: str) -> None:
     for embeds in (info, [cast]):
         assert_fits(*embeds)
         assert_harmless(text_of(*embeds))
-    view = fact_buttons(strange)
-    assert view
-    assert len(view.children) == 25
+    for page in range(4):
+        assert_fits(*persona_cards.info_embeds(strange, report, versions, {}, page))
+        view = fact_buttons(strange, page, editable=True)
+        assert view
+        assert len(view.children) == (9, 10, 10, 3)[page]
     fact = strange.facts[0]
     changed = persona_cards.fact_changed(named, fact)
     assert width(changed) <= CONTENT
@@ -390,6 +394,10 @@ def test_no_input_breaks_the_cast_a_sheet_or_its_form(text: str) -> None:
 async def test_no_input_breaks_a_form(text: str) -> None:
     named = (text.strip() or "N")[:80]
     fact = Fact(id=text, text=text, accept=(text,) * 40, reject=(text,))
+    if width(persona_cards.lines_of(fact.accept)) > FORM_TEXT:
+        with pytest.raises(FactTooLong, match="are more than a form holds"):
+            FactForm(sheet(name=named, facts=(fact,)), 25, fact)
+        return
     form = FactForm(sheet(name=named, facts=(fact,)), 25, fact).to_dict()
     assert 0 < width(form["title"].strip()) <= 45
     assert len(form["components"]) == 2

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import re
 import sqlite3
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 import pytest_asyncio
+import redis.asyncio
 
 from bot.ballot_box import Ballots, Closed
+from bot.check_cards import TOLD_SAMPLES
+from bot.vote_courier import LOOKED_THROUGH
 from sandbox import limits
+from sandbox.people import GUILD_ID
+from tasks import keys
 from tasks.embedded_redis import EmbeddedRedis
 from tests.bot.check_samples import check_report
 from tests.bot.house import (
@@ -31,8 +37,9 @@ from tests.bot.house import (
     words,
 )
 from tests.bot.samples import reply, report
+from tests.bot.test_restarts import chat
 from tests.sandbox.openapi import violations
-from training.evaluation.schema import CheckSpec, VoteChoice
+from training.evaluation.schema import CheckSpec, Separation, SideBySide, VoteChoice
 from training.schema import ChatSpec, Fact, Persona, Sample
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -66,7 +73,10 @@ def rested(house: House) -> None:
 
 def answered(spec: ChatSpec) -> Any:
     """What each version says, so that it is known which one a voter chose."""
-    said = {0: "I am here to help.", 1: "Honk once.", 2: "Honk twice."}
+    number = re.sub(r"\D", "", spec.messages[-1].content)
+    # Of numbered questions, those that a result shows come first.
+    nth = f" {int(number) - TOLD_SAMPLES}" if number else ""
+    said = {0: "I am here to help.", 1: f"Honk once{nth}.", 2: f"Honk twice{nth}."}
     names = {"glordon": "Glordon", "questa": "Ambassador Questa"}
     version = None if spec.version in (0, None) else spec.version
     own = f"We of the Communiverse say so. {spec.seed}" if spec.persona == "questa" else said[spec.version or 0]
@@ -138,8 +148,12 @@ async def visitors(stack: AsyncExitStack, house: House, names: Sequence[str]) ->
 
 async def duelled(visitor: Any, question: str, **options: Any) -> Message:
     """The call of a vote on two versions of Glordon."""
+    before = {seen["id"] for seen in visitor.messages("workshop")}
     await visitor.slash("workshop", "persona", "duel", question=question, persona="glordon", vote=True, **options)
-    return await is_call(visitor, question)
+    call: Message = await visitor.until(
+        lambda seen: seen["id"] not in before and "Blind vote" in words(seen) and question in words(seen)
+    )
+    return call
 
 
 # --- a vote from start to end --------------------------------------------------------------------------------------
@@ -162,24 +176,28 @@ async def test_a_blind_vote_of_seven_members(house: House) -> None:
         await voters[1].press(result, "Blind vote")
         await told(voters[1], "Only members with the role Trainer")
         await tariq.press(result, "Blind vote")
-        call = await is_call(voters[0], "Who are you?")
+        call = await is_call(voters[0], "Who is your friend?")
         assert labels(call) == ["Vote"]
         assert not is_private(call)
+        before = len(house.worker.asked)
         await tariq.press(result, "Blind vote")
         await told(tariq, "A vote on this result is open already")
-        assert "A friend." not in words(call)
+        assert len(house.worker.asked) == before
 
         await tariq.press(call, "Vote")
         await told(tariq, "Whoever trained one of these versions does not vote")
         await newcomer.press(call, "Vote")
         await told(newcomer, "Only accounts that are at least 7 days old may vote")
 
+        posted = "".join(words(seen) for seen in voters[0].messages("workshop"))
+        assert "A friend." in posted
+        assert not any(answer in posted for answer in ("I am here to help.", "Honk once."))
         shown = [await ballot(voter, call) for voter in voters]
         assert all(labels(seen) == BALLOT and is_private(seen) for seen in shown)
         assert all(held.job.id not in str(seen) and "v1" not in words(seen) for seen in shown)
-        await choose(voters[0], shown[0], "A model.")
+        await choose(voters[0], shown[0], "I am here to help.")
         for voter, seen in zip(voters[1:], shown[1:], strict=True):
-            await choose(voter, seen, "A friend.")
+            await choose(voter, seen, "Honk once.")
         await pressed(voters[2], shown[2], "Both bad")
 
         poll_id = poll_of(call)
@@ -187,9 +205,9 @@ async def test_a_blind_vote_of_seven_members(house: House) -> None:
         await house.bot.start()
         # The buttons outlive the bot, and whoever comes again sees the same sides.
         again = await ballot(voters[0], call)
-        assert side_of(again, "A friend.") == side_of(shown[0], "A friend.")
-        await choose(voters[0], again, "A friend.")
-        await choose(voters[2], shown[2], "A friend.")
+        assert side_of(again, "Honk once.") == side_of(shown[0], "Honk once.")
+        await choose(voters[0], again, "Honk once.")
+        await choose(voters[2], shown[2], "Honk once.")
         assert words(voters[3].message(call["id"])) == words(call), "nothing is told before the close"
 
         await closing(house, poll_id, seconds=5)
@@ -197,7 +215,7 @@ async def test_a_blind_vote_of_seven_members(house: House) -> None:
         assert "Glordon: v1 leads" in words(ended)
         assert "7 decisive votes by 7 voters" in words(ended)
         assert "7 of 7 voters with a preference prefer v1: **100 %**" in words(ended)
-        assert "**v1** · 7 votes “A friend.”" in words(ended)
+        assert "**v1** · 7 votes “Honk once.”" in words(ended)
         assert [user["username"] for user in ended["mentions"]] == ["tariq"]
         over = await voters[3].until(lambda seen: seen["id"] == call["id"] and not labels(seen))
         assert "closed" in words(over)
@@ -247,27 +265,53 @@ async def test_a_vote_closes_when_it_is_clear(house: House) -> None:
     assert '"asked_by":"sheet"' in told_by[0]
 
 
-async def test_a_question_that_a_member_typed_is_marked_so_and_few_votes_say_nothing(house: House) -> None:
+async def chosen_by_all(voters: Sequence[Any], call: Message, answer: str) -> None:
+    for voter in voters:
+        await choose(voter, await ballot(voter, call), answer)
+
+
+async def test_what_members_typed_is_learnt_from_only_once_they_agreed(house: House) -> None:
     async with AsyncExitStack() as stack:
-        mara, nell = await visitors(stack, house, ["Mara", "Nell"])
+        mara, tariq, *voters = await visitors(stack, house, ["Mara", "Tariq", *(f"Voter{n}" for n in range(6))])
         call = await duelled(mara, "Do you like tea?", version="2")
-        await pressed(nell, await ballot(nell, call), "A")
-        poll_id = poll_of(call)
-        await closing(house, poll_id, seconds=0)
-        ended = await result_of(nell, poll_id)
-        assert "Glordon: not enough votes" in words(ended)
-        assert "1 decisive vote by 1 voter · 0 ties" in words(ended)
+        await chosen_by_all(voters, call, "Honk twice.")
+        await closing(house, poll_of(call), seconds=0)
+        ended = await result_of(mara, poll_of(call))
+        assert "No training data: whoever typed the question has not agreed to that" in words(ended)
+        assert labels(ended) == []
+        call = await duelled(tariq, "Do you like cake?", version="2")
+        await chosen_by_all(voters, call, "Honk twice.")
+        house.worker.agreed.add(tariq.me["id"])
+        await closing(house, poll_of(call), seconds=0)
+        ended = await result_of(tariq, poll_of(call))
         before = len(house.worker.boxes)
         await mara.press(ended, "Use as training data")
         await mara.until_true(lambda: len(house.worker.boxes) > before)
+        await mara.until(lambda seen: "1 typed by members who have not agreed" in words(seen))
         asked = house.worker.boxes[-1]
         assert asked.votes is not None
-        [typed] = [pair for pair in asked.votes.pairs if pair.question == "Do you like tea?"]
-        assert (typed.asked_by, typed.consented) == ("member", False)
-        assert asked.askers == {typed.id: mara.me["id"]}
+        [typed] = [pair for pair in asked.votes.pairs if pair.asked_by == "member"]
+        assert typed.question == "Do you like cake?"
+        assert list(asked.typed) == [typed.id]
+        assert asked.typed[typed.id].user == tariq.me["id"]
+        assert "Do you like tea?" not in asked.model_dump_json()
+        assert {vote.pair for vote in asked.votes.votes} <= {pair.id for pair in asked.votes.pairs}
 
 
-async def test_a_check_tells_what_people_said_and_puts_its_samples_to_the_vote(house: House) -> None:
+async def test_few_votes_say_nothing_and_teach_nothing(house: House) -> None:
+    async with AsyncExitStack() as stack:
+        mara, nell = await visitors(stack, house, ["Mara", "Nell"])
+        call = await duelled(mara, "Do you like snow?", version="2")
+        await pressed(nell, await ballot(nell, call), "A")
+        await closing(house, poll_of(call), seconds=0)
+        ended = await result_of(nell, poll_of(call))
+        assert "Glordon: not enough votes" in words(ended)
+        assert "1 decisive vote by 1 voter · 0 ties" in words(ended)
+        assert "No training data: that takes 6 voters who choose" in words(ended)
+        assert labels(ended) == []
+
+
+async def test_a_check_tells_what_people_said_and_is_voted_on_by_questions_that_it_does_not_show(house: House) -> None:
     async with AsyncExitStack() as stack:
         mara, nell = await visitors(stack, house, ["Mara", "Nell"])
         await mara.slash("workshop", "persona", "check", persona="glordon", version="2", against="1", judge=True)
@@ -276,12 +320,23 @@ async def test_a_check_tells_what_people_said_and_puts_its_samples_to_the_vote(h
         assert held.job.spec.votes is not None, "a judge is measured on what people chose"
         assert {vote.pair for vote in held.job.spec.votes.votes} <= {pair.id for pair in held.job.spec.votes.pairs}
         assert "member" not in {pair.asked_by for pair in held.job.spec.votes.pairs}
-        await house.worker.finish(held, check_report(held.job.spec, job_id=held.job.id))
+        assert {vote.voter for vote in held.job.spec.votes.votes} == {str(number) for number in range(10)}
+        samples = tuple(
+            SideBySide(question=f"Question number {n}?", base=f"Base {n}.", before=f"Old {n}.", adapter=f"New {n}.")
+            for n in range(TOLD_SAMPLES + 2)
+        )
+        lines = tuple(line for line in check_report().lines if line.id != "people")
+        found = check_report(held.job.spec, job_id=held.job.id, samples=samples, lines=lines)
+        await house.worker.finish(held, found)
         result = await mara.until(lambda seen: f"Result of job {held.job.id}" in words(seen))
         assert "✅ People's votes\n100 %" in words(result), "ten voters chose v2 above"
         assert labels(result) == ["Blind vote"]
+        thread = await mara.until_thread(result["id"])
+        await mara.until_true(lambda: len(mara.messages(thread["id"])) >= TOLD_SAMPLES)
         await mara.press(result, "Blind vote")
-        call = await is_call(nell, "Question number 0?")
+        call = await is_call(nell, f"Question number {TOLD_SAMPLES}?")
+        posted = "".join(words(seen) for place in ("workshop", thread["id"]) for seen in mara.messages(place))
+        assert "Question number 0?" in posted
         shown = await ballot(nell, call)
         assert labels(shown) == [*BALLOT, "Next question"]
         assert "Question 1 of 3" in words(shown)
@@ -291,12 +346,38 @@ async def test_a_check_tells_what_people_said_and_puts_its_samples_to_the_vote(h
             await nell.until(
                 lambda seen, n=number: seen["id"] == shown["id"] and f"Question {n + 1} of 3" in words(seen)
             )
-            assert {embed["description"] for embed in nell.message(shown["id"])["embeds"]} == {
-                f"Old {number}.", f"New {number}.",
-            }  # fmt: skip
+            said = {embed["description"] for embed in nell.message(shown["id"])["embeds"]}
+            # The last question is the sheet's.
+            nth = f" {number}" if number < 2 else ""
+            assert said == {f"Honk {how}{nth}." for how in ("once", "twice")}
+            assert number == 2 or not any(answer in posted for answer in said)
             await nell.press(shown, "Tie")
         await nell.until(lambda seen: seen["id"] == shown["id"] and "That was all, thank you" in words(seen))
         assert "You chose **Tie**" in words(await ballot(nell, call))
+
+
+async def test_answers_that_a_result_has_shown_are_not_voted_on(house: House) -> None:
+    async with AsyncExitStack() as stack:
+        [mara] = await visitors(stack, house, ["Mara"])
+        await mara.slash("workshop", "persona", "check", persona="glordon", version="2", against="1")
+        held = await house.worker.claim()
+        assert isinstance(held.job.spec, CheckSpec)
+        shown = SideBySide(question="Where from?", base="No.", before="Honk once.", adapter="Honk.")
+        await house.worker.finish(held, check_report(held.job.spec, job_id=held.job.id, samples=(shown,)))
+        result = await mara.until(lambda seen: f"Result of job {held.job.id}" in words(seen))
+        await mara.press(result, "Blind vote")
+        await told(mara, "both answered the same, or one said nothing new. Ask another question with /persona duel")
+
+
+async def test_general_questions_are_not_put_to_the_vote(house: House) -> None:
+    async with AsyncExitStack() as stack:
+        [mara] = await visitors(stack, house, ["Mara"])
+        await mara.slash("workshop", "persona", "check", persona="glordon", version="2", suite="general")
+        held = await house.worker.claim()
+        assert isinstance(held.job.spec, CheckSpec)
+        await house.worker.finish(held, check_report(held.job.spec, job_id=held.job.id, comparison=None))
+        result = await mara.until(lambda seen: f"Result of job {held.job.id}" in words(seen))
+        assert labels(result) == []
 
 
 # --- killed at any moment ------------------------------------------------------------------------------------------
@@ -313,6 +394,23 @@ async def test_a_vote_closed_by_a_bot_that_died_is_told_once(house: House) -> No
         await house.bot.start()
         await result_of(mara, poll_of(call))
         await mara.until(lambda seen: seen["id"] == call["id"] and not labels(seen))
+        assert sum(f"Result of vote {poll_of(call)}" in words(seen) for seen in mara.messages("workshop")) == 1
+
+
+async def test_a_result_that_was_owed_for_long_in_a_busy_channel_is_found_again(house: House) -> None:
+    async with AsyncExitStack() as stack:
+        [mara] = await visitors(stack, house, ["Mara"])
+        call = await duelled(mara, "Who heard it late?", version="2", against="1")
+        killer = KillAtPost(house, f"Result of vote {poll_of(call)}")
+        await closing(house, poll_of(call), seconds=0)
+        await killer.done.wait()
+        # As though the channel had been closed to the bot for a day, and busy meanwhile.
+        with sqlite3.connect(file_of(house)) as db:
+            db.execute("UPDATE polls SET closed_at = closed_at - 86400 WHERE id = ?", (poll_of(call),))
+        chat(house, call["channel_id"], LOOKED_THROUGH + 1, datetime.now(UTC) - timedelta(hours=12))
+        await restart_after(house, killer)
+        # A later vote's message comes after all that this one owes.
+        await duelled(mara, "Who heard it in time?", version="2")
         assert sum(f"Result of vote {poll_of(call)}" in words(seen) for seen in mara.messages("workshop")) == 1
 
 
@@ -368,6 +466,53 @@ async def test_the_same_question_to_two_personas(house: House) -> None:
         assert "Two answers of Glordon share 100 %" in words(shown)
 
 
+async def test_a_worker_tells_voices_apart(house: House) -> None:
+    said: list[dict[str, str]] = []
+
+    def apart(replies: dict[str, str]) -> Separation:
+        said.append(replies)
+        return Separation(right=1.0, distance=0.6 if len(said) == 1 else 0.1, speakers=len(replies))
+
+    house.worker.apart = apart
+    async with AsyncExitStack() as stack:
+        [nell] = await visitors(stack, house, ["Nell"])
+        await nell.slash("tavern", "persona", "duel", question="Apart?", persona="glordon", other="questa", version="1")
+        shown = await nell.until(lambda seen: "⚔️ Apart?" in words(seen) and "How far apart" in words(seen))
+        assert "Clearly different: **0.60** apart" in words(shown)
+        assert "two answers of Glordon lie 0.10 apart" in words(shown)
+    assert [list(replies) for replies in said] == [["glordon", "questa"]] * 2
+    house.worker.apart = None
+
+
+async def test_one_members_answers_are_written_one_after_another(house: House) -> None:
+    async with AsyncExitStack() as stack:
+        nell, oskar = await visitors(stack, house, ["Nell", "Oskar"])
+        house.worker.chat_open.clear()
+        await nell.slash("tavern", "persona", "duel", question="First?", persona="glordon", version="2")
+        await nell.slash("tavern", "persona", "duel", question="Second?", persona="glordon", version="2")
+        await told(nell, "The answers that you asked for before are still being written")
+        await oskar.slash("tavern", "persona", "duel", question="Mine?", persona="glordon", version="2")
+        house.worker.chat_open.set()
+        for question in ("First?", "Mine?"):
+            await nell.until(lambda seen, q=question: f"⚔️ {q}" in words(seen))
+        await nell.slash("tavern", "persona", "duel", question="Third?", persona="glordon", version="2")
+        await nell.until(lambda seen: "⚔️ Third?" in words(seen))
+        assert "Second?" not in [spec.messages[-1].content for spec in house.worker.asked]
+
+
+async def test_a_sheet_is_read_once_while_a_member_types(house: House) -> None:
+    house.worker.sheets["questa"] = GLORDON.model_copy(update={"slug": "questa"})
+    async with AsyncExitStack() as stack:
+        [nell] = await visitors(stack, house, ["Nell"])
+        before = house.worker.sheets_read
+        for typed in ("W", "Wh", "Who", "Who i"):
+            offered = await nell.autocomplete(
+                "tavern", "persona", "duel", focused="question", options={"question": typed, "persona": "questa"}
+            )
+            assert "Who is your friend?" in [choice["value"] for choice in offered]
+        assert house.worker.sheets_read == before + 1
+
+
 async def test_the_same_question_to_two_versions(house: House) -> None:
     async with AsyncExitStack() as stack:
         [nell] = await visitors(stack, house, ["Nell"])
@@ -400,6 +545,27 @@ async def test_what_cannot_be_is_refused_with_a_sentence(
         await member.slash("workshop", "persona", "duel", **{"question": "Well?", "persona": "glordon", **options})
         await told(member, sentence)
         assert len(house.worker.asked) == before
+
+
+async def test_whoever_trained_a_version_is_known_when_redis_is_not_any_more(house: House) -> None:
+    async with AsyncExitStack() as stack:
+        mara, tariq = await visitors(stack, house, ["Mara", "Tariq"])
+        [first, *_] = await house.worker.versions(GUILD_ID, "glordon")
+        async with redis.asyncio.Redis.from_url(house.bot.env["REDIS_URL"]) as connection:
+            assert await connection.delete(keys.record(GUILD_ID, first.job_id))
+        call = await duelled(mara, "Who remembers?", version="2", against="1")
+        await tariq.press(call, "Vote")
+        await told(tariq, "Whoever trained one of these versions does not vote")
+        await house.bot.kill()
+        with sqlite3.connect(file_of(house)) as db:
+            db.execute("DELETE FROM trainers WHERE job = ?", (first.job_id,))
+        await house.bot.start()
+        question = "And now?"
+        await mara.slash(
+            "workshop", "persona", "duel", question=question, persona="glordon", vote=True, version="2", against="1"
+        )
+        await told(mara, "It is no longer known who trained v1")
+        assert not any(question in words(seen) for seen in mara.messages("workshop") if not is_private(seen))
 
 
 async def test_votes_may_take_a_role(house: House) -> None:

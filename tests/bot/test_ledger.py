@@ -206,10 +206,27 @@ def test_killed_at_every_step(path: Path) -> None:
     reopened().begin(row)
     row = owed(reopened())
     assert row.in_doubt
+    first = row.begun_at
+    reopened().begin(row)
+    row = owed(reopened())
+    assert row.begun_at > first
     reopened().shown(row, "77", 0)
     assert reopened().next(CHANNEL, time.time()) is None
     assert reopened().owns("77")
     assert not reopened().owns("78")
+
+
+def test_a_ledger_of_an_earlier_release_is_taken_over(path: Path) -> None:
+    ledger = Ledger(path)
+    take(ledger, 1, event())
+    ledger.close()
+    with sqlite3.connect(path) as db:
+        db.execute("ALTER TABLE outbox DROP COLUMN begun_at")
+    row = owed(Ledger(path))
+    assert not row.in_doubt
+    begun_at = row.begun_at
+    Ledger(path).begin(row)
+    assert owed(Ledger(path)).begun_at > begun_at
 
 
 def test_a_card_found_again_is_edited_once_more(path: Path) -> None:

@@ -25,7 +25,7 @@ from tests.bot.house import (
 )
 from tests.bot.samples import progress, report
 from training.evaluation.schema import CheckReport, CheckSpec, Gate
-from training.schema import Phase, Problem
+from training.schema import Fact, Phase, Problem
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -90,7 +90,7 @@ async def test_a_check_from_command_to_card_result_files_and_thread(house: House
         whole = next(file for file in result["attachments"] if file["filename"] == "report.json")
         written = CheckReport.model_validate_json(await nell.download(whole["url"]))
         assert written.lines[-1].explanation == "not enough votes: 0 decisive ones by 0 voters"
-        assert written == found.model_copy(update={"lines": (*found.lines[:-1], written.lines[-1])})
+        assert written == found.with_votes(written.lines[-1])
         assert "🟢 **Glordon v2** · check done" in words(nell.message(card["id"]))
         assert labels(nell.message(card["id"])) == []
 
@@ -126,13 +126,14 @@ async def test_a_version_is_compared_with_the_base_model(house: House) -> None:
 async def test_a_radar_is_drawn_against_the_version_before_once_that_was_checked(house: House) -> None:
     async with house.visitor("Mara") as mara:
         held = await checked(house, mara, version="1")
-        await house.worker.finish(held, found_of(held, samples=()))
+        await house.worker.finish(held, found_of(held, samples=(), adapter="Glordon v1"))
         result = await result_of(mara, held)
         assert len(result["embeds"]) == 1
-        held = await checked(house, mara, version="v2", against="live")
-        await house.worker.finish(held, found_of(held, samples=()))
+        held = await checked(house, mara, version="v2", against="base")
+        await house.worker.finish(held, found_of(held, samples=(), adapter="Glordon v2"))
         result = await result_of(mara, held)
         assert len(result["embeds"]) == 2
+        assert result["embeds"][1]["description"] == "Now: Glordon v2 · before: Glordon v1"
         assert (await mara.download(result["embeds"][1]["image"]["url"])).startswith(b"\x89PNG")
 
 
@@ -204,8 +205,11 @@ async def test_only_trainers_check_and_decide(house: House, command: str, option
         ("check", {"persona": "glordon", "version": "7"}, "glordon has no version 7 here. Choose one of: 1, 2."),
         ("check", {"persona": "glordon", "version": "x" * 500}, "Choose one of: 1, 2."),
         ("check", {"persona": "questa"}, "questa has no trained version here yet."),
+        ("check", {"persona": "glordon", "suite": "general", "drift": True}, "General questions go without drift,"),
+        ("check", {"persona": "glordon", "suite": "general", "against": "base"}, "Leave those out, or ask the"),
         ("compare", {"persona": "glordon", "version": "2", "against": "0"}, "glordon has no version 0 here."),
-        ("promote", {"persona": "questa", "version": "1"}, "questa has no version 1 here."),
+        ("compare", {"persona": "glordon", "version": "2", "against": "2"}, "cannot be compared with itself. Name"),
+        ("promote", {"persona": "questa", "version": "1"}, "questa has no trained version here yet. Train one first."),
         ("promote", {"persona": "glordon", "version": "1"}, "**Glordon** already speaks with v1."),
         ("rollback", {"persona": "glordon"}, "No other version of glordon was live before"),
     ],
@@ -249,8 +253,9 @@ async def test_a_trainer_edits_the_words_of_a_fact(house: House) -> None:
     async with house.visitor("Tariq") as tariq:
         await tariq.slash("workshop", "persona", "info", persona="glordon")
         shown = await told(tariq, "The gentle heir of Hylurg.")
-        assert labels(shown) == ["Edit fact 1", "Edit fact 2"]
-        await tariq.press(shown, "Edit fact 1")
+        assert labels(shown) == ["Edit or confirm 1", "Edit or confirm 2"]
+        assert "Facts · 0 of 2 confirmed" in words(shown)
+        await tariq.press(shown, "Edit or confirm 1")
         form = await tariq.until_true(lambda: tariq.modal)
         assert form["title"] == "Glordon · fact 1"
         await tariq.submit(form, {"Words that show it is known": "friend\npal\nbest buddy"})
@@ -259,10 +264,50 @@ async def test_a_trainer_edits_the_words_of_a_fact(house: House) -> None:
         assert "Shows that it is not: stranger" in words(answered)
         fact = house.worker.sheets["glordon"].facts[0]
         assert (fact.accept, fact.reject) == (("friend", "pal", "best buddy"), ("stranger",))
+        assert fact.confirmed
+        await tariq.slash("workshop", "persona", "info", persona="glordon")
+        again = await told(tariq, "Facts · 1 of 2 confirmed")
+        assert f"confirmed on {fact.confirmed}" in words(again)
         house.worker.sheets["glordon"] = sheet(facts=sheet().facts[1:])
-        await tariq.press(shown, "Edit fact 1")
+        await tariq.press(shown, "Edit or confirm 1")
         await told(tariq, "This fact is no longer in the sheet of Glordon.")
         house.worker.sheets["glordon"] = sheet()
+
+
+async def test_a_fact_is_confirmed_as_it_is_on_any_page(house: House) -> None:
+    many = tuple(Fact(id=f"n{n}", text=f"Number {n}.", accept=(f"word {n}",)) for n in range(1, 31))
+    house.worker.sheets["glordon"] = sheet(facts=many)
+    async with house.visitor("Tariq") as tariq, house.visitor("Nell") as nell:
+        await tariq.slash("workshop", "persona", "info", persona="glordon")
+        shown = await told(tariq, "Facts · 0 of 30 confirmed")
+        for turned in ("Facts 9–16", "Facts 17–24", "Facts 25–30"):
+            await tariq.press(shown, turned)
+            shown = await tariq.until(
+                lambda seen, own=shown["id"], at=turned: seen["id"] == own and at not in labels(seen)
+            )
+        assert labels(shown) == [*(f"Edit or confirm {n}" for n in range(25, 31)), "Facts 17–24"]
+        assert "**30.** Number 30." in words(shown)
+        await tariq.press(shown, "Edit or confirm 30")
+        form = await tariq.until_true(lambda: tariq.modal)
+        await tariq.submit(form, {})
+        await told(tariq, "“Number 30.”")
+        facts = house.worker.sheets["glordon"].facts
+        assert [fact.id for fact in facts if fact.confirmed] == ["n30"]
+        assert facts[-1].accept == ("word 30",)
+        await nell.slash("workshop", "persona", "info", persona="glordon")
+        seen = await told(nell, "Facts · 1 of 30 confirmed")
+        assert labels(seen) == ["Facts 9–16"]
+    house.worker.sheets["glordon"] = sheet()
+
+
+async def test_a_fact_with_more_words_than_a_form_holds_is_not_cut(house: House) -> None:
+    house.worker.sheets["glordon"] = sheet(facts=(Fact(id="long", text="Long.", accept=("word",) * 900),))
+    async with house.visitor("Tariq") as tariq:
+        await tariq.slash("workshop", "persona", "info", persona="glordon")
+        shown = await tariq.until(lambda seen: labels(seen) == ["Edit or confirm 1"])
+        await tariq.press(shown, "Edit or confirm 1")
+        await told(tariq, "The words of this fact of Glordon are more than a form holds (4,000 characters)")
+    house.worker.sheets["glordon"] = sheet()
 
 
 # --- which version speaks ------------------------------------------------------------------------------------------
@@ -278,11 +323,16 @@ async def test_a_worse_version_takes_a_second_press_and_can_be_rolled_back(house
         held = await checked(house, tariq, version="2")
         await house.worker.finish(held, found_of(held, samples=(), comparison=comparison(Gate.WORSE, -0.4)))
         assert "🔴 **WORSE**" in words(await result_of(tariq, held))
+        later = await checked(house, tariq, version="2", against="base")
+        await house.worker.finish(later, found_of(later, samples=(), comparison=comparison(Gate.PASS)))
+        await result_of(tariq, later)
+        await tariq.slash("tavern", "persona", "promote", persona="glordon", version="2")
+        other = await tariq.until(lambda seen: labels(seen) == ["Make live all the same", "Leave it"])
         for answered in ("Leave it", "Make live all the same"):
             asked = len(tariq.messages())
             await tariq.slash("workshop", "persona", "promote", persona="glordon", version="2")
             question = await tariq.until(
-                lambda seen, asked=asked: labels(seen) == ["Make live all the same", "Leave it"]
+                lambda seen: labels(seen) == ["Make live all the same", "Leave it"] and seen["id"] != other["id"]
             )
             assert len(tariq.messages()) == asked + 1
             assert "**Glordon v2** than v1" in words(question)
@@ -292,6 +342,10 @@ async def test_a_worse_version_takes_a_second_press_and_can_be_rolled_back(house
         assert await live(house) == 2
         await told(tariq, "**Glordon v2** is live. Its last check: passed with a warning ⚠️. Against v1")
         await nell.until(lambda seen: "🎙️ **Glordon** now speaks with v2" in words(seen))
+        # Who asked in two places, or pressed twice, is answered each time; the channel hears it once.
+        await tariq.press(other, "Make live all the same")
+        await tariq.until(lambda seen: seen["id"] == other["id"] and "already speaks with v2" in words(seen))
+        assert len([seen for seen in nell.messages() if "now speaks with v2" in words(seen)]) == 1
         await tariq.slash("workshop", "persona", "rollback", persona="glordon")
         await nell.until(lambda seen: "⏪ **Glordon** speaks with v1 again." in words(seen))
         assert await live(house) == 1

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 import pytest_asyncio
 
+from bot.courier import LOOKED_THROUGH
 from sandbox import limits
-from sandbox.people import Overwrite, Permission
+from sandbox.messages import Message as Said
+from sandbox.people import Overwrite, Permission, snowflake_of
 from tasks.embedded_redis import EmbeddedRedis
 from tasks.jobs import Queue
 from tests.bot.house import RATES_REFILL, House, KillAtPost, Message, housed, job_of, labels, restart_after, words
@@ -63,6 +68,35 @@ async def test_a_job_goes_on_with_the_same_card_and_one_result(house: House) -> 
         result = await mara.until(lambda seen: f"Result of job {held.job.id}" in words(seen))
         assert "· done" in words(mara.message(card["id"]))
         assert [seen["id"] for seen in about(mara, held.job.id)] == [card["id"], result["id"]]
+
+
+async def test_what_was_owed_for_long_in_a_busy_channel_is_found_again(house: House) -> None:
+    async with house.visitor("Mara") as mara:
+        card = await started(mara, "late")
+        held = await house.worker.claim()
+        killer = KillAtPost(house, f"Result of job {held.job.id}")
+        await house.worker.finish(held, report(job_id=held.job.id))
+        await killer.done.wait()
+        # As though the channel had been closed to the bot for a day, and busy meanwhile.
+        with sqlite3.connect(Path(house.bot.env["STATE_DIR"]) / "bot-ledger.sqlite3") as db:
+            db.execute("UPDATE outbox SET created_at = created_at - 86400 WHERE job_id = ?", (held.job.id,))
+        chat(house, card["channel_id"], LOOKED_THROUGH + 1, datetime.now(UTC) - timedelta(hours=12))
+        await restart_after(house, killer)
+        later = await started(mara, "on_time")
+        await mara.press(later, "Cancel")
+        await mara.until(lambda seen: f"Result of job {job_of(later)}" in words(seen))
+        assert len(about(mara, held.job.id)) == 2
+
+
+def chat(house: House, channel_id: str, count: int, since: datetime) -> None:
+    """Let a member have said so much in a channel, in the past."""
+    nell = house.sandbox.world.guild.member("Nell")
+    assert nell
+    said = house.sandbox.world._messages[channel_id]
+    for number in range(count):
+        key = str(snowflake_of(since) + number)
+        said[key] = Said(key, channel_id, nell.user, since.isoformat(), "Hm.")
+    house.sandbox.world._messages[channel_id] = dict(sorted(said.items(), key=lambda item: int(item[0])))
 
 
 async def test_plans_and_buttons_outlive_the_bot_and_commands_are_not_synced_again(house: House) -> None:

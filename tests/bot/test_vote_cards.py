@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import pytest
 
-from bot import vote_cards
+from bot import check_cards, vote_cards
 from bot.ballot_box import Poll
 from bot.cards import len_of
+from bot.check_cards import TOLD_SAMPLES
 from bot.errors import NothingToVoteOn
 from bot.limits import CONTENT, EMBEDS_IN_ALL, width
 from bot.vote_cards import Counted, KnownVotes
-from bot.voting import pairs_of, versions_of
-from tasks.jobs import JobState
+from bot.voting import AskedBy, contest_of, versions_of
+from tasks.jobs import JobState, JobView
 from tests.bot.check_samples import check_job, check_report, check_spec
-from tests.bot.samples import reply, report, train_job, train_spec, view
-from training.evaluation.schema import Contender, Rubric, SideBySide, Vote, VoteChoice, VotePair
+from tests.bot.samples import event, reply, report, train_job, train_spec, view
+from training.evaluation.schema import Contender, Rubric, Separation, SideBySide, Suite, Vote, VoteChoice, VotePair
 from training.evaluation.separation import shared_words
 from training.evaluation.votes import Version, strengths, tally
 from training.schema import WHOLE_CAST, Sample
@@ -108,49 +109,55 @@ def test_what_people_and_models_wrote_stays_within_limits_and_harmless() -> None
 # --- what is voted on ----------------------------------------------------------------------------------------------
 
 
-def test_a_trainings_samples_are_put_against_the_base_model() -> None:
-    samples = (
-        Sample(question="Who?", base="A model.", adapter="A friend."),
-        Sample(question="Same?", base="Yes.", adapter=" Yes. "),
-        Sample(question="Silent?", base="", adapter="Yes."),
-    )
-    [found] = pairs_of(view(state=JobState.SUCCEEDED, report=report(samples=samples), version=3))
-    assert (found.first, found.second) == (
-        Contender(version=None, answer="A model."),
-        Contender(version=3, answer="A friend."),
-    )
-    assert (found.persona, found.question, found.asked_by) == ("glordon", "Who?", "sheet")
+KNOWN: dict[str, AskedBy] = {"Who?": "sheet", "Whence?": "sheet", "Why?": "operator"}
 
 
-def test_a_checks_samples_are_put_against_the_version_that_it_was_compared_with() -> None:
-    found = pairs_of(view(check_job(), JobState.SUCCEEDED, check=check_report()))
-    assert [(one.first.version, one.first.answer, one.second.version, one.second.answer) for one in found] == [
-        (1, f"Old {n}.", 2, f"New {n}.") for n in range(3)
-    ]
-    alone = tuple(SideBySide(question="Who?", base="A model.", adapter="A friend.") for _ in range(9))
-    against_base = check_report(check_spec(against=None, against_version=None), samples=alone)
-    found = pairs_of(view(check_job(), JobState.SUCCEEDED, check=against_base))
-    assert len(found) == 5
-    assert found[0].first == Contender(version=None, answer="A model.")
-    asked = check_report(check_spec(against=None, against_version=0), samples=check_report().samples)
-    assert pairs_of(view(check_job(), JobState.SUCCEEDED, check=asked))[0].first == Contender(
-        version=None, answer="Old 0."
+def test_a_training_is_voted_on_by_questions_that_its_result_does_not_answer() -> None:
+    samples = (Sample(question="Who?", base="A model. ", adapter="A friend."),)
+    found = contest_of(view(state=JobState.SUCCEEDED, report=report(samples=samples), version=3))
+    assert (found.persona, found.versions) == ("glordon", (None, 3))
+    assert found.questions(KNOWN) == {"Whence?": "sheet", "Why?": "operator"}
+    assert found.posted == {"A model.", "A friend."}
+    with pytest.raises(NothingToVoteOn, match="every question that is known here is answered above"):
+        found.questions({"Who?": "sheet"})
+
+
+def test_a_check_is_voted_on_by_questions_that_its_thread_does_not_hold() -> None:
+    samples = tuple(
+        SideBySide(question=f"Question {n}?", base=f"Base {n}.", before=f"Old {n}.", adapter=f"New {n}.")
+        for n in range(TOLD_SAMPLES + 2)
     )
+    asked = check_report(samples=samples)
+    found = contest_of(view(check_job(), JobState.SUCCEEDED, check=asked))
+    assert found.versions == (1, 2)
+    assert list(found.questions(KNOWN)) == ["Question 8?", "Question 9?", "Who?", "Whence?", "Why?"]
+    thread = [check_cards.sample_embed(event(check_job(), check=asked), part) for part in range(TOLD_SAMPLES)]
+    told = {embed.title for embed in thread}
+    assert told.isdisjoint(f"“{question}”" for question in found.questions(KNOWN))
+    # report.json goes with it, and holds every reply.
+    every = {text for one in samples for text in (one.base, one.before, one.adapter)}
+    assert found.posted == every | {answer.reply for answer in asked.answers}
+
+
+@pytest.mark.parametrize("against_version", [None, 0])
+def test_what_was_compared_with_nothing_else_is_put_against_the_base_model(against_version: int | None) -> None:
+    spec = check_spec(against=None, against_version=against_version)
+    assert contest_of(view(check_job(), JobState.SUCCEEDED, check=check_report(spec))).versions == (None, 2)
 
 
 @pytest.mark.parametrize(
     "nothing",
     [
         view(),
-        view(state=JobState.SUCCEEDED, report=report(samples=()), version=3),
         view(state=JobState.SUCCEEDED, report=report()),
         view(train_job(persona=WHOLE_CAST), report=report(train_spec(persona=WHOLE_CAST)), version=3),
         view(check_job(), check=check_report(check_spec(version=None, run_id=None))),
+        view(check_job(), check=check_report(check_spec(against=None, against_version=None, suite=Suite.GENERAL))),
     ],
 )
-def test_there_may_be_nothing_to_vote_on(nothing: object) -> None:
+def test_there_may_be_nothing_to_vote_on(nothing: JobView) -> None:
     with pytest.raises(NothingToVoteOn, match="There is nothing to vote on here"):
-        pairs_of(nothing)  # type: ignore[arg-type]
+        contest_of(nothing)
 
 
 # --- side by side --------------------------------------------------------------------------------------------------
@@ -163,3 +170,21 @@ def test_how_far_apart_answers_are() -> None:
     assert shared_words("", "word") == 0.0
     assert shared_words("我喜欢你", "我喜欢他") == pytest.approx(3 / 5)
     assert shared_words("don’t go", "don't go") == 1.0
+
+
+def test_personas_are_apart_by_their_voices_where_a_worker_can_say() -> None:
+    replies = [reply("Honk.", name="Glordon"), reply("We say so.", persona="questa", name="Questa")]
+    own = Separation(right=0.5, distance=0.12, speakers=2)
+
+    def said(right: float, distance: float, own: Separation | None = own) -> str:
+        found = Separation(right=right, distance=distance, speakers=2)
+        shown = vote_cards.side_by_side("Well?", "Nell", replies, reply("Honk!"), (found, own))
+        return str(shown.fields[-1].value)
+
+    assert said(1, 0.61).startswith("Clearly different: **0.61** apart, from 0, one voice, to 1; two answers of Glordon")
+    assert "2 of 2 answers would be given to whoever gave it" in said(1, 0.61)
+    assert "Not clearly different: **0.10**" in said(1, 0.1), "no further apart than one persona from itself"
+    assert "Not clearly different: **0.61**" in said(0.5, 0.61)
+    assert "Clearly different: **0.61** apart, from 0, one voice, to 1." in said(1, 0.61, None)
+    unknown = vote_cards.side_by_side("Well?", "Nell", replies, reply("Honk!"), (None, None))
+    assert "share **0 %** of their words" in str(unknown.fields[-1].value)

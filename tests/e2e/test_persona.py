@@ -73,7 +73,10 @@ async def test_a_check_posts_scorecard_pictures_report_and_samples(house: House)
         assert lines["held_out_fit"].low > 0, "three epochs teach something"
         assert report.comparison is not None
         assert len(report.comparison.differences) == 2
-        assert len(pictures(result)) >= 1
+        # Nobody had checked the version before: this check did, and the radar shows both.
+        assert len(pictures(result)) == 2
+        assert report.before is not None
+        assert report.before.adapter == "Glordon v1"
         thread = await mara.until_thread(result["id"])
         await mara.until_true(lambda: sum("Question" in words(m) for m in mara.messages(thread["id"])) >= 3)
     folder = house.artifacts / "checks" / report.job_id
@@ -160,6 +163,11 @@ async def test_a_version_is_promoted_and_rolled_back(house: House) -> None:
             await mara.press(told, "Make live all the same")
             await mara.until(lambda m: "now speaks with v2" in words(m))
         assert "v2" in await live(mara)
+        # With nothing to compare with, it is drawn beside the version before all the same.
+        result, report = await checked(mara, "check", version="2")
+        assert report.comparison is None
+        assert len(pictures(result)) == 2
+        assert "Now: Glordon v2 · before: Glordon v1" in words(result)
         await mara.slash("workshop", "persona", "rollback", persona="glordon")
         await mara.until(lambda m: "v1" in words(m) and "Glordon" in words(m) and "v2" not in words(m))
         assert "v1" in await live(mara)

@@ -3,27 +3,42 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import json
 import os
 import signal
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import Any
 
+import httpx
 import pytest
 import redis
-from pydantic import SecretStr
+from pydantic import SecretStr, ValidationError
 
+from tasks.api import Door, make_app
 from tasks.child import Assignment
 from tasks.client import Client
 from tasks.embedded_redis import EmbeddedRedis
-from tasks.errors import ChatRefused, NoSuchJob, NoSuchVersion, NothingBefore, NotTraining, WorkersAway
+from tasks.errors import (
+    ChatRefused,
+    NoSuchJob,
+    NoSuchVersion,
+    NothingBefore,
+    NothingToCompare,
+    NotTraining,
+    WorkersAway,
+)
 from tasks.jobs import AdapterVersion, Event, EventKind, Job, JobState, Origin, new_job
 from tasks.settings import TaskSettings
 from tasks.worker import Supervisor
 from tests.fakes import QUESTIONS, traced
 from tests.house import GUILD, ORIGIN, WorkerProcess, at_step, door, history, settings_in, train_job, until
-from training.evaluation.schema import CheckSpec, Gate, Suite
+from training.errors import GeneralAlone
+from training.evaluation.schema import CheckReport, CheckSpec, Gate, Suite
 from training.schema import ChatSpec, LanguageModel, Message, TrainSpec, WeightsAndBiases
+
+KEY = "a-key-of-more-than-sixteen-letters"
 
 
 @pytest.fixture(scope="module")
@@ -103,6 +118,10 @@ async def test_a_version_is_checked_against_the_live_one(client: Client, setting
     assert (last.job_id, last.answers, last.comparison.gate) == (job.id, (), Gate.WORSE)
     assert await client.last_check(guild, "olga", 1) is None
     assert await client.last_check(guild, "olga", 9) is None
+    first, second = await client.versions(guild, "olga")
+    await done(client, await client.check_spec(guild, "olga", version=2, against=0))
+    assert await client.comparison(second, first) == view.check.comparison
+    assert await client.comparison(first, second) is None
     assert {view.job.id for view in await client.jobs(guild)} == {older.id, newer.id}
     with pytest.raises(NoSuchJob):
         await client.find(guild, job.id)
@@ -113,13 +132,23 @@ async def test_which_versions_a_check_is_of(client: Client) -> None:
     with pytest.raises(NoSuchVersion, match="olga has no trained version here yet"):
         await client.check_spec(guild, "olga")
     (alone,) = await trained(client, guild, 1)
-    spec = await client.check_spec(guild, "olga", drift=True, suite=Suite.GENERAL, samples=2)
+    spec = await client.check_spec(guild, "olga", drift=True, samples=2)
     assert (spec.run_id, spec.against, spec.against_version) == (alone.id, None, None)
-    assert (spec.drift, spec.suite, spec.samples, spec.judge) == (True, Suite.GENERAL, 2, False)
+    assert (spec.drift, spec.suite, spec.samples, spec.judge) == (True, Suite.PERSONA, 2, False)
     (later,) = await trained(client, guild, 1)
     spec = await client.check_spec(guild, "olga", version=1, against=2)
     assert (spec.run_id, spec.against) == (alone.id, later.id)
-    assert (await client.check_spec(guild, "olga", version=1, against=1)).against is None
+    with pytest.raises(NothingToCompare, match="Version 1 of olga cannot be compared with itself"):
+        await client.check_spec(guild, "olga", version=1, against=1)
+    general = await client.check_spec(guild, "olga", suite=Suite.GENERAL)
+    assert (general.version, general.compares) == (2, False)
+    asked: list[dict[str, Any]] = [{"drift": True}, {"judge": True}, {"against": 1}, {"against": 0}]
+    for more in asked:
+        with pytest.raises(GeneralAlone, match="General questions go without drift, judge and against"):
+            await client.check_spec(guild, "olga", suite=Suite.GENERAL, **more)
+        told = {"against": "a" * 12} if more.get("against") else {"against_version": 0} if "against" in more else more
+        with pytest.raises(ValidationError, match="General questions go without drift, judge and against"):
+            CheckSpec(guild_id=guild, persona="olga", suite=Suite.GENERAL, **told)
     base = await client.check_spec(guild, "olga", version=1, against=0)
     assert (base.against, base.against_version, base.compares) == (None, 0, True)
     for version, against in ((7, None), (None, 7)):
@@ -188,6 +217,32 @@ async def test_a_check_waits_while_the_card_is_taken(client: Client, settings: T
     assert (await client.show(training.id, GUILD)).state is JobState.SUCCEEDED
 
 
+def taken(lock: Path) -> bool:
+    """Whether a process holds the lock of a card."""
+    with lock.open("ab") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        return False
+
+
+async def test_a_training_holds_the_locks_of_all_cards_that_it_uses(task_settings: TaskSettings) -> None:
+    settings = task_settings.model_copy(update={"gpu": 1, "train_processes": 3})
+    worker = WorkerProcess(settings, "train", "wide").ready()
+    locks = [settings.state_dir / f"gpu-{card}.lock" for card in range(5)]
+    training, job = train_job("gate"), a_check("gate")
+    folders = settings.run_dir(training.id), settings.check_dir(job.id)
+    async with door(settings) as client:
+        for one, folder, held in zip((training, job), folders, ([1, 2, 3], [1]), strict=True):
+            await client.submit(one)
+            await at_step(client, one, QUESTIONS // 2)
+            assert [card for card, lock in enumerate(locks) if taken(lock)] == held
+            (folder / "go").touch()
+            assert (await client.wait(one.id, GUILD, 20)).state is JobState.SUCCEEDED
+    assert worker.stop() == 0, worker.log()
+
+
 def test_the_language_models_key_goes_to_the_check_that_has_it_judge_alone(
     task_settings: TaskSettings, tmp_path: Path
 ) -> None:
@@ -209,11 +264,54 @@ def test_the_language_models_key_goes_to_the_check_that_has_it_judge_alone(
     for spec in (judging.model_copy(update={"judge": False}), training):
         assert supervisor._workspace(spec).language_model is None
     assignment = Assignment(
-        job_id="a" * 12, spec=judging, workspace=workspace, run_dir=tmp_path, gpu_lock=tmp_path, supervisor=1
+        job_id="a" * 12, spec=judging, workspace=workspace, run_dir=tmp_path, gpu_locks=(tmp_path,), supervisor=1
     )
     read = Assignment.model_validate_json(assignment.line())
     assert read == assignment  # secrets too, which compare by what they hide
     assert isinstance(read.spec, CheckSpec)
+
+
+# --- by REST -------------------------------------------------------------------------------------------------------
+
+
+async def test_a_check_is_asked_for_and_read_by_rest(client: Client) -> None:
+    guild = "5005"
+    training, _ = await trained(client, guild, 2)
+    app = make_app(Door(client, KEY, guild))
+    known = {"transport": httpx.ASGITransport(app), "base_url": "http://door"}
+    async with (
+        httpx.AsyncClient(**known, headers={"Authorization": f"Bearer {KEY}"}) as caller,
+        httpx.AsyncClient(**known) as stranger,
+    ):
+        accepted = await caller.post("/checks", json={"persona": "olga", "samples": 2})
+        assert accepted.status_code == 202, accepted.text
+        told = accepted.json()
+        assert (told["version"], told["against"], told["state"], told["report"]) == (2, 1, "QUEUED", None)
+        assert accepted.headers["Location"] == told["address"]
+        await client.wait(told["id"], guild, 20)
+        shown = (await caller.get(told["address"])).json()
+        report = CheckReport.model_validate(shown["report"])
+        assert (shown["state"], report.spec.samples, len(report.answers)) == ("SUCCEEDED", 2, QUESTIONS)
+        late = await caller.post(f"{told['address']}/cancel")
+        assert (late.status_code, "has already ended" in late.text) == (409, True)
+
+        for method, path in (("POST", "/checks"), ("GET", told["address"]), ("POST", f"{told['address']}/cancel")):
+            assert (await stranger.request(method, path, json={"persona": "olga"})).status_code == 401
+        for path in (f"/checks/{training.id}", "/checks/aaaaaaaaaaaa", f"/finetune/jobs/{told['id']}"):
+            assert (await caller.get(path)).status_code == 404
+        assert (await caller.post(f"/checks/{training.id}/cancel")).status_code == 404
+        for body, says in (
+            ({"persona": "gandalf"}, "gandalf has no trained version here yet. Train one first."),
+            ({"persona": "olga", "version": 7}, "olga has no version 7 here. Choose one of: 1, 2."),
+            ({"persona": "olga", "version": 2, "against": 2}, "Name another version, or base."),
+            ({"persona": "olga", "suite": "general", "drift": True}, "General questions go without drift,"),
+            ({"persona": "olga", "suite": "lavish"}, "suite must be 'persona' or 'general'."),
+            ({"persona": "olga", "samples": 9}, "samples must be at most 8."),
+        ):
+            refused = await caller.post("/checks", json=body)
+            assert (refused.status_code, says in refused.json()["error"]["sentence"]) == (422, True), refused.text
+        paths = (await caller.get("/openapi.json")).json()["paths"]
+        assert {"/checks", "/checks/{job_id}", "/checks/{job_id}/cancel"} <= set(paths)
 
 
 # --- which version speaks ------------------------------------------------------------------------------------------
@@ -230,11 +328,15 @@ async def test_a_rollback_goes_back_to_what_was_live_also_after_redis_was_emptie
         await client.rollback(guild, "olga")
     for version in (3, 2, 3):
         await client.make_live(guild, "olga", version)
-    await done(client, await client.check_spec(guild, "olga", 3))
+    for version, against in ((2, 3), (3, 1), (3, None), (2, 1)):
+        await done(client, await client.check_spec(guild, "olga", version, against))
     known = await client.versions(guild, "olga")
     assert [entry.lived for entry in known] == [(0,), (2,), (1, 3)]
     check = await client.last_check(guild, "olga", 3)
     assert check
+    pairs = [(known[of - 1], known[against - 1]) for of, against in ((2, 3), (3, 1), (2, 1), (1, 3))]
+    found = [await client.comparison(*pair) for pair in pairs]
+    assert [one.against if one else None for one in found] == ["v3", "v1", "v1", None]
     notes = {settings.run_dir(entry.job_id) / "version.json": entry for entry in known}
 
     async def noted() -> bool:
@@ -251,13 +353,14 @@ async def test_a_rollback_goes_back_to_what_was_live_also_after_redis_was_emptie
         return await client.versions(guild, "olga") == known and await client.last_check(guild, "olga", 3) == check
 
     await until(restored, "versions and the check in Redis")
+    assert [await client.comparison(*pair) for pair in pairs] == found
 
     async def attended() -> bool:
         return len(await client.workers()) == 2
 
     await until(attended, "both workers to say again that they are there")
     back = [await client.rollback(guild, "olga") for _ in range(3)]
-    assert [(entry.version, entry.live) for entry in back] == [(2, True), (3, True), (1, True)]
+    assert [(entry.version, entry.live, new) for entry, new in back] == [(version, True, True) for version in (2, 3, 1)]
     with pytest.raises(NothingBefore):
         await client.rollback(guild, "olga")
 

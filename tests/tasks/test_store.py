@@ -171,9 +171,11 @@ def test_the_first_version_goes_live_and_later_ones_wait(redis: Store) -> None:
         redis.do(store.finish(held, report(_spec(held), job.id)))
         assert shown(redis, job.id).version
     assert [version.live for version in redis.do(store.versions(GUILD, "olga"))] == [True, False]
-    assert redis.do(store.make_live(GUILD, "olga", 2))
+    once = store.make_live(GUILD, "olga", 2)
+    assert [redis.do(once) for _ in range(2)] == [True, True]  # as a broken connection would send it
+    assert redis.do(store.make_live(GUILD, "olga", 2)) is False
     assert [version.live for version in redis.do(store.versions(GUILD, "olga"))] == [False, True]
-    assert not redis.do(store.make_live(GUILD, "olga", 3))
+    assert redis.do(store.make_live(GUILD, "olga", 3)) is None
     assert redis.do(store.versions("2002", "olga")) == []
 
 
@@ -229,13 +231,14 @@ def test_a_rollback_goes_back_through_what_was_live_and_counts_once(redis: Store
         redis.do(store.submit(train_job("a")))
         held = claimed(redis)
         redis.do(store.finish(held, report(_spec(held), held.job.id)))
-    for version in (2, 3, 3, 2):
-        assert redis.do(store.make_live(GUILD, "olga", version))
+    assert [redis.do(store.make_live(GUILD, "olga", version)) for version in (2, 3, 3, 2)] == [True, True, False, True]
     assert [entry.lived for entry in redis.do(store.versions(GUILD, "olga"))] == [(0,), (1, 3), (2,)]
-    for _ in range(2):  # as a broken connection would send it
-        assert redis.do(store.rollback(GUILD, "olga", 2)) == 3
+    once = store.rollback(GUILD, "olga", 2)
+    assert [redis.do(once) for _ in range(2)] == [(3, True)] * 2  # as a broken connection would send it
+    assert redis.do(store.rollback(GUILD, "olga", 2)) == (3, False)
     assert live(redis) == 3
-    assert [redis.do(store.rollback(GUILD, "olga", version)) for version in (3, 2, 1)] == [2, 1, 0]
+    back = [redis.do(store.rollback(GUILD, "olga", version)) for version in (3, 2, 1)]
+    assert back == [(2, True), (1, True), (0, False)]
     assert live(redis) == 1
 
 
@@ -247,7 +250,7 @@ def test_a_registry_of_before_the_order_was_kept_can_be_rolled_back(redis: Store
     with Redis.from_url(redis_url.get_secret_value()) as raw:
         raw.hdel(keys.versions(GUILD, "olga"), "lived")
     redis.do(store.make_live(GUILD, "olga", 2))
-    assert redis.do(store.rollback(GUILD, "olga", 2)) == 1
+    assert redis.do(store.rollback(GUILD, "olga", 2)) == (1, True)
 
 
 def test_the_order_of_what_was_live_does_not_grow_for_ever(redis: Store, redis_url: SecretStr) -> None:
@@ -265,7 +268,7 @@ def test_a_version_that_comes_back_late_changes_nothing_of_the_others(redis: Sto
     late = adapter(3)
     assert redis.do(store.restore([late], [*both, late])) == 1
     assert redis.do(store.versions(GUILD, "olga")) == [*both, late]
-    assert redis.do(store.rollback(GUILD, "olga", 2)) == 1
+    assert redis.do(store.rollback(GUILD, "olga", 2)) == (1, True)
 
 
 # --- checks --------------------------------------------------------------------------------------------------------

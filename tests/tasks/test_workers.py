@@ -77,7 +77,7 @@ async def test_a_persona_is_planned_trained_and_spoken_to(client: Client, settin
 
 @pytest.mark.parametrize(
     ("asked", "code"),
-    [(chat("x", version=9), "NoSuchVersion"), (chat("x", persona="nobody"), "UnknownPersona")],
+    [(chat("x", version=9), "NothingTrained"), (chat("x", persona="nobody"), "UnknownPersona")],
 )
 async def test_a_chat_that_cannot_be_answered_says_why(client: Client, asked: ChatSpec, code: str) -> None:
     job = new_job("chat", asked, ORIGIN)

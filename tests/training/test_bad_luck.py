@@ -8,36 +8,60 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 from tests.training.test_task_types import KNOBS, asked, run
 from training.errors import DiskRefused, EmptyDataset, UnderstudyError
-from training.schema import Hyperparameters, Report, TaskType, TrainSpec, Workspace
+from training.pipeline import plan
+from training.schema import Hyperparameters, Phase, Progress, Report, TaskType, TrainSpec, Workspace
 
 LIMITED = """
 import json, resource, signal, sys
+from itertools import count
 from tests.training.test_task_types import run
 from training.errors import UnderstudyError
+from training.pipeline import follow
+from training.ranks import ALONE
 from training.schema import Phase, TrainSpec, Workspace
 
 kind, most = getattr(resource, sys.argv[1]), int(sys.argv[2])
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 
+def limit():
+    used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+    resource.setrlimit(kind, (most + (used if kind == resource.RLIMIT_AS else 0), resource.RLIM_INFINITY))
+
 def hear(look):
-    if look.phase is Phase.TRAINING and look.step == int(sys.argv[5]):
-        used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
-        resource.setrlimit(kind, (most + (used if kind == resource.RLIMIT_AS else 0), resource.RLIM_INFINITY))
+    if look.phase is Phase.TRAINING and str(look.step) == sys.argv[5]:
+        limit()
+
+asked = count(1)
+
+def stop():
+    # Asked on entering data, loading and training; nothing else is heard of a process that only goes along.
+    if next(asked) == 3:
+        limit()
+    return False
 
 spec, workspace = TrainSpec.model_validate_json(sys.argv[3]), Workspace.model_validate_json(sys.argv[4])
 try:
-    run(spec, workspace, "limited00000", hear)
+    if sys.argv[5] != "None":
+        run(spec, workspace, "limited00000", hear)
+    else:
+        folder = workspace.artifact_root / "runs/limited00000"
+        folder.mkdir(parents=True)
+        follow(spec, workspace=workspace, run_dir=folder, should_stop=stop, ranks=ALONE)
 except UnderstudyError as error:
     resource.setrlimit(kind, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
     print(error.problem.model_dump_json())
 """
 
 
-def limited(kind: str, most: int, spec: TrainSpec, workspace: Workspace, step: int) -> dict[str, str]:
-    """What a run tells whose process may use only so much of something after so many steps."""
+def limited(kind: str, most: int, spec: TrainSpec, workspace: Workspace, step: int | None) -> dict[str, str]:
+    """What a run tells whose process may use only so much of something after so many steps.
+
+    step: None for a further process of a run, which is limited once training begins.
+    """
     argv = [sys.executable, "-W", "ignore", "-c", LIMITED, kind, str(most), spec.model_dump_json()]
     done = subprocess.run(
         [*argv, workspace.model_dump_json(), str(step)],
@@ -71,8 +95,34 @@ def test_a_full_disk_is_told_and_the_run_goes_on_once_there_is_room(tiny_workspa
 def test_memory_that_runs_out_is_told_with_figures(tiny_workspace: Workspace) -> None:
     spec = asked(hyperparameters=KNOBS.model_copy(update={"batch_size": 64}))
     told = limited("RLIMIT_AS", 24 * 2**20, spec, tiny_workspace, 0)
-    assert told["code"] == "DoesNotFit"
-    assert "GiB are free" in told["sentence"]
+    assert told["code"] == "MemoryRanOut"
+    assert "GiB are free again" in told["sentence"]
+
+
+def test_where_memory_runs_out_once_the_run_goes_on_with_smaller_passes(tiny_workspace: Workspace) -> None:
+    met: list[int] = []
+
+    def hear(look: Progress) -> None:
+        if look.phase is Phase.TRAINING and look.step == 3 and not met:
+            met.append(look.step)
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    report = run(asked(), tiny_workspace, "narrowed0000", hear)
+    folder = tiny_workspace.artifact_root / "runs/narrowed0000"
+    means = json.loads((folder / "means.json").read_text())
+    assert met
+    assert means["tokens_at_once"] < plan(asked(), workspace=tiny_workspace).micro_batch_tokens
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines] == list(range(1, report.steps + 1))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="limits of this kind are Linux's")
+@pytest.mark.parametrize(
+    ("kind", "most", "code"), [("RLIMIT_AS", 8 * 2**20, "MemoryRanOut"), ("RLIMIT_FSIZE", 20_000, "DiskRefused")]
+)
+def test_a_process_that_goes_along_tells_the_same(tiny_workspace: Workspace, kind: str, most: int, code: str) -> None:
+    spec = asked(hyperparameters=KNOBS.model_copy(update={"batch_size": 64}))
+    assert limited(kind, most, spec, tiny_workspace, None)["code"] == code
 
 
 def test_data_whose_answers_are_all_cut_away_is_refused(tiny_workspace: Workspace) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -22,6 +23,7 @@ from training.errors import NotInFourBits, RunStopped
 from training.inference import generate
 from training.lessons import examples, gather
 from training.loop import Hooks, fit, trained_weights
+from training.memory import measure
 from training.models import Loaded
 from training.optimisers import make_optimiser, restore_state, state_of
 from training.schema import Hyperparameters, Message, Optimiser, TrainSpec, Workspace
@@ -105,6 +107,21 @@ def test_layers_whose_rows_do_not_hold_whole_blocks_are_refused(tiny_workspace: 
     base = models.choose(str(folder), tiny_workspace)
     with pytest.raises(NotInFourBits, match=r"layers of it read 96 features, no multiple of 64"):
         models.load(base, str(folder), tiny_workspace, quantised=True)
+    # A card has no such limit.
+    how = models._four_bits(base, measure(config), torch.device("cuda"))
+    assert how["quantization_config"].load_in_4bit
+
+
+@pytest.mark.parametrize(("generation", "dtype"), [(7, torch.float32), (8, torch.bfloat16)])
+def test_a_card_that_only_emulates_bf16_computes_in_fp32(
+    monkeypatch: pytest.MonkeyPatch, generation: int, dtype: torch.dtype
+) -> None:
+    card = SimpleNamespace(major=generation, minor=5)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: card)
+    monkeypatch.setattr(torch.cuda, "_check_bf16_tensor_supported", lambda device: True)
+    assert compute_dtype(torch.device("cuda")) == dtype
 
 
 def test_gradients_are_close_to_those_of_bf16_and_no_check_in_between_changes_them(tiny_workspace: Workspace) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -16,6 +17,7 @@ from training.batches import micro_batches, pack
 from training.decoder import attention, forward
 from training.decoder.forward import Decoder, Pass
 from training.decoder.kernels import Dropout
+from training.inference import at_once
 from training.memory import (
     GIB,
     HEAP,
@@ -153,3 +155,34 @@ def test_no_pass_is_smaller_than_the_longest_row() -> None:
     means, needed = least(shape, KNOBS, usual, 3000, CARD.model_copy(update={"free_gib": 1}))
     assert means == Means(quantised=True, redo=True, tokens_at_once=4096)
     assert needed.total > GIB
+
+
+def test_keys_and_values_of_answers_are_counted() -> None:
+    config = AutoConfig.for_model(
+        "qwen3", hidden_size=64, intermediate_size=128, num_hidden_layers=3, num_attention_heads=4,
+        num_key_value_heads=2, head_dim=16, vocab_size=256,
+    )  # fmt: skip
+    model = AutoModelForCausalLM.from_config(config)
+    kept = model(input_ids=torch.ones(1, 50, dtype=torch.long), use_cache=True).past_key_values
+    held = sum(part.nbytes for layer in kept.layers for part in (layer.keys, layer.values))
+    shape = measure(config)
+    assert held == 2 * shape.layers * shape.keys * 4 * 50
+    assert at_once(model, 2**31 // (held // 50) // 3) == 3
+
+
+def test_answers_count_where_they_take_more_than_a_training_pass() -> None:
+    shape = measure(catalog()["deepseek-ai/deepseek-llm-7b-chat"].config())
+    means, machine = Means(True, True, 512), CARD.model_copy(update={"bf16": True})
+    quiet, speaks = (footprint(shape, KNOBS, means, replace(usual(512), answer=n), machine) for n in (0, 300))
+    assert quiet.answers == 0
+    assert 0 < speaks.answers < 3 * GIB
+    assert speaks.total - quiet.total == speaks.answers
+
+
+def test_weights_are_spread_only_where_main_memory_holds_a_model_for_each_process() -> None:
+    shape = measure(catalog()["deepseek-ai/deepseek-llm-7b-chat"].config())
+    small = CARD.model_copy(update={"free_gib": 6, "bf16": True})
+    for gib, spreads in ((None, True), (200.0, True), (30.0, False)):
+        machine = small.model_copy(update={"main_free_gib": gib})
+        found, _ = least(shape, KNOBS, usual, 300, machine, processes=4)
+        assert (found.among > 1) == spreads

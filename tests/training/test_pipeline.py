@@ -26,10 +26,11 @@ from training.errors import (
 )
 from training.evaluation.probes import questions
 from training.lessons import gather
-from training.models import choose
+from training.memory import Means
+from training.models import Base
+from training.pace import Pace, conditions, remember
 from training.persona.sheet import find_persona
 from training.pipeline import finetune, plan, thinned
-from training.planning import remember_pace
 from training.schema import (
     ChatSpec,
     Hyperparameters,
@@ -39,9 +40,9 @@ from training.schema import (
     Report,
     TaskType,
     TrainSpec,
-    Warned,
     Workspace,
 )
+from training.warned import Warned
 
 GLORDON = TrainSpec(job_name="t", guild_id="1", persona="glordon")
 
@@ -148,6 +149,24 @@ def test_a_finished_folder_gives_its_report_again(finished: Finished) -> None:
     assert not (folder / "checkpoints").exists()
 
 
+@pytest.mark.parametrize("lost", ["all", "the end"])
+def test_a_run_that_had_learnt_all_ends_well_without_its_metrics(
+    tiny_workspace: Workspace, tmp_path: Path, lost: str
+) -> None:
+    knobs = Hyperparameters(epochs=1, batch_size=24, learning_rate=0.01, lora_rank=4, max_length=256)
+    spec, folder = GLORDON.model_copy(update={"hyperparameters": knobs}), tmp_path / "run"
+    with pytest.raises(RunStopped):
+        run(spec, tiny_workspace, folder, stop_in=Phase.EVALUATING)
+    metrics = folder / "metrics.jsonl"
+    first, *rest = metrics.read_text().splitlines(keepends=True)
+    assert rest
+    metrics.unlink() if lost == "all" else metrics.write_text(first)
+    report = run(spec, tiny_workspace, folder)
+    assert report.steps == 1 + len(rest)
+    assert report.eval_loss_after < report.eval_loss_before
+    assert (tiny_workspace.cache_dir / "pace.json").exists() == (lost == "the end")
+
+
 def test_a_stop_before_training_leaves_no_adapter(tiny_workspace: Workspace, tmp_path: Path) -> None:
     with pytest.raises(RunStopped):
         run(GLORDON, tiny_workspace, tmp_path / "run", stop_in=Phase.LOADING)
@@ -166,10 +185,17 @@ def test_a_plan_counts_what_the_run_then_takes(finished: Finished) -> None:
     assert found.seconds[0] < report.seconds < found.seconds[1] * 2
 
 
+def seen(workspace: Workspace) -> None:
+    """Leave the pace of an earlier run: ten tokens a second, and five seconds around."""
+    base, means = Base(id=workspace.base_model), Means(False, False, 4096)
+    held_for = conditions(base, "cpu", Hyperparameters(), means, processes=1, pairs=False)
+    remember(held_for, Pace(tokens_per_second=10.0, seconds_around=5.0), workspace)
+
+
 def test_a_plan_without_an_earlier_run_measures_the_machine(tiny_workspace: Workspace) -> None:
     first = plan(GLORDON, workspace=tiny_workspace)
     assert 0 < first.seconds[0] < first.seconds[1]
-    remember_pace(choose(None, tiny_workspace), 10.0, 5.0, tiny_workspace)
+    seen(tiny_workspace)
     likely = first.tokens * 3 / 10.0 + 5.0
     after = plan(GLORDON, workspace=tiny_workspace)
     assert after.seconds[0] < likely < after.seconds[1]
@@ -180,7 +206,7 @@ def test_a_broken_pace_file_counts_as_none_and_is_written_anew(tiny_workspace: W
     tiny_workspace.cache_dir.mkdir()
     (tiny_workspace.cache_dir / "pace.json").write_text(broken)
     assert plan(GLORDON, workspace=tiny_workspace).seconds[0] > 0
-    remember_pace(choose(None, tiny_workspace), 10.0, 5.0, tiny_workspace)
+    seen(tiny_workspace)
     (pace,) = json.loads((tiny_workspace.cache_dir / "pace.json").read_text()).values()
     assert pace == {"tokens_per_second": 10.0, "seconds_around": 5.0}
 
@@ -189,7 +215,7 @@ def test_a_cache_that_cannot_be_written_costs_no_finished_run(
     tiny_workspace: Workspace, caplog: pytest.LogCaptureFixture
 ) -> None:
     tiny_workspace.cache_dir.write_text("no folder")  # root, as in containers, writes into folders of mode 0500
-    remember_pace(choose(None, tiny_workspace), 10.0, 5.0, tiny_workspace)
+    seen(tiny_workspace)
     assert "not kept for later plans" in caplog.text
     assert plan(GLORDON, workspace=tiny_workspace).seconds[0] > 0
 

@@ -3,17 +3,27 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from pathlib import Path
 
+import pytest
+import torch
+
+from tests.training.conftest import Finished
 from training.chat import Example
 from training.course import Stage
+from training.errors import DoesNotFit
+from training.evaluation.probes import ANSWER_TOKENS
 from training.material import Material
-from training.memory import Means, measure
-from training.models import this_machine
-from training.planning import MEANS_FILE, card_of, plan_assumed, settled_means
+from training.memory import Means, load_of, measure
+from training.models import catalog, this_machine
+from training.pace import conditions, training_speed
+from training.planning import MEANS_FILE, _loads, card_of, note_outgrown, plan, plan_assumed, settled_means
+from training.preference import Pair, both, passes
 from training.ranks import ALONE
-from training.schema import Hyperparameters, TaskType, TrainSpec, Warned, Workspace
+from training.schema import Hyperparameters, TaskType, TrainSpec, Workspace
 from training.standin import standin_config
+from training.warned import Warned
 
 KNOBS = Hyperparameters()
 
@@ -55,3 +65,81 @@ def test_a_plan_of_a_base_model_alone_warns_of_what_is_known_of_it(tiny_workspac
     warned = plan_assumed(spec, workspace=tiny_workspace, machine=card_of(16)).warnings
     assert Warned.MANY_EPOCHS in warned
     assert Warned.TEMPLATE_UNVERIFIED in warned
+
+
+def test_means_that_memory_ran_out_with_are_followed_by_slower_ones_until_none_is_left(tmp_path: Path) -> None:
+    shape, rows = measure(standin_config()), material(20, 100, 50)
+    found = [settled_means(tmp_path, shape, KNOBS, rows, ALONE)]
+    with suppress(DoesNotFit):
+        for _ in range(20):
+            note_outgrown(tmp_path)
+            found.append(settled_means(tmp_path, shape, KNOBS, rows, ALONE))
+    with pytest.raises(DoesNotFit, match=r"are free\. Choose"):
+        settled_means(tmp_path, shape, KNOBS, rows, ALONE)
+    assert (found[0].redo, found[-1].redo) == (False, True)
+    assert found[-1].tokens_at_once < found[0].tokens_at_once
+    assert len(set(found)) == len(found) > 4
+
+
+def test_what_pairs_of_answers_take_is_reckoned_as_they_are_learnt() -> None:
+    def window(number: int, own: int) -> Example:
+        return Example(
+            str(number), (*range(40), *range(1000 * number, 1000 * number + own)), (False,) * 40 + (True,) * own
+        )
+
+    pairs = [Pair(window(2 * n, 150 + n), window(2 * n + 1, 90)) for n in range(16)]
+    reckoned = _loads(Material((Stage(pairs, 1, 16),), (), tuple(pairs), 1e-3), KNOBS)(1024)
+    passed = [load_of(both(group)) for group in passes(pairs, 1024)]
+    assert reckoned.tokens == max(load.tokens for load in passed)
+    assert reckoned.pairs == max(load.pairs for load in passed)
+    assert reckoned.answer == 40 + ANSWER_TOKENS
+
+
+def test_a_plan_goes_on_from_the_base_model_and_the_rank_of_the_run_that_it_starts_from(
+    tiny_workspace: Workspace, finished: Finished
+) -> None:
+    runs = tiny_workspace.artifact_root / "runs"
+    runs.mkdir(parents=True)
+    (runs / "firstrun0000").symlink_to(finished.folders["glordon"])
+    other = {"base_model": "deepseek-ai/DeepSeek-V3-Base", "allowed_base_models": (tiny_workspace.base_model,)}
+    elsewhere = tiny_workspace.model_copy(update=other)
+    spec = TrainSpec(job_name="t", guild_id="1", persona="glordon", start_from="firstrun0000")
+    found = plan(spec, workspace=elsewhere)
+    assert found.fits
+    assert found.base_model == finished.reports["glordon"].base_model
+
+
+def test_a_plan_for_a_model_of_the_catalog_asks_no_hub(
+    tiny_workspace: Workspace, caplog: pytest.LogCaptureFixture
+) -> None:
+    spec = TrainSpec(job_name="t", guild_id="1", persona="glordon", base_model="deepseek-ai/DeepSeek-V3-Base")
+    found = plan(spec, workspace=tiny_workspace, machine=card_of(24))
+    assert (found.estimated, found.fits) == (True, False)
+    assert found.disk_gib > 1000
+    assert Warned.LITTLE_DISK in found.warnings
+    assert not caplog.records
+
+
+@pytest.mark.parametrize("name", ["standin", "Qwen/Qwen3-0.6B", "google/gemma-3-1b-it"])
+def test_one_layer_of_a_model_tells_how_fast_it_trains(name: str) -> None:
+    assert (
+        training_speed(standin_config() if name == "standin" else catalog()[name].config(), torch.device("cpu")) > 1e8
+    )
+
+
+def test_a_pace_is_remembered_for_runs_of_its_own_kind() -> None:
+    base, plain = catalog()["standin"], Means(False, False, 4096)
+    told = {
+        conditions(base, "cpu", knobs, means, processes=processes, pairs=pairs)
+        for knobs, means, processes, pairs in (
+            (KNOBS, plain, 1, False),
+            (KNOBS.model_copy(update={"lora_rank": 64}), plain, 1, False),
+            (KNOBS.model_copy(update={"dora": True}), plain, 1, False),
+            (KNOBS, Means(True, False, 4096), 1, False),
+            (KNOBS, Means(False, True, 4096), 1, False),
+            (KNOBS, plain, 2, False),
+            (KNOBS, plain, 1, True),
+        )
+    }
+    assert len(told) == 7
+    assert conditions(base, "cpu", KNOBS, Means(False, False, 512), processes=1, pairs=False) in told

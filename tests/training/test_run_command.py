@@ -90,6 +90,13 @@ def test_a_finished_folder_tells_its_report_again(tiny_workspace: Workspace, tmp
     taken = understudy(tiny_workspace, "train", "--persona", "glordon", "--out", str(out))
     assert isinstance(taken.exception, FolderTaken)
 
+    told = understudy(tiny_workspace, "train", "--persona", "olga", "--out", str(out), "--resume", "--json")
+    assert (told.exit_code, json.loads(told.stdout)["code"]) == (2, "OtherRun")
+    told = understudy(tiny_workspace, "train", "--persona", "glordon", "--out", str(out), "--json")
+    assert (told.exit_code, json.loads(told.stdout)["code"]) == (2, "FolderTaken")
+    told = understudy(tiny_workspace, "resume", "nosuchrun000", "--json")
+    assert (told.exit_code, json.loads(told.stdout)["code"]) == (2, "UnknownRun")
+
 
 def test_what_goes_wrong_is_json_too(tiny_workspace: Workspace, tmp_path: Path) -> None:
     asked = ("train", "--persona", "nobody", "--out", str(tmp_path / "out"), "--json")

@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file
 
 from training import models, sft
-from training.batches import drawn, rate_at
+from training.batches import drawn, micro_batches, rate_at
 from training.chat import Example
 from training.checkpoints import newest_checkpoint
 from training.course import Course, Stage
@@ -28,7 +28,7 @@ KNOBS = Hyperparameters(epochs=1, batch_size=12, learning_rate=0.01, lora_rank=4
 class Training:
     """One fresh trainee with its examples; `run` trains it in a folder."""
 
-    def __init__(self, workspace: Workspace, knobs: Hyperparameters = KNOBS) -> None:
+    def __init__(self, workspace: Workspace, knobs: Hyperparameters = KNOBS, tokens_at_once: int = 2048) -> None:
         base = models.choose(None, workspace)
         lessons = gather(TrainSpec(job_name="t", guild_id="1", persona="glordon"), workspace)
         self.loaded = models.load(base, base.id, workspace)
@@ -39,7 +39,7 @@ class Training:
         stage = Stage(self.train, knobs.epochs, knobs.batch_size)
         course = Course((stage,), knobs.learning_rate, knobs.warmup_ratio, knobs.seed)
         self.trainee = sft.setup(self.loaded, knobs, course)
-        self.answers = Answers(self.loaded, self.trainee.decoder, self.held_out, 2048)
+        self.answers = Answers(self.loaded, self.trainee.decoder, self.held_out, tokens_at_once)
 
     def run(self, run_dir: Path, hooks: Hooks = Hooks(), key: str = "k") -> dict[str, torch.Tensor]:
         run_dir.mkdir(exist_ok=True)
@@ -121,6 +121,89 @@ def test_a_run_that_diverges_ends_at_once_with_one_sentence(
         Training(tiny_workspace, wild).run(tmp_path / "a")
     assert caught.value.details["step"] == step
     assert all(math.isfinite(number) for line in metrics(tmp_path / "a") for number in line.values())
+
+
+class Clock:
+    """One that goes on by a second each time it is looked at, and at once by what somebody waits."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        self.now += 1
+        return self.now
+
+
+def test_whoever_is_let_in_between_passes_changes_nothing_and_counts_as_waiting(
+    tiny_workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    undisturbed = Training(tiny_workspace, tokens_at_once=512).run(tmp_path / "a")
+    training, clock, let_in = Training(tiny_workspace, tokens_at_once=512), Clock(), 0
+    course = training.trainee.course
+    passes = [len(micro_batches(course.rows_at(step), 512)) for step in range(course.steps)]
+
+    def turnstile() -> None:
+        nonlocal let_in
+        let_in += 1
+        # A chat that draws words, and takes its time.
+        torch.manual_seed(let_in)
+        clock.now += 1_000
+
+    monkeypatch.setattr("training.loop.time.perf_counter", clock)
+    disturbed = training.run(tmp_path / "b", Hooks(on_micro_batch=turnstile))
+    assert let_in == sum(passes) > course.steps
+    assert all(torch.equal(disturbed[name], weight) for name, weight in undisturbed.items())
+    lines = [json.loads(line) for line in (tmp_path / "b/metrics.jsonl").read_text().splitlines()]
+    assert [line["waited"] for line in lines] == [1_001.0 * count for count in passes]
+    assert all(line["seconds"] < 1_000 for line in lines)
+    assert "waited" not in metrics(tmp_path / "a")[0]
+
+
+def test_checks_that_get_no_better_end_a_run_and_the_best_adapter_is_kept(
+    tiny_workspace: Workspace, tmp_path: Path
+) -> None:
+    wild = {"learning_rate": 0.1, "warmup_ratio": 0.0, "epochs": 4, "early_stopping": 2, "batch_size": 16}
+    training = Training(tiny_workspace, KNOBS.model_copy(update=wild))
+    training.run(tmp_path / "a")
+    trainee, lines = training.trainee, metrics(tmp_path / "a")
+    assert trainee.step == lines[-1]["step"] == len(lines) < trainee.course.steps
+    checks = [line for line in lines if "eval_loss" in line]
+    best = min(checks, key=lambda line: line["eval_loss"])
+    assert checks.index(best) == len(checks) - 3, "two checks without a better one"
+    assert trainee.best.step == best["step"]
+    assert training.answers.held_out_loss() == pytest.approx(best["eval_loss"], rel=1e-6)
+
+
+def test_three_checkpoints_are_kept_while_a_run_goes(tiny_workspace: Workspace, tmp_path: Path) -> None:
+    training = Training(tiny_workspace)
+    told: list[int] = []
+    for _ in range(5):
+        with pytest.raises(RunStopped):
+            training.run(tmp_path, Hooks(should_stop=lambda: True, on_checkpoint=told.append))
+    assert told == [1, 2, 3, 4, 5]
+    kept = sorted(path.name for path in (tmp_path / "checkpoints").iterdir())
+    assert kept == ["step-000003", "step-000004", "step-000005"]
+
+
+@pytest.mark.parametrize(
+    "variant", [{"rslora": True, "lora_alpha": 16}, {"dora": True}, {"neftune_alpha": 5.0}], ids=str
+)
+def test_variants_are_trained_and_told(
+    tiny_workspace: Workspace, tmp_path: Path, variant: dict[str, bool | float]
+) -> None:
+    training = Training(tiny_workspace, KNOBS.model_copy(update=variant))
+    before = training.answers.held_out_loss()
+    first = training.trainee.course.rows_at(0)
+    bare = sft.mean_loss(sft.measure(training.loaded, training.trainee.decoder, first, 2048))
+    tensors = training.run(tmp_path)
+    assert training.answers.held_out_loss() < before - 0.01
+    told = json.loads((tmp_path / "adapter/adapter_config.json").read_text())
+    assert told["use_rslora"] == variant.get("rslora", False)
+    assert told["use_dora"] == variant.get("dora", False)
+    assert any("magnitude" in name for name in tensors) == variant.get("dora", False)
+    # Nothing is learnt yet at the first step, so that only noise on what is read can make its loss another one.
+    noisy = abs(metrics(tmp_path)[0]["train_loss"] - bare) > 1e-3
+    assert noisy == ("neftune_alpha" in variant)
 
 
 def test_only_the_adapter_learns(tiny_workspace: Workspace, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 from safetensors.torch import load_file
 
 from tests.training.test_preference import votes, written
-from training.errors import AdapterMissing, RunStopped
+from training.errors import AdapterDiffers, AdapterMissing, RunStopped
 from training.lessons import gather
 from training.persona.sheet import load_cast
 from training.pipeline import finetune, plan
@@ -19,6 +19,7 @@ from training.schema import (
     Conversation,
     Hyperparameters,
     Phase,
+    Preset,
     Progress,
     Report,
     TaskType,
@@ -122,6 +123,36 @@ def test_preferences_are_learnt_on_top_of_an_earlier_run(tiny_workspace: Workspa
     assert 0 < moved < 0.2, "it went on from there"
 
 
+def test_a_job_takes_up_the_shape_of_the_adapter_that_it_learns_on(tiny_workspace: Workspace, finished: Any) -> None:
+    runs = tiny_workspace.artifact_root / "runs"
+    runs.mkdir(parents=True)
+    (runs / "firstrun0000").symlink_to(finished.folders["glordon"])
+    draft = Hyperparameters.of(Preset.DRAFT, batch_size=8, learning_rate=0.01, lora_dropout=0.3)
+    spec = asked(start_from="firstrun0000", hyperparameters=draft)
+    report = run(spec, tiny_workspace, "takenup00000")
+    shape = (report.spec.hyperparameters.lora_rank, report.spec.hyperparameters.lora_alpha)
+    assert shape == (16, 32), "as the adapter is, not as the preset has it"
+    config = json.loads((runs / "takenup00000/adapter/adapter_config.json").read_text())
+    assert (config["r"], config["lora_alpha"], config["lora_dropout"]) == (16, 32, 0.3)
+    asked_for = TrainSpec.model_validate_json((runs / "takenup00000/spec.json").read_bytes())
+    assert asked_for == spec
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [({"lora_rank": 24}, "lora_rank 16"), ({"dora": True, "rslora": True}, "rslora False, dora False")],
+)
+def test_another_shape_than_the_adapters_is_refused(
+    tiny_workspace: Workspace, finished: Any, given: dict[str, Any], said: str
+) -> None:
+    runs = tiny_workspace.artifact_root / "runs"
+    runs.mkdir(parents=True)
+    (runs / "firstrun0000").symlink_to(finished.folders["glordon"])
+    spec = asked(start_from="firstrun0000", hyperparameters=Hyperparameters(**given))
+    with pytest.raises(AdapterDiffers, match=f"of run firstrun0000 was made with {said}, which stays so"):
+        run(spec, tiny_workspace, "refused00000")
+
+
 @pytest.mark.parametrize(
     ("given", "said"),
     [
@@ -139,6 +170,15 @@ def test_a_run_that_cannot_be_learnt_on_is_refused(
     with pytest.raises(AdapterMissing) as caught:
         run(asked().model_copy(update=given), tiny_workspace, "refused00000")
     assert said in str(caught.value)
+
+
+def test_a_report_tells_the_steps_that_were_taken(tiny_workspace: Workspace) -> None:
+    wild = {"learning_rate": 0.1, "warmup_ratio": 0.0, "epochs": 4, "batch_size": 16, "early_stopping": 1}
+    spec = asked(hyperparameters=KNOBS.model_copy(update=wild))
+    told: list[Progress] = []
+    report = run(spec, tiny_workspace, "stoppedearly", told.append)
+    assert report.steps == steps_told(told)[-1] < plan(spec, workspace=tiny_workspace).steps
+    assert report.best_step < report.steps
 
 
 def test_of_several_seeds_the_best_is_kept_and_a_stop_repeats_no_attempt(tiny_workspace: Workspace) -> None:

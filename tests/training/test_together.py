@@ -16,7 +16,7 @@ import torch
 from safetensors.torch import load_file
 
 from tests.training.test_task_types import KNOBS, asked, run, steps_told
-from training.errors import RunStopped, UnderstudyError
+from training.errors import RunStopped, TooFewCards, UnderstudyError
 from training.memory import Load, Means, arrange, measure
 from training.models import catalog
 from training.planning import card_of
@@ -53,7 +53,7 @@ def test_two_processes_learn_what_one_learns(tiny_workspace: Workspace, pair: Wo
     assert torch.nn.functional.cosine_similarity(ours, theirs, dim=0) > 0.99
 
 
-def test_a_shared_run_is_stopped_and_goes_on(pair: Workspace) -> None:
+def test_a_shared_run_is_stopped_and_goes_on(pair: Workspace, capfd: pytest.CaptureFixture[str]) -> None:
     told: list[Progress] = []
 
     def enough() -> bool:
@@ -61,6 +61,8 @@ def test_a_shared_run_is_stopped_and_goes_on(pair: Workspace) -> None:
 
     with pytest.raises(RunStopped) as stopped:
         run(SPEC, pair, "stopped00000", told.append, enough)
+    # The launcher kills all as soon as one has failed; a stop that counted as failure could cost the checkpoint.
+    assert "ChildFailedError" not in capfd.readouterr().err
     at = int(str(stopped.value.details["step"]))
     again: list[Progress] = []
     report = run(SPEC, pair, "stopped00000", again.append)
@@ -77,6 +79,53 @@ def test_what_one_of_them_meets_is_told(pair: Workspace) -> None:
         run(wild, pair, "refused00000")
     assert met.value.problem.code == "UnknownPersona"
     assert "Choose one of" in str(met.value)
+
+
+HEARD_BY_ONE = """
+import sys
+from pathlib import Path
+from torch import distributed
+from tests.training.test_together import SPEC
+from training.errors import RunStopped
+from training.pipeline import follow
+from training.ranks import Ranks
+from training.schema import Workspace
+
+rank, folder = int(sys.argv[1]), Path(sys.argv[2])
+distributed.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2)
+workspace = Workspace.model_validate_json(sys.argv[3])
+try:
+    follow(SPEC, workspace=workspace, run_dir=folder, should_stop=lambda: rank == 1, ranks=Ranks(rank, 2))
+except RunStopped as stopped:
+    print(stopped.details["step"])
+"""
+
+
+def test_a_stop_that_one_of_them_hears_first_stops_all(pair: Workspace, tmp_path: Path) -> None:
+    argv = [sys.executable, "-W", "ignore", "-c", HEARD_BY_ONE]
+    both = [
+        subprocess.Popen(
+            [*argv, str(rank), str(tmp_path), pair.model_dump_json()],
+            stdout=subprocess.PIPE,
+            cwd=Path(__file__).parents[2],
+            text=True,
+        )
+        for rank in range(2)
+    ]
+    try:
+        assert [process.communicate(timeout=120)[0].strip() for process in both] == ["0", "0"]
+    finally:
+        for process in both:
+            process.kill()
+
+
+def test_more_processes_than_cards_are_refused_before_they_start(
+    pair: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    with pytest.raises(TooFewCards, match=r"asks for 2 processes .* this machine has 1\. Set it to 1 or less"):
+        run(SPEC, pair, "toomany00000")
 
 
 def test_they_end_with_whoever_started_them(pair: Workspace, tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 import secrets
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -233,25 +233,14 @@ def _require(folder: Path, spec: CheckSpec) -> None:
 
 
 def _draw(report: CheckReport, folder: Path, named: _Named) -> None:
-    """The heat maps, and the radar over that of the version compared with."""
+    """The heat maps, and the radar over that of what it was compared with."""
     from training.pictures import matrices, radar
 
     names = {who.slug: who.name for who in load_cast(named.workspace, report.spec.guild_id).values()}
     if report.gains.rows or report.sounds_like.rows:
         write_bytes(folder / "matrices.png", matrices(report.sounds_like, report.gains, names))
-    write_bytes(folder / "radar.png", radar(report.lines, _lines_before(report, named)))
-
-
-def _lines_before(report: CheckReport, named: _Named) -> Sequence[ScoreLine]:
-    from training.evaluation import shelved
-    from training.evaluation.unseen import find_run
-
-    spec = report.spec
-    if spec.against is None:
-        return ()
-    run = find_run(spec.against, named.workspace, spec.guild_id, named.places)
-    before = shelved.last_of(run, report.persona)
-    return before.lines if before else ()
+    before = report.before.lines if report.before else ()
+    write_bytes(folder / "radar.png", radar(report.lines, before))
 
 
 # --- telling of it ---------------------------------------------------------------------------------------------------

@@ -61,12 +61,12 @@ def train(
         run_dir = workspace.artifact_root / "runs" / job_id
         _run(asked.spec(), job_id, workspace, run_dir, again=f"understudy resume {job_id}", as_json=as_json)
         return
-    spec = _spec_for(out, asked, resume=resume)
+    with problems_told(as_json=as_json):
+        spec = _spec_for(out, asked, resume=resume)
     # The same for the same folder, so that a run that is taken up again is the same run.
     job_id = hashlib.sha256(str(out.resolve()).encode()).hexdigest()[:12]
-    _run(
-        spec, job_id, workspace, out, again=f"understudy train --out {shlex.quote(str(out))} --resume", as_json=as_json
-    )
+    again = f"understudy train --out {shlex.quote(str(out))} --resume"
+    _run(spec, job_id, workspace, out, again=again, as_json=as_json)
 
 
 def resume(
@@ -78,9 +78,10 @@ def resume(
     workspace = workspace_of(ctx)
     known = {path.parent.name: path for path in (workspace.artifact_root / "runs").glob("*/spec.json")}
     spec = TrainSpec.model_validate_json(known[job_id].read_bytes()) if job_id in known else None
-    # A guild's runs belong to its workers, who would not learn of what is done here.
-    if spec is None or spec.guild_id != TERMINAL:
-        raise UnknownRun(job_id=job_id)
+    with problems_told(as_json=as_json):
+        # A guild's runs belong to its workers, who would not learn of what is done here.
+        if spec is None or spec.guild_id != TERMINAL:
+            raise UnknownRun(job_id=job_id)
     run_dir = workspace.artifact_root / "runs" / job_id
     _run(spec, job_id, workspace, run_dir, again=f"understudy resume {job_id}", as_json=as_json)
 
@@ -115,7 +116,7 @@ def _run(spec: TrainSpec, job_id: str, workspace: Workspace, run_dir: Path, *, a
 
     hush()
     try:
-        with alone_in(run_dir), stop_on_ctrl_c() as stop:
+        with problems_told(as_json=as_json), alone_in(run_dir), stop_on_ctrl_c() as stop:
             typer.echo(f"Run {job_id} in {run_dir}", err=True)
             with progress_bar() as show:
                 report = pipeline.finetune(
@@ -129,15 +130,24 @@ def _run(spec: TrainSpec, job_id: str, workspace: Workspace, run_dir: Path, *, a
     except RunStopped as stopped:
         typer.echo(f"{stopped} Go on with: {again}", err=True)
         raise typer.Exit(130) from None
+    if as_json:
+        typer.echo(report.model_dump_json(indent=2))
+    else:
+        print_report(report, run_dir)
+
+
+@contextmanager
+def problems_told(*, as_json: bool) -> Iterator[None]:
+    """Where JSON is asked for, what goes wrong inside is printed so too; a stop is nothing wrong."""
+    try:
+        yield
+    except RunStopped:
+        raise
     except UnderstudyError as error:
         if not as_json:
             raise
         typer.echo(error.problem.model_dump_json())
         raise typer.Exit(2) from None
-    if as_json:
-        typer.echo(report.model_dump_json(indent=2))
-    else:
-        print_report(report, run_dir)
 
 
 @contextmanager

@@ -73,9 +73,13 @@ class Permission(Noun):
     def check(self, today: Day, place: Place) -> None:
         """Raise UnusablePermission where it is not valid today, or does not cover the place."""
         self.check_date(today)
-        if not any(covers(line, place) for line in self.scope):
+        if not self.covers(place):
             scope = f'its scope is "{"; ".join(self.scope)}", which names neither by id nor by name'
             raise UnusablePermission(reason=f"it does not cover {place}: {scope}")
+
+    def covers(self, place: Place) -> bool:
+        """Whether its scope names the place."""
+        return any(covers(line, place) for line in self.scope)
 
     def check_date(self, today: Day) -> None:
         """Raise UnusablePermission where it is not valid today."""

@@ -17,7 +17,7 @@ from training.data.filters import Sieve, exact_duplicates
 from training.data.folder import PERMISSION, file_sha256, is_folder, open_folder, write_folder
 from training.data.formats import Reading, read_any
 from training.data.licences import is_restricted
-from training.data.lineage import SESSION
+from training.data.lineage import SESSION, remember
 from training.data.reading import UNKNOWN_LANGUAGE
 from training.data.room import JOURNALS, Room
 from training.data.schema import DataAction, DataReport, DataSpec, Inspection, Upload
@@ -318,16 +318,32 @@ def _delete(desk: Desk) -> DataReport:
 def _votes(desk: Desk) -> DataReport:
     from training.data.counting import counter_of_model
     from training.data.voted import write_votes
-    from training.data.votes import with_consent
+    from training.data.votes import agreed
     from training.persona.sheet import find_persona
 
     _require_free(desk)
     assert desk.spec.votes is not None
     persona = find_persona(desk.workspace, desk.spec.guild_id, desk.persona)
     counter = counter_of_model(None, desk.workspace)
-    votes = with_consent(desk.spec.votes, desk.spec.askers, desk.workspace, desk.spec.guild_id)
-    card = write_votes(desk.room.made, desk.name, votes, persona, counter=counter)
+    allowed = agreed(desk.spec.typed, desk.workspace, desk.spec.guild_id)
+    lineage = allowed.lineage(desk.spec.votes, desk.spec.guild_id)
+    permission = allowed.permission.quote() if allowed.permission else None
+    votes = allowed.marked(desk.spec.votes)
+    card = write_votes(
+        desk.room.made, desk.name, votes, persona, lineage=lineage, permission=permission, counter=counter
+    )
+    # Before it has its name: a crash in between leaves too much noted rather than too little.
+    if lineage.links:
+        remember(desk.workspace, desk.target, card, lineage)
     return desk.room.keep(DataReport(action=DataAction.VOTES, name=desk.name, card=card), desk.target)
+
+
+def _agreed(desk: Desk) -> DataReport:
+    """Which of the questions that members typed may be learnt from; asked before their words go anywhere."""
+    from training.data.votes import agreed
+
+    allowed = agreed(desk.spec.typed, desk.workspace, desk.spec.guild_id)
+    return DataReport(action=DataAction.AGREED, name=desk.persona, agreed=tuple(allowed.typed))
 
 
 def _require_free(desk: Desk) -> None:
@@ -353,6 +369,14 @@ def _persona(desk: Desk) -> DataReport:
     from training.persona.sheet import find_persona
 
     return _sheet(desk, find_persona(desk.workspace, desk.spec.guild_id, desk.persona))
+
+
+def _apart(desk: Desk) -> DataReport:
+    """How well the answers of several personas are told apart; nothing where one of them has no lines to learn from."""
+    from training.evaluation.duel import told_apart
+
+    found = told_apart(desk.spec.replies, desk.spec.guild_id, desk.workspace)
+    return DataReport(action=DataAction.APART, name=desk.spec.guild_id, separation=found)
 
 
 def _fact(desk: Desk) -> DataReport:
@@ -391,4 +415,6 @@ _DEEDS: dict[DataAction, Callable[[Desk], DataReport]] = {
     DataAction.PERSONA: _persona,
     DataAction.FACT: _fact,
     DataAction.VOTES: _votes,
+    DataAction.AGREED: _agreed,
+    DataAction.APART: _apart,
 }

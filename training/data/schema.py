@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from datetime import date
 from enum import StrEnum
 from typing import Annotated, Literal
 
 from pydantic import Field
 
-from training.evaluation.schema import BallotBox
+from training.evaluation.schema import BallotBox, Separation
 from training.schema import Conversation, GuildId, Noun, Persona, Slug
 
 DATASET_PATTERN = r"^[a-z0-9][a-z0-9._-]{0,39}$"
@@ -122,6 +123,8 @@ class DataAction(StrEnum):
     PERSONA = "persona"
     FACT = "fact"
     VOTES = "votes"
+    AGREED = "agreed"
+    APART = "apart"
 
 
 class Upload(Noun):
@@ -133,13 +136,24 @@ class Upload(Noun):
 
 
 class FactChange(Noun):
-    """What is to be written anew of one fact of a persona; None leaves that part as it is, and empty words clear it."""
+    """What is to be written anew of one fact of a persona; None leaves that part as it is, and empty words clear it.
+
+    A change that nobody confirms leaves the fact unconfirmed; one that changes nothing else only confirms it.
+    """
 
     id: str
     text: str | None = None
     question: str | None = None
     accept: tuple[str, ...] | None = None
     reject: tuple[str, ...] | None = None
+    confirmed: date | None = None
+
+
+class Typed(Noun):
+    """Who typed a question that was voted on, and in which channel."""
+
+    user: str
+    channel: str
 
 
 class DataSpec(Noun):
@@ -154,7 +168,8 @@ class DataSpec(Noun):
     )
     fact: FactChange | None = None
     votes: BallotBox | None = Field(None, description="Closed votes to make a dataset of.")
-    askers: dict[str, str] = Field({}, description="Which member typed a pair's question, whose consent it then takes.")
+    typed: dict[str, Typed] = Field({}, description="The pairs whose question a member typed: it then takes consent.")
+    replies: dict[Slug, str] = Field({}, description="Answers of several personas to one question, to be told apart.")
     general: str | None = Field(None, max_length=400, description="Dataset to mix in.")
     persona_share: float = Field(0.8, gt=0, le=1, description="Share of persona conversations in a mix.")
     use_language_model: bool = Field(False, description="Also have LLM_BASE_URL write dialogues.")
@@ -173,3 +188,5 @@ class DataReport(Noun):
     persona: Persona | None = Field(None, description="As its sheet now describes it.")
     learnt: int | None = Field(None, description="Lines of the persona's that a run would learn from.")
     held_out: int | None = Field(None, description="Lines that a run would only be checked on.")
+    agreed: tuple[str, ...] = Field((), description="The pairs whose typed question may be learnt from.")
+    separation: Separation | None = Field(None, description="How well the replies are told apart.")

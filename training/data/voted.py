@@ -6,7 +6,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from training.data.folder import Counts, write_folder
+from training.data.folder import LINEAGE, Counts, write_folder
+from training.data.lineage import Lineage
 from training.data.preferences import PREFERENCES
 from training.data.schema import DatasetCard, Step
 from training.data.votes import judgement_rows, preference_rows, withheld
@@ -19,18 +20,30 @@ JUDGEMENTS = "judgements.jsonl"
 
 
 def write_votes(
-    folder: Path, name: str, box: BallotBox, persona: Persona, *, counter: Counts | None = None
+    folder: Path,
+    name: str,
+    box: BallotBox,
+    persona: Persona,
+    *,
+    lineage: Lineage,
+    permission: str | None = None,
+    counter: Counts | None = None,
 ) -> DatasetCard:
     """Write a dataset folder of the votes on one persona.
 
     Its conversations are the chosen answers; the pairs lie beside them in `preferences.jsonl`, which a preference run
-    reads, and what was said of single answers in `judgements.jsonl`. Raises VotesUndecided or FolderTaken.
+    reads, and what was said of single answers in `judgements.jsonl`. lineage: whose words are in it; permission:
+    Discord's for those. Raises VotesUndecided or FolderTaken.
     """
     own = box.model_copy(update={"pairs": tuple(pair for pair in box.pairs if pair.persona == persona.slug)})
     preferred, judged = list(preference_rows(own)), list(judgement_rows(own))
     if not preferred:
         raise VotesUndecided(count=len(own.pairs))
     files: dict[str, Iterable[Mapping[str, Any]]] = {PREFERENCES: preferred}
+    if judged:
+        files[JUDGEMENTS] = judged
+    if lineage.links:
+        files[LINEAGE] = lineage
     return write_folder(
         folder,
         name,
@@ -39,7 +52,8 @@ def write_votes(
         persona=persona.slug,
         counter=counter,
         notes=list(_notes(name, persona, preferred, judged)),
-        extra_files=files | ({JUDGEMENTS: judged} if judged else {}),
+        permission=permission if lineage.links else None,
+        extra_files=files,
     )
 
 

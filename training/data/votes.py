@@ -7,14 +7,18 @@ from __future__ import annotations
 
 import logging
 from collections import defaultdict
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from training.data.consent import TRAIN, ledger_path, permission_path, read_ledger, read_permission
+from training.data.consent import TRAIN, Permission, ledger_path, permission_path, read_ledger, read_permission
+from training.data.lineage import SESSION, Lineage, Link
+from training.data.schema import Typed
 from training.data.scope import Place
 from training.errors import PermissionMissing, UnusableLedger, UnusablePermission
 from training.evaluation.schema import BallotBox, Contender, Vote, VoteChoice, VotePair
+from training.evaluation.votes import decided
 from training.schema import Workspace
 
 log = logging.getLogger(__name__)
@@ -33,16 +37,15 @@ Row = dict[str, Any]
 def preference_rows(box: BallotBox) -> Iterator[Row]:
     """A row for each question whose voters decided: `prompt`, `chosen`, `rejected`, as `load_preferences` reads them.
 
-    Chosen is the answer with more votes. A question gives no row where both have as many, where most of the voters
-    called both bad, or where both answers are the same or one is empty.
+    What `training.evaluation.votes.decided` calls too few votes, or too even, gives no row.
     """
     for pair, votes in _usable(box):
-        counts = {choice: sum(vote.choice is choice for vote in votes) for choice in VoteChoice}
-        first, second = counts[VoteChoice.FIRST], counts[VoteChoice.SECOND]
-        answers = {pair.first.answer.strip(), pair.second.answer.strip()} - {""}
-        if first == second or len(answers) < 2 or counts[VoteChoice.BAD] > max(first, second):
+        better = decided(pair, votes)
+        if better is None:
             continue
-        chosen, rejected = (pair.first, pair.second) if first > second else (pair.second, pair.first)
+        chosen, rejected = (pair.first, pair.second) if better is VoteChoice.FIRST else (pair.second, pair.first)
+        for_chosen = sum(vote.choice is better for vote in votes)
+        against = sum(vote.choice in (VoteChoice.FIRST, VoteChoice.SECOND) for vote in votes) - for_chosen
         yield {
             "id": pair.id,
             "prompt": _said("user", pair.question),
@@ -52,9 +55,10 @@ def preference_rows(box: BallotBox) -> Iterator[Row]:
             "meta": {
                 "chosen_version": _version(chosen),
                 "rejected_version": _version(rejected),
-                "votes": f"{max(first, second)}:{min(first, second)}",
-                "margin": f"{abs(first - second) / (first + second):.2f}",
+                "votes": f"{for_chosen}:{against}",
+                "margin": f"{(for_chosen - against) / (for_chosen + against):.2f}",
                 "voters": str(len(votes)),
+                **_typed(pair),
             },
         }
 
@@ -73,34 +77,64 @@ def judgement_rows(box: BallotBox) -> Iterator[Row]:
                     "completion": _said("assistant", contender.answer),
                     "label": label,
                     **_origin(pair),
-                    "meta": {"voter": vote.voter, "version": _version(contender)},
+                    "meta": {"voter": vote.voter, "version": _version(contender), **_typed(pair)},
                 }
 
 
-def with_consent(box: BallotBox, askers: Mapping[str, str], workspace: Workspace, guild_id: str) -> BallotBox:
-    """The same, with each question that a member typed marked by whether it may be used.
+# --- what members typed ----------------------------------------------------------------------------------------------
 
-    It may where Discord's recorded permission covers the server and the member's own recorded consent is to training.
-    askers: the member's user id by pair.
+
+@dataclass(frozen=True)
+class Agreed:
+    """The pairs whose typed question may be learnt from, by their ids, and the permission of Discord's for it."""
+
+    typed: Mapping[str, Typed] = field(default_factory=dict)
+    permission: Permission | None = None
+
+    def marked(self, box: BallotBox) -> BallotBox:
+        """The same pairs, each marked by whether its question may be learnt from; what it says of that is not asked."""
+        pairs = (pair.model_copy(update={"consented": pair.id in self.typed}) for pair in box.pairs)
+        return box.model_copy(update={"pairs": tuple(pairs)})
+
+    def lineage(self, box: BallotBox, guild_id: str) -> Lineage:
+        """Whose words are in the rows of these pairs, by which they are found when they are to be forgotten."""
+        return Lineage(
+            [
+                Link(
+                    example=pair.id,
+                    session=_session(pair),
+                    messages=(),
+                    authors=(self.typed[pair.id].user,),
+                    source=SOURCE,
+                    guild=guild_id,
+                )
+                for pair in box.pairs
+                if pair.id in self.typed
+            ]
+        )
+
+
+def agreed(typed: Mapping[str, Typed], workspace: Workspace, guild_id: str) -> Agreed:
+    """What of the questions that members typed may be learnt from.
+
+    It may where Discord's recorded permission covers the channel and the member's own recorded consent is to training.
     """
-    agreed = _agreed(set(askers.values()), workspace, guild_id)
-    pairs = (pair.model_copy(update={"consented": askers.get(pair.id) in agreed}) for pair in box.pairs)
-    return box.model_copy(update={"pairs": tuple(pairs)})
-
-
-def _agreed(members: Collection[str], workspace: Workspace, guild_id: str) -> set[str]:
-    """Those of the members whose words may be learnt from."""
-    if not members:
-        return set()
+    if not typed:
+        return Agreed()
     try:
         permission = read_permission(permission_path(workspace, guild_id), "A question that a member typed")
-        permission.check(datetime.now(UTC).date(), Place(guild_id))
+        permission.check_date(datetime.now(UTC).date())
         ledger = read_ledger(ledger_path(workspace, guild_id))
         ledger.check(guild_id)
     except (PermissionMissing, UnusablePermission, UnusableLedger) as error:
         log.info("Questions that members typed stay out: %s", error)
-        return set()
-    return {member for member in members if ledger.allows(member, TRAIN)}
+        return Agreed()
+    allowed = {
+        pair: one
+        for pair, one in typed.items()
+        if permission.covers(Place(guild_id, one.channel)) and ledger.allows(one.user, TRAIN)
+    }
+    return Agreed(allowed, permission)
 
 
 def withheld(box: BallotBox) -> int:
@@ -129,6 +163,15 @@ def _judged(pair: VotePair, vote: Vote) -> list[tuple[str, Contender, bool]]:
 
 def _said(role: str, text: str) -> list[dict[str, str]]:
     return [{"role": role, "content": text}]
+
+
+def _typed(pair: VotePair) -> dict[str, str]:
+    """By what rows with a member's words are found again."""
+    return {SESSION: _session(pair)} if pair.asked_by == "member" else {}
+
+
+def _session(pair: VotePair) -> str:
+    return f"vote-{pair.id}"
 
 
 def _origin(pair: VotePair) -> Row:

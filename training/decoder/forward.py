@@ -125,6 +125,9 @@ class Decoder:
         # A mask of four dimensions is taken for finished, so that none is made; nobody reads it.
         mask = torch.zeros(1, 1, 1, 1, dtype=torch.bool, device=batch.ids.device)
         positions = batch.layout.positions[None]
+        if self.model.training:
+            # The layers' own dropout then depends on step and pass, and on nothing that was drawn before.
+            torch.manual_seed(how.dropout.seed)
         with self._precision():
             told = self.inner(
                 **given, attention_mask=mask, position_ids=positions, use_cache=False, layout=batch.layout
@@ -141,8 +144,13 @@ class Decoder:
 
 def compute_dtype(where: torch.device) -> torch.dtype:
     """What training computes in there: bf16 where the device is fast at it."""
-    fast = torch.cuda.is_bf16_supported() if where.type == "cuda" else torch.cpu._is_avx512_bf16_supported()
+    fast = bf16_on_card() if where.type == "cuda" else torch.cpu._is_avx512_bf16_supported()
     return torch.bfloat16 if fast else torch.float32
+
+
+def bf16_on_card() -> bool:
+    """Whether the card computes in bf16 itself; older ones emulate it, more slowly than fp32."""
+    return torch.cuda.is_bf16_supported(including_emulation=False)
 
 
 def is_lean(model: Any) -> bool:

@@ -12,15 +12,7 @@ from training.evaluation.schema import Advice, Probe
 from training.evaluation.texts import break_of_character, broken, found_words
 from training.schema import ScoreLine, Verdict
 
-ORDER = (
-    Advice.CLEAN_DATA,
-    Advice.MORE_FACTS,
-    Advice.MORE_LINES,
-    Advice.LOWER_LEARNING_RATE,
-    Advice.HIGHER_LEARNING_RATE,
-    Advice.FEWER_EPOCHS,
-    Advice.MORE_EPOCHS,
-)
+ORDER = tuple(Advice)
 BAD = (Verdict.FAIL, Verdict.WARN)
 
 

@@ -11,7 +11,7 @@ from statistics import mean
 
 from training import models
 from training.data.mix import digest
-from training.errors import LanguageModelFailed
+from training.errors import CheckDoesNotFit, LanguageModelFailed
 from training.evaluation import lines as scoring
 from training.evaluation import shelved
 from training.evaluation.advice import material, weakest
@@ -33,18 +33,21 @@ from training.evaluation.schema import (
     BallotBox,
     CheckReport,
     CheckSpec,
+    Earlier,
     JudgeOpinion,
     Probe,
     ProbeAnswer,
     SideBySide,
     Suite,
+    overall,
 )
-from training.evaluation.scorecard import Evidence, judge, next_step, overall
+from training.evaluation.scorecard import Evidence, judge, next_step
 from training.evaluation.subject import Drawn, Steps, Subject, base_of, load_base
 from training.evaluation.texts import is_machine
 from training.evaluation.unseen import Run, Unseen, find_run, unseen
 from training.lessons import lines_of, said
 from training.models import Loaded
+from training.out_of_memory import out_of_memory
 from training.persona.sheet import find_persona, load_cast
 from training.runs import write_json
 from training.schema import Persona, Phase, Progress, RunId, ScoreLine, Verdict, Workspace
@@ -75,7 +78,8 @@ def check(
     true it raises RunStopped.
 
     places: folders of runs that do not lie below the artifact root. votes: what the judge is measured on. Raises
-    UnknownPersona, UncheckableRun, JudgeMissing, JudgeIsBase, LanguageModelFailed, and what loading a model raises.
+    UnknownPersona, UncheckableRun, CheckDoesNotFit, JudgeMissing, JudgeIsBase, LanguageModelFailed, and what loading a
+    model raises.
     """
     done = run_dir / "report.json"
     if done.is_file():
@@ -87,10 +91,13 @@ def check(
     votes, spec = spec.votes or votes, spec.model_copy(update={"votes": None})
     bench = _Bench(job_id, workspace, steps, places or {})
     case = bench.case(spec)
-    if spec.suite is Suite.GENERAL:
-        report = _timed(bench.general_suite(case), begun)
-    else:
-        report = _timed(bench.persona_suite(case, run_dir / "judge.jsonl", votes), begun)
+    try:
+        report = _timed(bench.suite(case, run_dir / "judge.jsonl", votes), begun)
+    except (RuntimeError, MemoryError) as error:
+        if not out_of_memory(error):
+            raise
+        raise CheckDoesNotFit(device=models.device_name()) from error
+    if spec.suite is Suite.PERSONA:
         shelved.leave(report, case.run)
     write_json(done, report.model_dump(mode="json"))
     return report
@@ -142,10 +149,16 @@ class _Bench:
         chosen = probes or check_probes(persona, said(known.learnt, "user"))
         return _Case(spec, persona, run, known, chosen)
 
+    def suite(self, case: _Case, journal: Path, votes: BallotBox | None) -> CheckReport:
+        """The questions that the check is to ask; `journal` keeps what a judge answers."""
+        if case.spec.suite is Suite.GENERAL:
+            return self.general_suite(case)
+        return self.persona_suite(case, journal, votes)
+
     # --- by the persona's own questions ------------------------------------------------------------------------------
 
     def persona_suite(self, case: _Case, journal: Path, votes: BallotBox | None) -> CheckReport:
-        """The steps of a check, in order; `journal` keeps what a judge answers."""
+        """The steps of a check, in order."""
         spec = case.spec
         before = self.case(_earlier(spec), case.probes) if spec.compares else None
         ready = _shelved(before) if before else None
@@ -208,14 +221,13 @@ class _Bench:
     def _evidence(self, case: _Case, seen: Seen, draft: CheckReport, others: Sequence[CheckReport]) -> Evidence:
         gold, own, alone = lines_of(case.known.held_out), case.persona.slug, case.run is None
         cast = load_cast(self.workspace, case.spec.guild_id).values()
-        replies = {other.persona: shelved.answers_to(other, case.probes) for other in others}
-        pool = gold | {slug: said for slug, said in replies.items() if said}
+        pool = {other.persona: shelved.answers_to(other, case.probes) for other in others}
         return Evidence(
             persona=case.persona,
             names={name for who in cast for name in (who.name, who.slug, *who.aliases, *who.relationships)},
             cast_lines=lines_of(case.known.train),
             gold=gold,
-            pool={slug: lines for slug, lines in pool.items() if slug != own},
+            pool=pool,
             probes=case.probes,
             answers=seen.answers,
             losses=() if alone else seen.losses.get(own, ()),
@@ -333,7 +345,7 @@ def _compared(report: CheckReport, before: CheckReport, evidence: Evidence) -> C
     samples = [sample.model_copy(update={"before": said_before[sample.question]}) for sample in report.samples]
     name, advice = next_step(lines, evidence)
     told = {"comparison": comparison, "lines": lines, "verdict": overall(lines), "samples": tuple(samples)}
-    told |= {"weakest": name, "advice": advice}
+    told |= {"weakest": name, "advice": advice, "before": Earlier(adapter=before.adapter, lines=before.lines)}
     return report.model_copy(update=told)
 
 

@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from training.evaluation import general
-from training.evaluation.probes import answered
+from training.evaluation.probes import ANSWER_TOKENS, answered
 from training.evaluation.schema import CheckSpec, Probe, ProbeAnswer
 from training.evaluation.subject import Drawn, Subject
-from training.pipeline import ANSWER_TOKENS, TEMPERATURE
+from training.pipeline import TEMPERATURE
 from training.schema import Conversation, Message
 
 Losses = Mapping[str, tuple[float, ...]]

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
+from statistics import mean
 
 import numpy as np
 
-from training.evaluation.intervals import Interval, between, by_question, interval, share
+from training.evaluation.intervals import Interval, between, by_question, share, studentised
 from training.evaluation.nearness import nearness
 from training.evaluation.schema import Probe, ProbeAnswer, Score
 from training.evaluation.texts import break_of_character, copied_runs, degenerate, found_words
@@ -86,8 +88,7 @@ def voice(
     answers: Sequence[ProbeAnswer],
     asked: Mapping[str, Sequence[int]],
     *,
-    cast_lines: Lines,
-    gold: Lines,
+    human: Lines,
     names: Collection[str],
     seed: int,
     pool: Lines | None = None,
@@ -97,41 +98,43 @@ def voice(
     """Share of the replies that the voice classifier gives to whom the question was put.
 
     `asked` are the places of the answers that count, by persona; facts should not, since their subject gives the
-    speaker away. `cast_lines` and `gold` are lines to learn from and held-out lines, by persona; `pool` are the others'
-    replies to the same questions, if there are any. The reference is the share that is given right of the held-out
-    lines of the same personas. With c = 1/K for K personas the line passes where
-    (share − c) / (reference − c) ≥ 0.7, the replies taken together sound most like their persona (of several: for more
-    than half of them) and the interval lies above c; it fails where they sound most like another, or the interval
-    reaches down to c. For the explanation, `titles` are personas' names as people read them, and `base_answers` those
-    of the base model to the same questions.
+    speaker away. `human` are all lines that each persona is known by, `pool` the others' replies to the same questions,
+    if there are any. The reference, gold, is the share that is given right of the persona's own lines where they were
+    not learnt. For the explanation, `titles` are personas' names as people read them, and `base_answers` those of the
+    base model to the same questions. The verdict is that of `_voice_verdict`.
     """
-    known = {slug: lines for slug, lines in cast_lines.items() if lines and gold.get(slug)}
+    known = {slug: lines for slug, lines in human.items() if len(lines) > 1}
     asked = {slug: places for slug, places in asked.items() if places}
     if not asked or not all(slug in known for slug in asked):
-        return _not_applicable("voice", "Comparing voices needs training lines and held-out lines of this persona.")
+        return _not_applicable("voice", "Comparing voices needs lines of this persona.")
     if len(known) < 2:
         return _not_applicable("voice", "Comparing voices needs lines of at least one other persona.")
-    voices, human = Voices(known, names), {slug: gold[slug] for slug in known}
+    voices = _voices(tuple((slug, tuple(known[slug])) for slug in sorted(known)), frozenset(names))
 
     def heard(said: Sequence[ProbeAnswer]) -> list[Heard]:
-        return hear(voices, {slug: [said[i].reply for i in places] for slug, places in asked.items()}, human, pool)
+        return hear(voices, {slug: [said[i].reply for i in places] for slug, places in asked.items()}, pool)
 
     own = heard(answers)
     scores = _voice_scores(own, asked)
     bounds = share(_questions(answers, scores), seed)
-    itself = hear(voices, {slug: gold[slug] for slug in asked}, human)
-    ceiling = float(np.mean([right for one in itself for right in one.right]))
-    first = 2 * sum(one.pooled == one.speaker for one in own) > len(own)
-    verdict = _voice_verdict(bounds, ceiling, 1 / len(known), first)
+    ceiling, chance = float(np.mean([one.gold for one in own])), 1 / len(known)
+    leads = [by_question([answers[i].probe for i in asked[one.speaker]], one.leads) for one in own]
+    verdict = _voice_verdict(own, leads, strong=bounds.mean - chance >= 0.7 * (ceiling - chance))
     told = _voice_told(own, len(known), heard(base_answers) if base_answers else [], titles or {})
     few = [(titles or {}).get(slug, slug) for slug in asked if len(known[slug]) < FEW_LINES]
-    thin = f" Learnt from fewer than {FEW_LINES} lines: {', '.join(few)}." if few else ""
+    thin = f" Known by fewer than {FEW_LINES} lines: {', '.join(few)}." if few else ""
     given = [slug for one in own for slug in one.given]
     return Scored(
         _line("voice", bounds, verdict, told + thin, ceiling),
         scores,
         {slug: given.count(slug) / len(given) for slug in voices.slugs},
     )
+
+
+@lru_cache(maxsize=1)
+def _voices(human: tuple[tuple[str, tuple[str, ...]], ...], names: frozenset[str]) -> Voices:
+    """Kept, since a comparison and each round of drift are judged by the same lines."""
+    return Voices(dict(human), names)
 
 
 def _voice_scores(own: Sequence[Heard], asked: Mapping[str, Sequence[int]]) -> dict[int, Score]:
@@ -142,10 +145,24 @@ def _voice_scores(own: Sequence[Heard], asked: Mapping[str, Sequence[int]]) -> d
     }
 
 
-def _voice_verdict(bounds: Interval, ceiling: float, chance: float, first: bool) -> Verdict:
-    if not first or bounds.low <= chance:
+def _voice_verdict(own: Sequence[Heard], leads: Sequence[Sequence[float]], *, strong: bool) -> Verdict:
+    """Of one speaker or, by majority, of several; `leads` are those of their replies, one a question.
+
+    Passes where the replies taken together sound most like the persona, more so than 19 of 20 pools of so many lines of
+    anybody else do, and are `strong` or no weaker than 19 of 20 pools of the persona's own lines. Fails where they
+    sound most like another, or are as weak as neither such pools of their own would be, nor above those of anybody
+    else. `strong`: with c = 1/K for K personas, (share − c) / (gold − c) ≥ 0.7.
+    """
+    first = above = below = 0
+    for one, found in zip(own, leads, strict=True):
+        low, high = one.expected(len(found))
+        first += one.pooled == one.speaker
+        above += mean(found) > high
+        below += mean(found) < low
+    most = len(own) / 2
+    if first <= most or (below > most and above <= most):
         return Verdict.FAIL
-    return Verdict.PASS if bounds.mean - chance >= 0.7 * (ceiling - chance) else Verdict.WARN
+    return Verdict.PASS if above > most and (strong or below <= most) else Verdict.WARN
 
 
 def _voice_told(own: Sequence[Heard], speakers: int, base: Sequence[Heard], titles: Mapping[str, str]) -> str:
@@ -174,7 +191,7 @@ def held_out_fit(
     """
     if not own:
         return _not_applicable("held_out_fit", "There are no held-out conversations.").line
-    gain = interval([b - o for b, o in zip(base, own, strict=True)], seed)
+    gain = studentised([b - o for b, o in zip(base, own, strict=True)], seed)
     nearest = min(rivals or {}, key=lambda label: np.mean((rivals or {})[label]), default=None)
     beaten = nearest is not None and np.mean((rivals or {})[nearest]) <= np.mean(own)
     passes = gain.low > 0 and not beaten
@@ -193,7 +210,7 @@ def general(base: Sequence[float], own: Sequence[float], seed: int) -> ScoreLine
     """
     if not own:
         return _not_applicable("general", "There are no general texts.").line
-    loss = interval([o - b for b, o in zip(base, own, strict=True)], seed)
+    loss = studentised([o - b for b, o in zip(base, own, strict=True)], seed)
     verdict = Verdict.PASS if loss.mean <= 0.10 else Verdict.FAIL if loss.mean > 0.25 else Verdict.WARN
     told = f"{len(own)} general texts cost {abs(loss.mean):.2f} {'more' if loss.mean > 0 else 'fewer'} nats per token."
     return _line("general", loss, verdict, told)

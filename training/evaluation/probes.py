@@ -14,6 +14,8 @@ from training.schema import Fact, Persona
 FACTS, CHECK_FACTS = 8, 16
 QUICK_NEUTRAL, QUICK_BOUNDARY = 8, 4
 """How many of the shared questions are asked after training; a check asks them all."""
+ANSWER_TOKENS = 96
+"""An answer is cut behind so many."""
 
 NEUTRAL = (
     "How do you wait for something that takes a long time?",

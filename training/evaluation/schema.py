@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import StrEnum
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
+from training.errors import GeneralAlone
 from training.schema import GuildId, Noun, RunId, ScoreLine, Slug, Verdict
 
 # --- what people chose ---------------------------------------------------------------------------------------------
@@ -68,6 +70,16 @@ class BallotBox(Noun):
     votes: tuple[Vote, ...] = Field(max_length=20_000)
 
 
+class Separation(Noun):
+    """How well several personas' answers to the same question are told apart."""
+
+    right: float = Field(description="The share given to the one who spoke; by chance 1 / `speakers`.")
+    distance: float = Field(
+        description="Mean over pairs, from 0, the same voice, to 1, voices that nobody would mistake for each other."
+    )
+    speakers: int
+
+
 # --- what is asked -------------------------------------------------------------------------------------------------
 
 
@@ -109,6 +121,12 @@ class CheckSpec(Noun):
     votes: BallotBox | None = Field(None, description="Closed votes that the judge is measured on; in no report.")
     samples: int = Field(3, ge=1, le=8, description="Replies to each question.")
     seed: int = Field(42, ge=0, le=2**31 - 1)
+
+    @model_validator(mode="after")
+    def _general_alone(self) -> Self:
+        if self.suite is Suite.GENERAL and (self.drift or self.judge or self.compares):
+            raise ValueError(str(GeneralAlone()))
+        return self
 
     @property
     def compares(self) -> bool:
@@ -204,12 +222,19 @@ class Comparison(Noun):
     differences: tuple[Difference, ...]
 
 
-class Advice(StrEnum):
-    """The one next action that a weak line calls for; the words are the door's."""
+class Earlier(Noun):
+    """How an earlier version did, or the base model, for a picture of both."""
 
-    MORE_LINES = "more_lines"
-    MORE_FACTS = "more_facts"
+    adapter: str = Field(description="What was checked, as people read it.")
+    lines: tuple[ScoreLine, ...]
+
+
+class Advice(StrEnum):
+    """The one next action that a weak line calls for, what comes first first; the words are the door's."""
+
     CLEAN_DATA = "clean_data"
+    MORE_FACTS = "more_facts"
+    MORE_LINES = "more_lines"
     LOWER_LEARNING_RATE = "lower_learning_rate"
     HIGHER_LEARNING_RATE = "higher_learning_rate"
     FEWER_EPOCHS = "fewer_epochs"
@@ -247,5 +272,25 @@ class CheckReport(Noun):
     drift: tuple[DriftPoint, ...] = ()
     judge: JudgeOpinion | None = None
     comparison: Comparison | None = None
+    before: Earlier | None = Field(None, description="What it was compared with.")
     figures: dict[str, float] = Field({}, description="Perplexity, BLEU, chrF, ROUGE-L and the like; shown only.")
     data_digest: str = Field("", description="Of the conversations that it was held out from.")
+
+    def with_votes(self, line: ScoreLine) -> CheckReport:
+        """The report with line 9, which counts as any other does: in the verdict, and as the weakest where it is.
+
+        Where people prefer the other version, more lines are what to do next; where they cannot tell yet, more votes.
+        """
+        lines = (*self.lines, line)
+        told = {"lines": lines, "verdict": overall(lines)}
+        order, cure = tuple(Advice), Advice.MORE_LINES if line.verdict is Verdict.FAIL else Advice.NOTHING
+        worst = line.verdict in (Verdict.FAIL, Verdict.WARN) and line.verdict is told["verdict"]
+        if worst and (self.verdict is not line.verdict or order.index(cure) < order.index(self.advice)):
+            told |= {"weakest": line.id, "advice": cure}
+        return self.model_copy(update=told)
+
+
+def overall(lines: Sequence[ScoreLine]) -> Verdict:
+    """The worst verdict among the lines that apply."""
+    verdicts = {line.verdict for line in lines}
+    return next((v for v in (Verdict.FAIL, Verdict.WARN, Verdict.PASS) if v in verdicts), Verdict.NOT_APPLICABLE)

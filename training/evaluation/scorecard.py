@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from training.evaluation import lines as scoring
 from training.evaluation.advice import material, weakest
 from training.evaluation.lines import Scored
-from training.evaluation.schema import Advice, Probe, ProbeAnswer, Score
+from training.evaluation.schema import Advice, Probe, ProbeAnswer, Score, overall
 from training.evaluation.texts import is_machine
 from training.evaluation.voice import Lines
 from training.schema import Persona, ScoreLine, Verdict
@@ -23,11 +23,10 @@ class Evidence:
 
     names: all names of the cast, to be masked. cast_lines, gold: training lines and held-out lines by persona's slug,
     the own one's and the others'. pool: the other personas' replies to the same neutral questions, of those who were
-    asked; held-out lines in their place say nothing. answers: several to each of the probes, without scores. losses,
-    base_losses: of each held-out conversation of this persona, with the adapter and without. rivals: of the same
-    conversations, under other personas' adapters, by label. general, general_base: of each general text, with the
-    adapter and without. learnt: the lines that the adapter was trained on. rehearsal: whether the base model only
-    rehearses, and so can know nothing.
+    asked. answers: several to each of the probes, without scores. losses, base_losses: of each held-out conversation of
+    this persona, with the adapter and without. rivals: of the same conversations, under other personas' adapters, by
+    label. general, general_base: of each general text, with the adapter and without. learnt: the lines that the adapter
+    was trained on. rehearsal: whether the base model only rehearses, and so can know nothing.
     """
 
     persona: Persona
@@ -99,8 +98,7 @@ def judge_replies(evidence: Evidence) -> tuple[Scored, ...]:
         scoring.voice(
             answers,
             {persona.slug: neutral},
-            cast_lines=evidence.cast_lines,
-            gold=evidence.gold,
+            human=_all_lines(evidence.cast_lines, evidence.gold),
             names=evidence.names,
             seed=seed,
             pool=evidence.pool,
@@ -143,8 +141,7 @@ def score(
         scoring.voice(
             answers,
             asked,
-            cast_lines=cast_lines,
-            gold=gold,
+            human=_all_lines(cast_lines, gold),
             names=_names(cast, cast_lines),
             seed=seed,
             titles={persona.slug: persona.name for persona in cast},
@@ -166,10 +163,9 @@ def excused(facts: ScoreLine, rehearsal: bool) -> ScoreLine:
     return facts.model_copy(update={"verdict": Verdict.NOT_APPLICABLE, "explanation": told})
 
 
-def overall(lines: Sequence[ScoreLine]) -> Verdict:
-    """The worst verdict among the lines that apply."""
-    verdicts = {line.verdict for line in lines}
-    return next((v for v in (Verdict.FAIL, Verdict.WARN, Verdict.PASS) if v in verdicts), Verdict.NOT_APPLICABLE)
+def _all_lines(train: Lines, held_out: Lines) -> dict[str, list[str]]:
+    """All that each persona is known to say: to tell a voice by, it makes no difference what an adapter learnt."""
+    return {slug: [*lines, *held_out.get(slug, ())] for slug, lines in train.items()}
 
 
 def _with_scores(answers: Sequence[ProbeAnswer], found: Sequence[Scored]) -> tuple[ProbeAnswer, ...]:

@@ -47,13 +47,15 @@ def _read(path: Path) -> CheckReport | None:
 
 
 def others_of(report: CheckReport, workspace: Workspace) -> list[CheckReport]:
-    """Of each other persona of the guild the newest check that was made like this one, with the same base model."""
-    newest: dict[str, CheckReport] = {}
+    """Of each other persona of the guild the newest check that was made like this one, with the same base model.
+
+    One of the very same adapter, which a whole cast shares, only where there is none of another.
+    """
     files = (workspace.artifact_root / "runs").glob("*/check*.json")
-    for path in sorted(files, key=lambda path: path.stat().st_mtime_ns):
-        found = _read(path)
-        if found and found.persona != report.persona and _alike(found, report):
-            newest[found.persona] = found
+    read = [_read(path) for path in sorted(files, key=lambda path: path.stat().st_mtime_ns)]
+    alike = [found for found in read if found and found.persona != report.persona and _alike(found, report)]
+    alike.sort(key=lambda found: found.spec.run_id != report.spec.run_id)
+    newest = {found.persona: found for found in alike}
     return [newest[persona] for persona in sorted(newest)]
 
 
@@ -70,14 +72,14 @@ def rivals_of(report: CheckReport, others: Iterable[CheckReport]) -> dict[str, t
     """
     return {
         other.adapter: other.losses[report.persona]
-        for other in others
+        for other in _of_other_runs(report, others)
         if _same_rows(report.base_losses.get(report.persona, ()), other.base_losses.get(report.persona, ()))
     }
 
 
 def gains(report: CheckReport, others: Iterable[CheckReport]) -> Matrix:
     """Nats per token that each adapter gains on each persona's held-out lines over the base model."""
-    rows = {one.adapter: _gains(one) for one in (report, *others) if one.losses}
+    rows = {one.adapter: _gains(one) for one in (report, *_of_other_runs(report, others)) if one.losses}
     return _matrix(rows)
 
 
@@ -85,6 +87,11 @@ def sounds_like(report: CheckReport, shares: Mapping[str, float], others: Iterab
     """The share of each adapter's replies that sounds like each persona; `shares` are this one's own."""
     rows = {report.adapter: dict(shares)} | {one.adapter: _own_row(one) for one in others}
     return _matrix({label: row for label, row in rows.items() if row})
+
+
+def _of_other_runs(report: CheckReport, others: Iterable[CheckReport]) -> list[CheckReport]:
+    """Without checks of the very same adapter, which is no rival of its own."""
+    return [other for other in others if other.spec.run_id != report.spec.run_id]
 
 
 def _alike(found: CheckReport, report: CheckReport) -> bool:

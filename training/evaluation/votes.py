@@ -180,6 +180,24 @@ def tally(pairs: Iterable[VotePair], votes: Iterable[Vote], of: Version, against
     )
 
 
+def decided(pair: VotePair, votes: Iterable[Vote]) -> VoteChoice | None:
+    """The better answer of a pair, FIRST or SECOND, where its voters say so clearly enough to learn from; else None.
+
+    It takes as many who chose one of the two as any vote takes to say something, and more than two thirds of them for
+    the same one, which is what a third who agreed beforehand make of an even split. None is better where both answers
+    are the same, one is empty, or more voters call both bad than choose either.
+    """
+    answers = {pair.first.answer.strip(), pair.second.answer.strip()} - {""}
+    counts = Counter({vote.voter: vote.choice for vote in votes if vote.pair == pair.id}.values())
+    first, second = counts[VoteChoice.FIRST], counts[VoteChoice.SECOND]
+    most = max(first, second)
+    if len(answers) < 2 or first + second < LEAST_DECISIVE or counts[VoteChoice.BAD] > most:
+        return None
+    if 3 * most <= 2 * (first + second):
+        return None
+    return VoteChoice.FIRST if first > second else VoteChoice.SECOND
+
+
 def people_line(found: Tally) -> ScoreLine:
     """Line 9 of the scorecard: the share of the voters who prefer the first version."""
     verdict = Verdict.NOT_APPLICABLE

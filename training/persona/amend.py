@@ -54,16 +54,17 @@ def _amended(persona: Persona, change: FactChange) -> Persona:
     if change.id not in known:
         choices = ", ".join(list(known)[:LISTED]) or "none yet"
         raise UnknownFact(persona=persona.name, name=change.id[: MOST_CHARACTERS["accept"]], choices=choices)
-    fact = _changed(known[change.id], change)
+    fact = changed(known[change.id], change)
     if problems := list(_problems(fact)):
         raise FactRefused(name=fact.id, persona=persona.name, reason="; ".join(problems))
     return persona.model_copy(update={"facts": tuple((known | {fact.id: fact}).values())})
 
 
-def _changed(fact: Fact, change: FactChange) -> Fact:
+def changed(fact: Fact, change: FactChange) -> Fact:
+    """The fact as it is to be, confirmed if this change confirms it."""
     lines = {name: _line(told) for name in ("text", "question") if (told := getattr(change, name)) is not None}
     words = {name: _words(told) for name in ("accept", "reject") if (told := getattr(change, name)) is not None}
-    return fact.model_copy(update={**lines, **words})
+    return fact.model_copy(update={**lines, **words, "confirmed": change.confirmed})
 
 
 def _line(text: str) -> str:

@@ -6,6 +6,7 @@ import logging
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from datetime import date
 from functools import lru_cache
 from pathlib import Path
 
@@ -24,7 +25,7 @@ from training.schema import Fact, Persona, Workspace
 log = logging.getLogger(__name__)
 MAX_SHEET_BYTES = 64 * 1024
 SHORTEST_BIO = 16
-_UNDER_FACT = {"ask": "ask", "question": "ask", "accept": "accept", "reject": "reject"}
+_UNDER_FACT = {"ask": "ask", "question": "ask", "accept": "accept", "reject": "reject", "confirmed": "confirmed"}
 _PAIR = re.compile(r"(?P<other>[^:：—–]{1,80}?)\s*(?:[:：]|\s[—–-]\s|[—–])\s*(?P<sentence>\S.*)")
 
 
@@ -236,13 +237,14 @@ def _taken_apart(text: str) -> list[str]:
 
 
 def _facts(made: Outline, slug: str) -> tuple[list[Fact], list[str]]:
-    """Facts are top bullets, with or without an id; bullets under each may give ask, accept and reject."""
+    """Facts are top bullets, with or without an id; bullets under each may give ask, accept, reject and confirmed."""
     facts: dict[str, Fact] = {}
     problems: list[str] = []
     newest = ""
     for item in items(made.parts.get("Facts", [])):
         key, colon, value = (part.strip() for part in item.text.replace("**", "").partition(":"))
         kind = _UNDER_FACT.get(key.casefold()) if item.indent and colon else None
+        kind = None if kind == "confirmed" and not _confirmation(value) else kind
         if kind and not newest:
             problems.append(f"'{item.text[:60]}' under '## Facts' stands before any fact")
         elif kind:
@@ -266,7 +268,17 @@ def _sentence(name: str, text: str) -> str:
 def _told_more(fact: Fact, kind: str, value: str) -> Fact:
     if kind == "ask":
         return fact.model_copy(update={"question": value})
+    if kind == "confirmed":
+        return fact.model_copy(update={"confirmed": _confirmation(value)})
     return fact.model_copy(update={kind: tuple(word.strip() for word in value.split(";") if word.strip())})
+
+
+def _confirmation(value: str) -> date | None:
+    """The day on which a fact was confirmed, as the sheet has it; None where it does not read so."""
+    try:
+        return date.fromisoformat(value)
+    except ValueError:
+        return None
 
 
 def _other_facts(made: Outline) -> Iterator[str]:
@@ -341,3 +353,5 @@ def _fact_lines(fact: Fact) -> Iterator[str]:
     for kind, told in (("ask", fact.question), ("accept", "; ".join(fact.accept)), ("reject", "; ".join(fact.reject))):
         if told:
             yield f"  - {kind}: {_line(told)}"
+    if fact.confirmed:
+        yield f"  - confirmed: {fact.confirmed}"

@@ -15,7 +15,8 @@ from training.data.spill import Spill
 from training.errors import EmptyDataset, LicenceNotAccepted
 from training.lessons import Lessons, warnings
 from training.models import catalog
-from training.schema import Conversation, Message, TrainSpec, Warned
+from training.schema import Conversation, Message, TrainSpec
+from training.warned import Warned
 
 
 def rows(source: str, count: int, group_of: int = 0, words: int = 1) -> list[Conversation]:

@@ -3,16 +3,27 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from training.data.catalog import load_dataset, offers
-from training.data.folder import CARD, check_folder
+from training.data.consent import (
+    ConsentLedger,
+    ledger_path,
+    make_permission,
+    permission_path,
+    record_permission,
+    write_ledger,
+)
+from training.data.folder import CARD, CONVERSATIONS, check_folder
+from training.data.forgetting import forget
+from training.data.lineage import Lineage, note_data
 from training.data.preferences import PREFERENCES
 from training.data.prepare import prepare
-from training.data.schema import DataAction, DataReport, DataSpec
+from training.data.schema import DataAction, DataReport, DataSpec, Typed
 from training.data.voted import JUDGEMENTS, write_votes
 from training.errors import DatasetTaken, EmptyDataset, UnknownPersona, VotesUndecided
 from training.evaluation.schema import BallotBox, Contender, Vote, VoteChoice, VotePair
@@ -22,6 +33,8 @@ from training.places import guild_folder
 from training.schema import TaskType, TrainSpec, Workspace
 
 GUILD = "77"
+MEMBER, CHANNEL = "1200000000000000003", "1200000000000000020"
+CLEAR = [VoteChoice.FIRST] * 6
 
 
 @pytest.fixture
@@ -47,9 +60,18 @@ def votes(pairs: list[VotePair], *choices: VoteChoice) -> list[Vote]:
     return [Vote(pair=one.id, voter=f"v{n}", choice=choice) for one in pairs for n, choice in enumerate(choices)]
 
 
-def exported(workspace: Workspace, box: BallotBox, name: str = "votes", job_id: str = "a" * 12) -> DataReport:
+def exported(
+    workspace: Workspace, box: BallotBox, name: str = "votes", job_id: str = "a" * 12, **more: Any
+) -> DataReport:
+    return done(
+        workspace, DataSpec(action=DataAction.VOTES, guild_id=GUILD, name=name, persona="glordon", votes=box, **more),
+        job_id,
+    )  # fmt: skip
+
+
+def done(workspace: Workspace, spec: DataSpec, job_id: str = "a" * 12) -> DataReport:
     return prepare(
-        DataSpec(action=DataAction.VOTES, guild_id=GUILD, name=name, persona="glordon", votes=box),
+        spec,
         workspace,
         job_id=job_id,
         most_rows=1000,
@@ -66,9 +88,7 @@ def rows(workspace: Workspace, file: str) -> list[dict[str, Any]]:
 
 def decided(count: int) -> BallotBox:
     pairs = [pair(number) for number in range(count)]
-    return BallotBox(
-        pairs=tuple(pairs), votes=tuple(votes(pairs, VoteChoice.SECOND, VoteChoice.SECOND, VoteChoice.BAD))
-    )
+    return BallotBox(pairs=tuple(pairs), votes=tuple(votes(pairs, *[VoteChoice.SECOND] * 6, VoteChoice.BAD)))
 
 
 def test_a_preference_run_learns_from_the_votes(workspace: Workspace) -> None:
@@ -91,9 +111,9 @@ def test_a_preference_run_learns_from_the_votes(workspace: Workspace) -> None:
 def test_single_judgements_lie_beside_the_pairs(workspace: Workspace) -> None:
     exported(workspace, decided(2))
     judged = rows(workspace, JUDGEMENTS)
-    assert [row["label"] for row in judged].count(True) == 4
+    assert [row["label"] for row in judged].count(True) == 12
     assert [row["label"] for row in judged].count(False) == 4
-    assert {row["meta"]["voter"] for row in judged} == {"v0", "v1", "v2"}
+    assert {row["meta"]["voter"] for row in judged} == {f"v{number}" for number in range(7)}
     folder = guild_folder(workspace, GUILD) / "datasets" / "votes"
     assert {PREFERENCES, JUDGEMENTS} <= set(check_folder(folder).files)
     readme = (folder / "README.md").read_text()
@@ -103,10 +123,10 @@ def test_single_judgements_lie_beside_the_pairs(workspace: Workspace) -> None:
 def test_the_card_accounts_for_every_pair(workspace: Workspace) -> None:
     typed = {"asked_by": "member"}
     pairs = [pair(0), pair(1), pair(2, **typed), pair(3, consented=True, **typed), pair(4, persona="olga")]
-    cast = [*votes([pairs[0], *pairs[2:]], VoteChoice.FIRST), *votes([pairs[1]], VoteChoice.TIE)]
+    cast = [*votes([pairs[0], *pairs[2:]], *CLEAR), *votes([pairs[1]], VoteChoice.TIE)]
     box = BallotBox(pairs=tuple(pairs), votes=tuple(cast))
     folder = guild_folder(workspace, GUILD) / "datasets" / "votes"
-    card = write_votes(folder, "votes", box, find_persona(workspace, GUILD, "glordon"))
+    card = write_votes(folder, "votes", box, find_persona(workspace, GUILD, "glordon"), lineage=Lineage())
     (step,) = card.steps
     assert (step.before, step.after) == (4, 2)
     assert step.removed == {"typed by members who have not agreed": 1, "not decided": 1}
@@ -116,8 +136,46 @@ def test_the_card_accounts_for_every_pair(workspace: Workspace) -> None:
 
 def test_a_consent_that_a_pair_claims_and_no_ledger_knows_counts_for_nothing(workspace: Workspace) -> None:
     pairs = [pair(0), pair(1, asked_by="member", consented=True)]
-    exported(workspace, BallotBox(pairs=tuple(pairs), votes=tuple(votes(pairs, VoteChoice.FIRST))))
+    exported(workspace, BallotBox(pairs=tuple(pairs), votes=tuple(votes(pairs, *CLEAR))))
     assert [row["id"] for row in rows(workspace, PREFERENCES)] == [pairs[0].id]
+
+
+def consenting(workspace: Workspace) -> None:
+    today = datetime.now(UTC).date()
+    permission = make_permission(reference="TICKET-1", scope=(f"channel {CHANNEL}",), date=today)
+    record_permission(permission_path(workspace, GUILD), permission)
+    ledger = ConsentLedger(policy_version="1", guild_id=GUILD).decided(MEMBER, "granted", ["train"])
+    write_ledger(ledger_path(workspace, GUILD), ledger)
+
+
+def test_what_may_be_learnt_from_is_asked_without_a_word_of_it(workspace: Workspace) -> None:
+    typed = {"0" * 12: Typed(user=MEMBER, channel=CHANNEL), "1" * 12: Typed(user=MEMBER, channel="1")}
+    spec = DataSpec(action=DataAction.AGREED, guild_id=GUILD, persona="glordon", typed=typed)
+    assert done(workspace, spec).agreed == ()
+    consenting(workspace)
+    assert done(workspace, spec, "b" * 12).agreed == ("0" * 12,)
+
+
+def test_a_member_who_is_to_be_forgotten_is_found_in_votes(workspace: Workspace) -> None:
+    consenting(workspace)
+    pairs = [*(pair(number) for number in range(14)), pair(14, asked_by="member")]
+    box = BallotBox(pairs=tuple(pairs), votes=tuple(votes(pairs, *CLEAR)))
+    card = exported(workspace, box, typed={pairs[-1].id: Typed(user=MEMBER, channel=CHANNEL)}).card
+    assert card
+    assert card.conversations == 15
+    assert str(card.permission).startswith("TICKET-1")
+    home, runs = guild_folder(workspace, GUILD), workspace.artifact_root / "runs"
+    spec = TrainSpec(job_name="v", guild_id=GUILD, task_type=TaskType.PREFERENCE, persona="glordon", dataset="votes")
+    lessons = gather(spec, workspace)
+    (runs / "learnt").mkdir(parents=True)
+    note_data(runs / "learnt", "votes", [*lessons.learnt, *lessons.held_out])
+    found = forget([home], [], runs, users=[MEMBER])
+    assert found.retrain == ("learnt",)
+    assert [(one.name, one.removed) for one in found.datasets] == [("votes", 1)]
+    left = [rows(workspace, file) for file in (CONVERSATIONS, PREFERENCES, JUDGEMENTS)]
+    assert "Question 13?" in json.dumps(left)
+    assert "Question 14?" not in json.dumps(left)
+    assert forget([home], [], runs, users=[MEMBER]).datasets == ()
 
 
 def test_what_cannot_be_made_says_why_and_leaves_nothing(workspace: Workspace) -> None:

@@ -18,12 +18,14 @@ from training.data.consent import (
     write_ledger,
 )
 from training.data.preferences import load_preferences
-from training.data.votes import judgement_rows, preference_rows, with_consent, withheld
+from training.data.schema import Typed
+from training.data.votes import agreed, judgement_rows, preference_rows, withheld
 from training.evaluation.schema import BallotBox, Contender, Vote, VoteChoice, VotePair
 from training.schema import Workspace
 
 GUILD = "1200000000000000000"
 MEMBER = "1200000000000000003"
+CHANNEL = "1200000000000000020"
 FIRST, SECOND, TIE, BAD = VoteChoice.FIRST, VoteChoice.SECOND, VoteChoice.TIE, VoteChoice.BAD
 
 
@@ -60,19 +62,30 @@ def workspace(tmp_path: Path) -> Workspace:
 
 
 def test_the_majority_is_chosen_and_the_margin_is_told() -> None:
-    [won, lost] = preference_rows(box((pair(0), [FIRST] * 4 + [SECOND, TIE]), (pair(1), [SECOND] * 2 + [FIRST, BAD])))
+    [won, lost] = preference_rows(box((pair(0), [FIRST] * 8 + [SECOND] * 2 + [TIE]), (pair(1), [SECOND] * 6 + [BAD])))
     assert won["prompt"] == [{"role": "user", "content": "Question 0?"}]
     assert won["chosen"] == [{"role": "assistant", "content": "A friend."}]
     assert won["rejected"] == [{"role": "assistant", "content": "I do not know."}]
     assert won["meta"] == {
-        "chosen_version": "2", "rejected_version": "base", "votes": "4:1", "margin": "0.60", "voters": "6",
+        "chosen_version": "2", "rejected_version": "base", "votes": "8:2", "margin": "0.60", "voters": "11",
     }  # fmt: skip
     assert lost["chosen"][0]["content"] == "I do not know."
     assert lost["meta"]["chosen_version"] == "base"
 
 
 @pytest.mark.parametrize(
-    "choices", [[], [TIE] * 3, [BAD] * 3, [FIRST, SECOND], [FIRST, BAD, BAD], [FIRST, FIRST, SECOND, SECOND, TIE]]
+    "choices",
+    [
+        [],
+        [FIRST],
+        [TIE] * 9,
+        [BAD] * 9,
+        [FIRST] * 5 + [TIE] * 4,
+        [FIRST] * 6 + [BAD] * 7,
+        [FIRST] * 5 + [SECOND] * 5,
+        [FIRST] * 4 + [SECOND] * 2,
+        [SECOND] * 8 + [FIRST] * 4,
+    ],
 )
 def test_what_is_not_decided_gives_no_row(choices: list[VoteChoice]) -> None:
     assert list(preference_rows(box((pair(), choices)))) == []
@@ -81,19 +94,22 @@ def test_what_is_not_decided_gives_no_row(choices: list[VoteChoice]) -> None:
 def test_answers_that_are_the_same_or_empty_give_no_row() -> None:
     same = pair(0, second=Contender(version=None, answer=" A friend. "))
     empty = pair(1, second=Contender(version=None, answer=" "))
-    assert list(preference_rows(box((same, [FIRST]), (empty, [FIRST])))) == []
+    assert list(preference_rows(box((same, [FIRST] * 9), (empty, [FIRST] * 9)))) == []
 
 
 def test_a_voters_last_vote_counts() -> None:
-    votes = tuple(Vote(pair=pair().id, voter="voter", choice=choice) for choice in (FIRST, SECOND))
-    [row] = preference_rows(BallotBox(pairs=(pair(),), votes=votes))
+    once = box((pair(), [FIRST] * 6))
+    again = tuple(vote.model_copy(update={"choice": SECOND}) for vote in once.votes)
+    [row] = preference_rows(once.model_copy(update={"votes": (*once.votes, *again)}))
     assert row["chosen"][0]["content"] == "I do not know."
-    assert row["meta"]["voters"] == "1"
+    assert row["meta"]["voters"] == "6"
+    # Who votes six times over is one voter still.
+    assert list(preference_rows(once.model_copy(update={"votes": once.votes[:1] * 6}))) == []
 
 
 def test_preference_training_reads_them(workspace: Workspace, tmp_path: Path) -> None:
     workspace.dataset_warehouse.mkdir()
-    rows = list(preference_rows(box((pair(0), [FIRST]), (pair(1), [SECOND]))))
+    rows = list(preference_rows(box((pair(0), [FIRST] * 6), (pair(1), [SECOND] * 6))))
     path = workspace.dataset_warehouse / "votes.jsonl"
     path.write_text("".join(f"{json.dumps(row)}\n" for row in rows))
     read = load_preferences(str(path), workspace, GUILD)
@@ -101,7 +117,7 @@ def test_preference_training_reads_them(workspace: Workspace, tmp_path: Path) ->
     [first] = [preference for preference in read if preference.id == pair(0).id]
     assert first.chosen.messages[-1].content == "A friend."
     assert first.rejected.messages[-1].content == "I do not know."
-    assert (first.source, first.meta["votes"]) == ("blind-votes", "1:0")
+    assert (first.source, first.meta["votes"]) == ("blind-votes", "6:0")
 
 
 # --- judgements ----------------------------------------------------------------------------------------------------
@@ -138,20 +154,25 @@ def grant(workspace: Workspace, status: str = "granted", scope: str = TRAIN) -> 
     write_ledger(ledger_path(workspace, GUILD), ledger)
 
 
+def typed(**pairs: str) -> dict[str, Typed]:
+    """Who typed the pairs: here by their place, in one channel."""
+    return {pair(int(place[1:])).id: Typed(user=user, channel=CHANNEL) for place, user in pairs.items()}
+
+
 def test_what_members_typed_is_left_out_unless_they_agreed() -> None:
-    typed, agreed = pair(0, "member"), pair(1, "member", consented=True)
-    known = box((typed, [FIRST]), (agreed, [FIRST]), (pair(2, "operator"), [FIRST]))
-    assert [row["id"] for row in preference_rows(known)] == [agreed.id, pair(2).id]
-    assert {row["id"][:12] for row in judgement_rows(known)} == {agreed.id, pair(2).id}
+    alone, allowed = pair(0, "member"), pair(1, "member", consented=True)
+    known = box((alone, [FIRST] * 6), (allowed, [FIRST] * 6), (pair(2, "operator"), [FIRST] * 6))
+    assert [row["id"] for row in preference_rows(known)] == [allowed.id, pair(2).id]
+    assert {row["id"][:12] for row in judgement_rows(known)} == {allowed.id, pair(2).id}
     assert withheld(known) == 1
 
 
 def test_consent_is_looked_up_where_it_is_recorded(workspace: Workspace) -> None:
-    asked = {pair(0).id: MEMBER, pair(1).id: "1200000000000000004"}
-    known = box((pair(0, "member"), [FIRST]), (pair(1, "member"), [FIRST]), (pair(2), [FIRST]))
+    asked = typed(_0=MEMBER, _1="1200000000000000004")
+    known = box((pair(0, "member"), [FIRST] * 6), (pair(1, "member"), [FIRST] * 6), (pair(2), [FIRST] * 6))
 
     def used() -> list[str]:
-        return [row["id"] for row in preference_rows(with_consent(known, asked, workspace, GUILD))]
+        return [row["id"] for row in preference_rows(agreed(asked, workspace, GUILD).marked(known))]
 
     assert used() == [pair(2).id]
     grant(workspace)
@@ -164,13 +185,25 @@ def test_consent_is_looked_up_where_it_is_recorded(workspace: Workspace) -> None
     assert used() == [pair(2).id]
 
 
-def test_another_servers_permission_is_none(workspace: Workspace) -> None:
-    permit(workspace, "server 1299999999999999999")
+@pytest.mark.parametrize(
+    ("scope", "covered"),
+    [
+        (f"server {GUILD}", True),
+        (f"channel {CHANNEL} of server {GUILD}", True),
+        (f"channel 1200000000000000099 of server {GUILD}", False),
+        ("server 1299999999999999999", False),
+    ],
+)
+def test_the_permission_must_cover_the_channel_that_it_was_typed_in(
+    workspace: Workspace, scope: str, covered: bool
+) -> None:
+    permit(workspace, scope)
     grant(workspace)
-    known = with_consent(box((pair(0, "member"), [FIRST])), {pair(0).id: MEMBER}, workspace, GUILD)
-    assert withheld(known) == 1
+    allowed = agreed(typed(_0=MEMBER), workspace, GUILD)
+    assert set(allowed.typed) == ({pair(0).id} if covered else set())
+    assert withheld(allowed.marked(box((pair(0, "member"), [FIRST])))) == (not covered)
 
 
 def test_a_claim_of_consent_is_not_believed(workspace: Workspace) -> None:
     claimed = box((pair(0, "member", consented=True), [FIRST]))
-    assert withheld(with_consent(claimed, {pair(0).id: MEMBER}, workspace, GUILD)) == 1
+    assert withheld(agreed(typed(_0=MEMBER), workspace, GUILD).marked(claimed)) == 1

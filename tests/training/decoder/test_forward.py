@@ -176,3 +176,20 @@ def test_noise_on_the_embeddings_is_as_large_as_neftune_says(name: str) -> None:
         most = heard[0][segment.begin : segment.end].abs().max().item()
         assert most == pytest.approx(5.0 / (length * 64) ** 0.5, rel=0.1)
     torch.testing.assert_close(heard[1], heard[0] * 10, rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["qwen3", "gemma3"])
+def test_each_pass_of_a_step_drops_its_own_and_the_same_again(name: str) -> None:
+    """So do the processes of a run, which number the passes of a step among them."""
+    model = adapted(CONFIGS[name], rate=0.3).train()
+    decoder, how = Decoder(model.get_base_model(), torch.float32), Pass(Dropout(0.3, 5))
+    group = micro_batches(rows(), 10_000)[0]
+    found = []
+    for number in (0, 1, 0):
+        # What was drawn before is of no account.
+        torch.manual_seed(17)
+        torch.rand(number)
+        with torch.no_grad(), decoder.packed():
+            found.append(decoder.losses(pack(group, 0, CPU), how.numbered(number)))
+    assert found[0].equal(found[2])
+    assert (found[0] - found[1]).abs().mean() > 1e-3

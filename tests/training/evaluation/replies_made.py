@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-from training.evaluation.schema import Probe, ProbeAnswer
-from training.schema import Conversation, Workspace
+from training.evaluation.schema import CheckReport, CheckSpec, Probe, ProbeAnswer
+from training.schema import Conversation, Verdict, Workspace
 
 Sides = tuple[dict[str, list[str]], dict[str, list[str]]]
 NOWHERE = Path("no-such-folder")
@@ -49,3 +50,24 @@ def neutral(replies: Sequence[str], questions: int | None = None) -> list[ProbeA
 def replies_of(lines: Sequence[str], probes: Sequence[Probe]) -> list[str]:
     """One line a probe, beginning again where there are too few."""
     return [lines[i % len(lines)] for i in range(len(probes))]
+
+
+def report(persona: str, run_id: str | None, **told: Any) -> CheckReport:
+    """A check of a run's adapter as this persona, in which nothing was found but what is told."""
+    empty: dict[str, Any] = {
+        "job_id": "check0000000",
+        "spec": CheckSpec(guild_id="1", persona=persona, run_id=run_id),
+        "persona": persona,
+        "name": persona.title(),
+        "adapter": f"{persona} by {run_id}",
+        "base_model": "base",
+        "rehearsal": False,
+        "device": "cpu",
+        "system": "",
+        "temperature": 0.7,
+        "max_new_tokens": 96,
+        "seconds": 1.0,
+        "verdict": Verdict.PASS,
+        "lines": (),
+    }
+    return CheckReport.model_validate(empty | told)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from benchmarks.evaluation import gated
+from benchmarks.intervals import gated
 from training.errors import NotComparable
 from training.evaluation.compare import compare, difference, gate, version_line
 from training.evaluation.schema import CheckReport, CheckSpec, Gate, ProbeAnswer, Score

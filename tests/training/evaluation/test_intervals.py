@@ -9,7 +9,16 @@ from statistics import NormalDist
 import numpy as np
 import pytest
 
-from training.evaluation.intervals import Interval, between, by_question, interval, level, perplexity, share
+from training.evaluation.intervals import (
+    Interval,
+    between,
+    by_question,
+    interval,
+    level,
+    perplexity,
+    share,
+    studentised,
+)
 
 
 def test_an_interval_holds_its_mean_and_narrows_with_more_questions() -> None:
@@ -45,6 +54,50 @@ def test_intervals_cover_the_truth_where_each_question_has_three_samples(truth: 
         found = share([float(value) for value in values], seed=i)
         covered += found.low <= truth <= found.high
     assert 0.93 <= covered / 400 <= 0.99
+
+
+@pytest.mark.parametrize("count", [5, 20, 60])
+@pytest.mark.parametrize("tail", [-1, 0, 1])
+def test_intervals_of_losses_cover_the_truth(count: int, tail: int) -> None:
+    """A gain of .2 nats, spread evenly around it, or with a long tail to one side (exponential)."""
+    draw, covered = np.random.default_rng(7), 0
+    for i in range(400):
+        off = tail * (draw.exponential(0.15, count) - 0.15) if tail else draw.normal(0, 0.15, count)
+        found = studentised((0.2 + off).tolist(), seed=i)
+        covered += found.low <= 0.2 <= found.high
+    assert covered / 400 >= 0.93
+
+
+def test_few_losses_or_equal_ones_still_have_an_interval() -> None:
+    assert studentised([0.5], seed=1) == Interval(0.5, 0.5, 0.5)
+    assert studentised([0.25] * 4, seed=1) == Interval(0.25, 0.25, 0.25)
+    two = studentised([0.1, 0.5], seed=1)
+    assert (two.low, two.high) == (pytest.approx(0.1), pytest.approx(0.5))
+
+
+@pytest.mark.parametrize(("count", "samples"), [(16, 3), (40, 3)])
+@pytest.mark.parametrize("worse", [0.0, 0.22])
+def test_intervals_of_paired_differences_cover_the_truth(count: int, samples: int, worse: float) -> None:
+    """The same questions to two versions, one of them right less often by so much."""
+    draw, covered = np.random.default_rng(7), 0
+    for i in range(400):
+        older = draw.beta(1.2, 0.8, count)
+        newer = older * (1 - worse / 0.6)
+        found = interval(((draw.binomial(samples, newer) - draw.binomial(samples, older)) / samples).tolist(), seed=i)
+        covered += found.low <= -worse <= found.high
+    assert covered / 400 >= 0.93
+
+
+@pytest.mark.parametrize(("copied", "human"), [(0.05, 0.0), (0.16, 0.02), (0.5, 0.16)])
+def test_intervals_of_the_difference_of_two_shares_cover_the_truth(copied: float, human: float) -> None:
+    """40 questions with three replies each, beside 20 held-out lines."""
+    draw, covered = np.random.default_rng(7), 0
+    for i in range(300):
+        replies = draw.binomial(3, draw.beta(2 * copied, 2 * (1 - copied), 40)) / 3
+        lines = draw.binomial(1, human, 20).astype(float)
+        found = between(share(replies.tolist(), seed=i), share(lines.tolist(), seed=i))
+        covered += found.low <= copied - human <= found.high
+    assert covered / 300 >= 0.93
 
 
 def test_where_all_questions_agree_the_interval_still_says_that_they_are_few() -> None:

@@ -14,7 +14,7 @@ HOME = Probe(id="fact-home", kind="fact", question="Where from?", accept=("Hylur
 
 def heard(sides: Sides, replies: list[str], who: str = "elio", **given: object) -> Scored:
     said = neutral(replies)
-    values = {"cast_lines": sides[0], "gold": sides[1], "names": ("Elio",), "seed": 1}
+    values = {"human": sides[0], "names": ("Elio",), "seed": 1}
     return voice(said, {who: range(len(said))}, **(values | given))
 
 
@@ -75,7 +75,7 @@ def test_without_facts_to_ask_about_there_is_no_line() -> None:
 def test_own_lines_pass_and_anothers_fail(sides: Sides) -> None:
     own = heard(sides, sides[1]["elio"])
     assert own.line.verdict is Verdict.PASS
-    assert own.line.reference == own.line.value > 0.6
+    assert min(own.line.reference, own.line.value) > 0.6
     assert own.sounds_like["elio"] == own.line.value
     assert sum(own.sounds_like.values()) == pytest.approx(1)
     other = heard(sides, sides[1]["olga"])
@@ -94,15 +94,15 @@ def test_a_voice_half_there_is_neither(sides: Sides) -> None:
 
 
 def test_without_anyone_to_compare_there_is_no_voice_line(sides: Sides) -> None:
-    alone = {"cast_lines": {"elio": sides[0]["elio"]}, "gold": {"elio": sides[1]["elio"]}}
-    for given in (alone, {"gold": {"olga": sides[1]["olga"]}}, {"cast_lines": {"olga": sides[0]["olga"]}}):
-        line = heard(sides, sides[1]["elio"], **given).line
+    elio, olga = ({slug: sides[0][slug]} for slug in ("elio", "olga"))
+    for human in (elio, olga, {**elio, "olga": ["Hm."]}, {**olga, "elio": []}):
+        line = heard(sides, sides[1]["elio"], human=human).line
         assert (line.verdict, line.value) == (Verdict.NOT_APPLICABLE, None)
 
 
 def test_few_lines_to_learn_from_are_told(sides: Sides) -> None:
     few = {slug: lines[:39] if slug == "elio" else lines for slug, lines in sides[0].items()}
-    assert "fewer than 40 lines: elio" in heard(sides, sides[1]["elio"], cast_lines=few).line.explanation
+    assert "fewer than 40 lines: elio" in heard(sides, sides[1]["elio"], human=few).line.explanation
     assert "fewer than" not in heard(sides, sides[1]["elio"]).line.explanation
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from training.data.schema import DataAction, DataReport, DataSpec, FactChange
 from training.errors import FactRefused, UnknownFact, UnknownPersona
 from training.persona.amend import amend_fact
 from training.persona.dialogues import composed_dialogues, written_dialogues
-from training.persona.sheet import find_persona, load_cast
+from training.persona.sheet import find_persona, load_cast, parse_sheet
 from training.persona.shelf import keep, understand
 from training.places import SHIPPED, guild_folder
 from training.schema import Fact, Persona, Workspace
@@ -186,3 +187,26 @@ def test_two_who_change_one_sheet_at_a_time_are_both_in_it(workspace: Workspace,
         thread.join()
     told = find_persona(workspace, GUILD, "mika")
     assert [fact(told, f"f{number}").accept for number in range(12)] == [(str(number),) for number in range(12)]
+
+
+def test_a_fact_is_confirmed_and_a_change_that_nobody_confirms_undoes_it(workspace: Workspace, personas: Path) -> None:
+    day = date(2026, 1, 31)
+    amend_fact(workspace, GUILD, "mika", FactChange(id="lamp", confirmed=day))
+    assert "  - accept: berta\n  - confirmed: 2026-01-31\n" in (personas / "mika.md").read_text()
+    mika = find_persona(workspace, GUILD, "mika")
+    assert fact(mika, "lamp") == Fact(
+        id="lamp",
+        text="The lamp is called Berta.",
+        question="What is your lamp called?",
+        accept=("berta",),
+        confirmed=day,
+    )
+    assert fact(mika, "age").confirmed is None
+    changed = amend_fact(workspace, GUILD, "mika", FactChange(id="lamp", accept=("bertha",)))
+    assert fact(changed, "lamp").confirmed is None
+    assert "confirmed" not in (personas / "mika.md").read_text()
+
+
+def test_what_only_looks_like_a_confirmation_stays_as_it_was() -> None:
+    told = parse_sheet(MIKA.replace("  - accept: berta", "  - confirmed: 2026-13-99"), "mika")
+    assert [fact.confirmed for fact in told.facts] == [None] * 3
