@@ -93,7 +93,13 @@ def difference_coverage(runs: int = 2000) -> str:
             def paired(draw: Draw, i: int, n: int = questions, s: int = samples, off: float = worse) -> Interval:
                 return interval(changes(n, s, off, draw), i)
 
-            rows.append([f"two versions, {questions} × {samples}", f"−{worse:.2f}", held(paired, -worse, runs)])
+            rows.append(
+                [
+                    f"two versions, {questions} × {samples}",
+                    f"−{worse:.2f}" if worse else "0",
+                    held(paired, -worse, runs),
+                ]
+            )
     for lines, copied, human in ((20, 0.05, 0.0), (20, 0.16, 0.02), (20, 0.5, 0.16), (40, 0.16, 0.02)):
 
         def apart(draw: Draw, i: int, n: int = lines, p: float = copied, q: float = human) -> Interval:

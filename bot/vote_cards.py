@@ -14,7 +14,7 @@ from bot.limits import CONTENT, EMBED_FIELD_NAME, EMBED_FIELD_VALUE, EMBEDS_IN_A
 from bot.phrases import count, harmless, percent
 from training.data.schema import DatasetCard
 from training.evaluation.schema import Rubric, Separation, Vote, VoteChoice, VotePair
-from training.evaluation.separation import shared_words
+from training.evaluation.separation import clearly_different, shared_words
 from training.evaluation.votes import (
     BRIGADED,
     LEAST_DECISIVE,
@@ -310,7 +310,7 @@ def _voice(reply: ChatReply) -> str:
 
 def _separated(found: Separation, own: Separation | None, name: str) -> list[str]:
     right = round(found.right * found.speakers)
-    clear = right == found.speakers and (own is None or found.distance > own.distance)
+    clear = clearly_different(found, own)
     beside = f"; two answers of {name} lie {own.distance:.2f} apart" if own else ""
     return [
         f"{'Clearly' if clear else 'Not clearly'} different: **{found.distance:.2f}** apart, from 0, one voice, to "

@@ -61,15 +61,15 @@ async def questions(interaction: Ask, typed: str) -> list[Choice[str]]:
 
 
 async def _known(interaction: Ask, named: str) -> Sequence[str]:
-    """The questions that are known of a persona; the operator's alone where there is none of that name."""
+    """The questions that are known of a persona; the operator's alone where there is none of that name, or no time."""
     origin = origin_of(interaction)
     door = interaction.client
     try:
         async with asyncio.timeout(PATIENCE_SECONDS):
             slug = choices.known_persona(await door.queue.catalog(origin.guild_id), named)
+            return list(await door.duels.known_questions(origin, slug))
     except (TimeoutError, RedisAway, WorkersAway, UnknownPersona):
         return door.voting.rules.questions
-    return list(await door.duels.known_questions(origin, slug))
 
 
 @app_commands.command(name="duel", description="Put one question to several personas or to two versions.")

@@ -181,7 +181,7 @@ def test_personas_are_apart_by_their_voices_where_a_worker_can_say() -> None:
         shown = vote_cards.side_by_side("Well?", "Nell", replies, reply("Honk!"), (found, own))
         return str(shown.fields[-1].value)
 
-    assert said(1, 0.61).startswith("Clearly different: **0.61** apart, from 0, one voice, to 1; two answers of Glordon")
+    assert said(1, 0.61).startswith("Clearly different: **0.61** apart, from 0, one voice, to 1; two answers of")
     assert "2 of 2 answers would be given to whoever gave it" in said(1, 0.61)
     assert "Not clearly different: **0.10**" in said(1, 0.1), "no further apart than one persona from itself"
     assert "Not clearly different: **0.61**" in said(0.5, 0.61)

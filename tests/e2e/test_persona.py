@@ -16,7 +16,7 @@ from sandbox.journey import Message, custom_id, labels, pictures, words
 from sandbox.visitor import Visitor
 from tests.e2e.conftest import OPERATORS_QUESTION, House
 from tests.sandbox.openapi import violations
-from training.evaluation.schema import CheckReport
+from training.evaluation.schema import CheckReport, VotePair
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(600)]
 SECONDS = 180
@@ -100,6 +100,25 @@ async def test_the_same_question_to_two_personas(house: House) -> None:
         await mara.slash("workshop", "persona", "duel", question=asked, persona="glordon", other="lord-grigon")
         told = await mara.until(lambda m: asked in words(m) and "Lord Grigon" in words(m), timeout=SECONDS)
         assert "Glordon" in words(told)
+        assert "different: **0." in words(told), "the voices are told apart, with the number"
+
+
+async def test_a_vote_on_a_result_shows_nothing_that_was_posted(house: House) -> None:
+    async with Visitor.connect(house.sandbox.page_url, as_user="Mara") as mara:
+        result, report = await checked(mara, "check", version="2", against="1")
+        thread = await mara.until_thread(result["id"])
+        await mara.until_true(lambda: sum("Question" in words(m) for m in mara.messages(thread["id"])) >= 8)
+        await mara.press(result, "Blind vote")
+        call = await mara.until(lambda m: "Blind vote" in words(m) and labels(m) == ["Vote"], timeout=SECONDS)
+        shown = "\n".join(words(m) for place in ("workshop", thread["id"]) for m in mara.messages(place))
+        with sqlite3.connect(Path(house.env["STATE_DIR"]) / "bot-ballots.sqlite3") as db:
+            rows = db.execute("SELECT pair FROM pairs WHERE poll = ?", (words(call).rpartition("Vote ")[2],)).fetchall()
+        pairs = [VotePair.model_validate_json(row[0]) for row in rows]
+        answers = {answer for pair in pairs for answer in (pair.first.answer, pair.second.answer)}
+        assert len(pairs) > 1
+        assert {pair.question for pair in pairs}.isdisjoint(sample.question for sample in report.samples[:8])
+        assert answers.isdisjoint(answer.reply.strip() for answer in report.answers)
+        assert not any(answer in shown for answer in answers)
 
 
 async def voted(voters: Sequence[Visitor], call: Message) -> None:
@@ -133,7 +152,8 @@ async def test_seven_members_vote_blind(house: House) -> None:
         call = await mara.until(lambda m: "Blind vote" in words(m) and OPERATORS_QUESTION in words(m), timeout=SECONDS)
         await voted(voters, call)
         await close_now(house, words(call).rpartition("Vote ")[2])
-        ended = await mara.until(lambda m: "Result of vote" in words(m), timeout=SECONDS)
+        result = f"Result of vote {words(call).rpartition('Vote ')[2]}"
+        ended = await mara.until(lambda m: result in words(m), timeout=SECONDS)
         assert "7 decisive votes by 7 voters" in words(ended)
         assert "leads" in words(ended)
         await mara.press(ended, "Use as training data")

@@ -121,7 +121,8 @@ def test_where_memory_runs_out_once_the_run_goes_on_with_smaller_passes(tiny_wor
     ("kind", "most", "code"), [("RLIMIT_AS", 8 * 2**20, "MemoryRanOut"), ("RLIMIT_FSIZE", 20_000, "DiskRefused")]
 )
 def test_a_process_that_goes_along_tells_the_same(tiny_workspace: Workspace, kind: str, most: int, code: str) -> None:
-    spec = asked(hyperparameters=KNOBS.model_copy(update={"batch_size": 64}))
+    # All rows in one pass, which is far more than what the process has let go and could use again.
+    spec = asked(hyperparameters=KNOBS.model_copy(update={"batch_size": 512, "micro_batch_tokens": 131_072}))
     assert limited(kind, most, spec, tiny_workspace, None)["code"] == code
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -10,6 +11,7 @@ from pathlib import Path
 from statistics import mean
 
 from training import models
+from training.data.fingerprints import plain
 from training.data.mix import digest
 from training.errors import CheckDoesNotFit, LanguageModelFailed
 from training.evaluation import lines as scoring
@@ -162,9 +164,8 @@ class _Bench:
         spec = case.spec
         before = self.case(_earlier(spec), case.probes) if spec.compares else None
         ready = _shelved(before) if before else None
-        critic = self._judge(case, journal) if spec.judge else None
-        loaded = self._load(case)
-        subject = Subject(loaded, case.run, self.steps)
+        critic = self._judge(case, before, journal) if spec.judge else None
+        subject = Subject(self._load(case), case.run, self.steps)
         work = case.work + (before.work if before and not ready else 0)
         work += replies_drawn(len(case.probes)) if spec.drift else 0
         work += critic.calls(len(case.probes), votes, paired=before is not None) if critic else 0
@@ -175,7 +176,11 @@ class _Bench:
             points = drift(lambda talks, seed: subject.ask(talks, IN_VOICE, seed), evidence)
             report = report.model_copy(update={"drift": points})
         if before:
-            ready = ready or self._look_before(before, subject.bare())
+            if ready is None:
+                bare = subject.bare() if self._source(before) == subject.loaded.source else None
+                # Of two base models only one is in memory at a time.
+                pass
+                ready = self._look_before(before, bare)
             report = _compared(report, ready, evidence)
         return self._judged(report, critic, votes) if critic else report
 
@@ -203,15 +208,21 @@ class _Bench:
             "answers": found.answers,
             "sounds_like": shelved.sounds_like(draft, found.sounds_like, others),
             "gains": shelved.gains(draft, others),
-            "figures": _perplexities({name: losses.get(slug, ()) for name, (losses, slug) in measured.items()}),
+            "figures": _perplexities({name: losses.get(slug, ()) for name, (losses, slug) in measured.items()})
+            | found.shown,
             "data_digest": digest(rows[own]) if own in rows else "",
         }
         return draft.model_copy(update=told), evidence
 
-    def _look_before(self, before: _Case, bare: Loaded) -> CheckReport:
-        """Check the version that is compared with in the same go, and keep that for the next time."""
+    def _look_before(self, before: _Case, bare: Loaded | None) -> CheckReport:
+        """Check the version that is compared with in the same go, and keep that for the next time.
+
+        `bare`: its base model, where that is in memory already.
+        """
         begun = time.monotonic()
-        if base_of(before.run, self.workspace, self.steps)[1] != bare.source:
+        if bare is None:
+            # An adapter and its layers point at each other, so they would stay until some later collection.
+            gc.collect()
             bare = load_base(before.run, self.workspace, self.steps)
         report, _ = self._look(before, Subject(bare, before.run, self.steps))
         report = _timed(report, begun)
@@ -238,6 +249,7 @@ class _Bench:
             learnt=case.learnt,
             seed=case.spec.seed,
             rehearsal=draft.rehearsal,
+            doubt=case.known.doubt,
         )
 
     def _draft(self, case: _Case, loaded: Loaded, how: Drawn, system: str) -> CheckReport:
@@ -261,10 +273,15 @@ class _Bench:
 
     # --- by a language model -----------------------------------------------------------------------------------------
 
-    def _judge(self, case: _Case, journal: Path) -> Judge:
-        base, _ = base_of(case.run, self.workspace, self.steps)
+    def _source(self, case: _Case) -> str:
+        """Where the base model of its adapter is loaded from."""
+        return base_of(case.run, self.workspace, self.steps)[1]
+
+    def _judge(self, case: _Case, before: _Case | None, journal: Path) -> Judge:
+        judged = (case, before) if before else (case,)
+        bases = {base_of(one.run, self.workspace, self.steps)[0].id for one in judged}
         stop = self.steps.should_stop
-        return open_judge(self.workspace, base.id, case.persona, journal, seed=case.spec.seed, should_stop=stop)
+        return open_judge(self.workspace, bases, case.persona, journal, seed=case.spec.seed, should_stop=stop)
 
     def _judged(self, report: CheckReport, critic: Judge, votes: BallotBox | None) -> CheckReport:
         """The report with the judge's opinion, which is advisory: a server that fails spoils nothing else."""
@@ -350,14 +367,32 @@ def _compared(report: CheckReport, before: CheckReport, evidence: Evidence) -> C
 
 
 def _explained(lines: Iterable[ScoreLine], case: _Case) -> tuple[ScoreLine, ...]:
-    """The lines, with the reason why those of them do not apply for which there is a better one than their own."""
+    """The lines, with what is to be known of them beside their figures.
+
+    Where a line does not apply, that is the reason why, if there is a better one than its own.
+    """
     reasons = ALONE if case.run is None else {"held_out_fit": case.known.doubt}
+    notes = _notes(case)
 
     def told(line: ScoreLine) -> ScoreLine:
-        reason = reasons.get(line.id) if line.verdict is Verdict.NOT_APPLICABLE else None
-        return line.model_copy(update={"explanation": reason}) if reason else line
+        if line.verdict is Verdict.NOT_APPLICABLE:
+            return line.model_copy(update={"explanation": reasons.get(line.id) or line.explanation})
+        return line.model_copy(update={"explanation": line.explanation + notes.get(line.id, "")})
 
     return tuple(map(told, lines))
+
+
+def _notes(case: _Case) -> dict[str, str]:
+    """By line, what the adapter has seen of what it is asked and measured on."""
+    learnt = {plain(question) for question in said(case.known.learnt, "user")}
+    notes = {}
+    for line, kind in (("facts", "fact"), ("voice", "neutral")):
+        asked = [plain(probe.question) in learnt for probe in case.probes if probe.kind == kind]
+        if any(asked):
+            notes[line] = f" {sum(asked)} of the {len(asked)} questions were learnt from."
+    if left_out := case.known.left_out.get(case.persona.slug):
+        notes["held_out_fit"] = f" {left_out} more are left out, since an answer in them was learnt."
+    return notes
 
 
 def _samples(

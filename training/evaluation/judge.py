@@ -36,6 +36,15 @@ CHOOSE = (
 )
 
 
+_FORM = re.compile(
+    r"(?<![a-z0-9])(?:i?q\d(?:_[a-z0-9]+)*|gguf|ggml|awq|gptq|mlx|exl\d|bnb|nf4|hqq|hf|latest"
+    r"|(?:int|fp|bf|f|w)\d+(?:a\d+)?|\d+-?bits?|dynamic|unsloth|quantized)(?![a-z0-9])"
+)
+"""What is added to a model's name where its weights are rounded or packed otherwise: Q4_K_M, AWQ, bnb-4bit, …"""
+LEAST_OF_A_NAME = 6
+"""So many letters and digits at least are a name that may stand inside a longer one, such as llama38b."""
+
+
 class Rating(Noun):
     """What the judge says of one reply."""
 
@@ -118,18 +127,21 @@ class Judge:
 
 def open_judge(
     workspace: Workspace,
-    base_model: str,
+    base_models: Iterable[str],
     persona: Persona,
     journal: Path,
     *,
     seed: int,
     should_stop: Callable[[], bool],
 ) -> Judge:
-    """The judge that the workspace names. Raises JudgeMissing, JudgeIsBase or LanguageModelFailed."""
+    """The judge that the workspace names, of adapters on these base models.
+
+    Raises JudgeMissing, JudgeIsBase or LanguageModelFailed.
+    """
     if workspace.language_model is None:
         raise JudgeMissing
     asker = Asker(workspace.language_model, journal, should_stop)
-    if is_same_model(asker.model, base_model):
+    if any(is_same_model(asker.model, base) for base in base_models):
         raise JudgeIsBase(model=asker.model)
     return Judge(asker, persona, seed)
 
@@ -141,10 +153,18 @@ def _voted(box: BallotBox) -> list[VotePair]:
 
 
 def is_same_model(one: str, other: str) -> bool:
-    """Whether two names mean one model, as far as names tell: without owner, marks, case, and what a file adds."""
-    names = [re.sub(r"[\W_]", "", name.rsplit("/", 1)[-1].casefold()) for name in (one, other)]
-    shorter, longer = sorted(names, key=len)
-    return bool(shorter) and longer.startswith(shorter)
+    """Whether two names mean one model, as far as names tell: without owner, marks, case, and what a file adds.
+
+    A name that begins with the other, or has it inside, means a model of the same making: rather one judge too few.
+    """
+    shorter, longer = sorted(map(_bare_name, (one, other)), key=len)
+    within = len(shorter) >= LEAST_OF_A_NAME and shorter in longer
+    return bool(shorter) and (within or longer.startswith(shorter))
+
+
+def _bare_name(name: str) -> str:
+    """Letters and digits of a model's name alone; of "owner/Name-7B-AWQ" name7b."""
+    return re.sub(r"[\W_]", "", _FORM.sub("", name.rstrip("/").rsplit("/", 1)[-1].casefold()))
 
 
 def _majority(said: Iterable[str]) -> int:

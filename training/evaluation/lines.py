@@ -15,6 +15,7 @@ import numpy as np
 from training.evaluation.intervals import Interval, between, by_question, share, studentised
 from training.evaluation.nearness import nearness
 from training.evaluation.schema import Probe, ProbeAnswer, Score
+from training.evaluation.stylometry import leads
 from training.evaluation.texts import break_of_character, copied_runs, degenerate, found_words
 from training.evaluation.voice import Heard, Lines, Voices, hear
 from training.schema import ScoreLine, Verdict
@@ -29,12 +30,14 @@ FEW_LINES = 40
 class Scored:
     """A line, and the scores of the answers that it is made of, by their place among the answers.
 
-    sounds_like: of the voice line, the share of the answers given to each persona.
+    sounds_like: of the voice line, the share of the answers given to each persona. shown: of the voice line, older
+    measures of manner, for one persona alone.
     """
 
     line: ScoreLine
     scores: Mapping[int, Score] = field(default_factory=dict)
     sounds_like: Mapping[str, float] = field(default_factory=dict)
+    shown: Mapping[str, float] = field(default_factory=dict)
 
 
 # --- facts ---------------------------------------------------------------------------------------------------------
@@ -118,8 +121,8 @@ def voice(
     scores = _voice_scores(own, asked)
     bounds = share(_questions(answers, scores), seed)
     ceiling, chance = float(np.mean([one.gold for one in own])), 1 / len(known)
-    leads = [by_question([answers[i].probe for i in asked[one.speaker]], one.leads) for one in own]
-    verdict = _voice_verdict(own, leads, strong=bounds.mean - chance >= 0.7 * (ceiling - chance))
+    found = [by_question([answers[i].probe for i in asked[one.speaker]], one.leads) for one in own]
+    verdict = _voice_verdict(own, found, strong=bounds.mean - chance >= 0.7 * (ceiling - chance))
     told = _voice_told(own, len(known), heard(base_answers) if base_answers else [], titles or {})
     few = [(titles or {}).get(slug, slug) for slug in asked if len(known[slug]) < FEW_LINES]
     thin = f" Known by fewer than {FEW_LINES} lines: {', '.join(few)}." if few else ""
@@ -128,6 +131,7 @@ def voice(
         _line("voice", bounds, verdict, told + thin, ceiling),
         scores,
         {slug: given.count(slug) / len(given) for slug in voices.slugs},
+        _manner(answers, asked, voices) if len(asked) == 1 else {},
     )
 
 
@@ -135,6 +139,11 @@ def voice(
 def _voices(human: tuple[tuple[str, tuple[str, ...]], ...], names: frozenset[str]) -> Voices:
     """Kept, since a comparison and each round of drift are judged by the same lines."""
     return Voices(dict(human), names)
+
+
+def _manner(answers: Sequence[ProbeAnswer], asked: Mapping[str, Sequence[int]], voices: Voices) -> dict[str, float]:
+    ((speaker, places),) = asked.items()
+    return leads([answers[i].reply for i in places], speaker, voices)
 
 
 def _voice_scores(own: Sequence[Heard], asked: Mapping[str, Sequence[int]]) -> dict[int, Score]:
@@ -186,8 +195,8 @@ def held_out_fit(
 ) -> ScoreLine:
     """Mean over held-out conversations of NLL(base) − NLL(adapter), in nats per token; more is better.
 
-    `rivals` are the same conversations' losses under other personas' adapters, by label. Passes where the interval lies
-    above 0 and no rival is as low, fails where the mean is not above 0.
+    `rivals` are the same conversations' losses under other personas' adapters, by label; None: none are asked for.
+    Passes where the interval lies above 0 and no rival is as low, fails where the mean is not above 0.
     """
     if not own:
         return _not_applicable("held_out_fit", "There are no held-out conversations.").line
@@ -200,7 +209,9 @@ def held_out_fit(
         f"Held-out lines cost {abs(gain.mean):.2f} {'fewer' if gain.mean > 0 else 'more'} nats per token than with the "
         f"base model, over {len(own)} conversations."
     )
-    return _line("held_out_fit", gain, verdict, told + (f" {nearest} fits them no worse." if beaten else ""))
+    alone = rivals is not None and not rivals
+    other = " No other persona's adapter was measured on them, so none is compared with." if alone else ""
+    return _line("held_out_fit", gain, verdict, told + (f" {nearest} fits them no worse." if beaten else other))
 
 
 def general(base: Sequence[float], own: Sequence[float], seed: int) -> ScoreLine:
@@ -249,20 +260,27 @@ def degeneracy(answers: Sequence[ProbeAnswer], seed: int) -> Scored:
     return Scored(_line("degeneracy", bounds, _few(bounds.mean), told), scores)
 
 
-def copying(answers: Sequence[ProbeAnswer], learnt: Sequence[str], gold: Sequence[str], seed: int) -> Scored:
+def copying(
+    answers: Sequence[ProbeAnswer], learnt: Sequence[str], gold: Sequence[str], seed: int, doubt: str = ""
+) -> Scored:
     """Share of replies with a run of 12 words of one training line, minus that of held-out lines.
 
-    Up to 5 points passes, above 15 fails. In scripts without spaces a run has 20 characters.
+    Up to 5 points passes, above 15 fails. In scripts without spaces a run has 20 characters. `doubt`: why `learnt` may
+    not be all that was learnt; what then is not copied from it may be copied all the same, and does not pass.
     """
     if not learnt or not gold:
-        return _not_applicable("copying", "There are no training lines and held-out lines to compare with.")
+        none = "There are no training lines and held-out lines to compare with."
+        return _not_applicable("copying", doubt or none)
     runs = copied_runs([answer.reply for answer in answers], learnt)
     scores = _scores(runs, "has a run of words of a training line", "has no run of words of a training line")
     own = share(_questions(answers, scores), seed)
     human = share([float(bool(run)) for run in copied_runs(gold, learnt)], seed)
     more = between(own, human)
     told = f"{_sum(scores):.0f} of {len(scores)} replies copy a run of words, and {human.mean:.0%} of held-out lines."
-    return Scored(_line("copying", more, _few(more.mean), told, human.mean), scores)
+    verdict = _few(more.mean)
+    if doubt and verdict is Verdict.PASS:
+        verdict, told = Verdict.NOT_APPLICABLE, f"{told} {doubt}"
+    return Scored(_line("copying", more, verdict, told, human.mean), scores)
 
 
 def _scores(found: Sequence[str], hit: str, miss: str) -> dict[int, Score]:

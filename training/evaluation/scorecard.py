@@ -26,7 +26,8 @@ class Evidence:
     asked. answers: several to each of the probes, without scores. losses, base_losses: of each held-out conversation of
     this persona, with the adapter and without. rivals: of the same conversations, under other personas' adapters, by
     label. general, general_base: of each general text, with the adapter and without. learnt: the lines that the adapter
-    was trained on. rehearsal: whether the base model only rehearses, and so can know nothing.
+    was trained on. rehearsal: whether the base model only rehearses, and so can know nothing. doubt: why `learnt` may
+    not be all that was learnt, if so.
     """
 
     persona: Persona
@@ -44,6 +45,7 @@ class Evidence:
     learnt: Sequence[str]
     seed: int
     rehearsal: bool = False
+    doubt: str = ""
 
 
 @dataclass(frozen=True)
@@ -51,7 +53,8 @@ class Judged:
     """The scorecard, the answers with their scores, and what to do next.
 
     weakest: the line that most wants work, if one does. sounds_like: the share of the answers to neutral questions that
-    is given to each persona of the cast; empty where voices could not be compared.
+    is given to each persona of the cast; empty where voices could not be compared. shown: figures beside the voice line
+    that decide nothing.
     """
 
     lines: tuple[ScoreLine, ...]
@@ -60,6 +63,7 @@ class Judged:
     weakest: str | None
     advice: Advice
     sounds_like: dict[str, float]
+    shown: dict[str, float]
 
 
 def judge(evidence: Evidence) -> Judged:
@@ -78,6 +82,7 @@ def judge(evidence: Evidence) -> Judged:
         weakest=name,
         advice=advice,
         sounds_like=dict(voice.sounds_like),
+        shown=dict(voice.shown),
     )
 
 
@@ -106,7 +111,7 @@ def judge_replies(evidence: Evidence) -> tuple[Scored, ...]:
         ),
         scoring.breaks(answers, seed, machines),
         scoring.degeneracy(answers, seed),
-        scoring.copying(answers, evidence.learnt, evidence.gold.get(persona.slug, ()), seed),
+        scoring.copying(answers, evidence.learnt, evidence.gold.get(persona.slug, ()), seed, evidence.doubt),
     )
 
 

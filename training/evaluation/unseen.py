@@ -54,13 +54,14 @@ class Unseen:
     """What an adapter learnt, and what it did not.
 
     learnt: every conversation of the run and of those that it went on from. train, held_out: both sides of each
-    persona's own conversations, by slug, without anything learnt on the second. doubt: why nobody can tell any more
-    what was learnt, if so; nothing may then be measured on.
+    persona's own conversations, by slug, without anything learnt on the second. left_out: of how many it is without.
+    doubt: why nobody can tell any more what was learnt, if so; nothing may then be measured on.
     """
 
     learnt: tuple[Conversation, ...]
     train: Rows
     held_out: Rows
+    left_out: Mapping[str, int] = field(default_factory=dict)
     doubt: str = ""
 
     def measured(self) -> dict[str, list[Conversation]]:
@@ -79,14 +80,15 @@ def unseen(
 ) -> Unseen:
     """What the run never learnt, as its own spec and those of the runs it went on from have it; None learnt nothing.
 
-    Sides are cut as for the run, and from what is held out goes every conversation whose answers were learnt all the
-    same, in general data or in an earlier run.
+    Sides are cut as for the run, and from what is held out goes every conversation of which an answer was learnt all
+    the same, in general data or in an earlier run.
     """
     past = _past(run, workspace, places) if run else _Past()
     train, held_out = cast_rows(_own_spec(past.specs, persona, guild_id), workspace)
     known = {plain(line) for line in said(past.rows, "assistant")}
     kept = {slug: [row for row in rows if not _known(row, known)] for slug, rows in held_out.items()}
-    return Unseen(tuple(past.rows), train, kept, past.doubt)
+    left_out = {slug: len(rows) - len(kept[slug]) for slug, rows in held_out.items()}
+    return Unseen(tuple(past.rows), train, kept, left_out, past.doubt)
 
 
 @dataclass
@@ -128,4 +130,4 @@ def _own_spec(specs: Sequence[TrainSpec], persona: Persona, guild_id: str) -> Tr
 
 
 def _known(row: Conversation, learnt: set[str]) -> bool:
-    return all(plain(line) in learnt for line in said([row], "assistant"))
+    return any(plain(line) in learnt for line in said([row], "assistant"))

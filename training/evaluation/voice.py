@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline, make_union
+from threadpoolctl import threadpool_limits
 
 from training.evaluation.schema import Separation
 
@@ -70,9 +71,9 @@ class Voices:
 
     def __init__(self, lines: Mapping[str, Sequence[str]], names: Collection[str]) -> None:
         """Learn from the lines of each persona that has any, two at least; `names` are the words to mask."""
-        self._lines = {slug: list(lines[slug]) for slug in sorted(lines) if lines[slug]}
+        self.lines = {slug: list(lines[slug]) for slug in sorted(lines) if lines[slug]}
         self._given = names
-        self.slugs = list(self._lines)
+        self.slugs = list(self.lines)
         words = sorted({word for name in names for word in re.findall(r"\w+", name.casefold())})
         self._names = re.compile(rf"\b(?:{'|'.join(map(re.escape, words))})\b") if words else None
         features = make_union(
@@ -81,22 +82,24 @@ class Voices:
         )
         # C from 1 to 100 and a smaller tolerance tell voices equally well, and take longer.
         self._model = make_pipeline(features, LogisticRegression(C=1, class_weight="balanced", max_iter=300, tol=1e-3))
-        texts = [self._masked(line) for said in self._lines.values() for line in said]
-        self._model.fit(texts, [slug for slug, said in self._lines.items() for _ in said])
+        texts = [self.masked(line) for said in self.lines.values() for line in said]
+        # So small a fit gains little from a second thread, and takes many times as long where that core is wanted.
+        with threadpool_limits(1, user_api="blas"):
+            self._model.fit(texts, [slug for slug, said in self.lines.items() for _ in said])
 
     def log_probabilities(self, replies: Sequence[str]) -> Scores:
         """Log-probabilities of the speakers: rows are replies, columns the personas in order of `slugs`."""
-        return np.asarray(self._model.predict_log_proba([self._masked(reply) for reply in replies]))
+        return np.asarray(self._model.predict_log_proba([self.masked(reply) for reply in replies]))
 
     @cached_property
     def yardstick(self) -> Yardstick:
         """What the lines themselves come to, by cross-validation; two speakers with two lines each at least."""
-        if min(len(self._lines), *(len(said) for said in self._lines.values())) < 2:
+        if min(len(self.lines), *(len(said) for said in self.lines.values())) < 2:
             raise ValueError("a yardstick needs two lines each of at least two speakers")
-        found = {slug: np.zeros((len(said), len(self.slugs))) for slug, said in self._lines.items()}
+        found = {slug: np.zeros((len(said), len(self.slugs))) for slug, said in self.lines.items()}
         for fold in range(FOLDS):
-            others = {slug: [*said] for slug, said in self._lines.items()}
-            apart = {slug: said[fold::FOLDS] for slug, said in self._lines.items()}
+            others = {slug: [*said] for slug, said in self.lines.items()}
+            apart = {slug: said[fold::FOLDS] for slug, said in self.lines.items()}
             for said in others.values():
                 del said[fold::FOLDS]
             voices = Voices(others, self._given)
@@ -119,7 +122,8 @@ class Voices:
         others = np.array([[slug != column for column in self.slugs] for slug in slugs])
         return np.asarray((moved * others).sum(axis=0) / others.sum(axis=0))
 
-    def _masked(self, line: str) -> str:
+    def masked(self, line: str) -> str:
+        """The line in small letters, with "someone" for each name."""
         text = unicodedata.normalize("NFKC", line).casefold()
         return self._names.sub("someone", text) if self._names else text
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import shutil
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 import torch
 from peft import PeftModel
 from safetensors.torch import load_file, save_file
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaForCausalLM
 
 from tests.training.conftest import Finished
 from tests.training.evaluation.checks_made import GLORDON, OLGA, House, house_at
@@ -225,6 +226,31 @@ def test_the_base_model_after_another_adapter_is_the_same_as_before(house: House
     before = {sample.question: sample.before for sample in found.samples}
     swapped = house.check(house.spec(OLGA))
     assert before == {answer.question: answer.reply for answer in swapped.answers}
+
+
+def test_of_two_base_models_only_one_is_in_memory_at_a_time(house: House, finished: Finished) -> None:
+    """The version compared with was trained on another copy of the stand-in."""
+    config = house.take(finished.folders["glordon"], "ffffffffffff") / "adapter" / "adapter_config.json"
+    told = json.loads(config.read_text())
+    copy = house.workspace.artifact_root / "another-base"
+    shutil.copytree(told["base_model_name_or_path"], copy)
+    config.write_text(json.dumps(told | {"base_model_name_or_path": str(copy)}))
+
+    def models_held() -> int:
+        return sum(type(thing) is LlamaForCausalLM for thing in gc.get_objects())
+
+    gc.collect()
+    before, most = models_held(), 0
+
+    def look() -> bool:
+        nonlocal most
+        most = max(most, models_held() - before)
+        return False
+
+    found = house.check(house.spec(GLORDON, against="ffffffffffff"), should_stop=look)
+    assert found.comparison is not None
+    assert found.comparison.gate is Gate.PASS
+    assert most == 1
 
 
 # --- what is refused -----------------------------------------------------------------------------------------------

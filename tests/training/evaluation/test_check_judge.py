@@ -49,7 +49,7 @@ def reached(toy: Toy, workspace: Workspace) -> Workspace:
 def judge(toy: Toy, tiny_workspace: Workspace, tmp_path: Path) -> Judge:
     persona = find_persona(tiny_workspace, "1", "glordon")
     return open_judge(
-        reached(toy, tiny_workspace), "base", persona, tmp_path / "judge.jsonl", seed=0, should_stop=lambda: False
+        reached(toy, tiny_workspace), ["base"], persona, tmp_path / "judge.jsonl", seed=0, should_stop=lambda: False
     )
 
 
@@ -149,6 +149,12 @@ def test_agreement_is_of_peoples_decisive_votes(toy: Toy, judge: Judge) -> None:
         ("deepseek-ai/deepseek-llm-7b-chat", "deepseek-ai/deepseek-llm-7b-chat", True),
         ("qwen2.5:7b-instruct", "Qwen/Qwen2.5-7B-Instruct", True),
         ("Qwen2.5-7B-Instruct-Q4_K_M", "Qwen/Qwen2.5-7B-Instruct", True),
+        ("QuantTrio/Qwen2.5-7B-Instruct-AWQ", "unsloth/Qwen2.5-7B-Instruct-bnb-4bit", True),
+        ("llama3:8b-instruct-q4_K_M", "meta-llama/Meta-Llama-3-8B-Instruct", True),
+        ("hf.co/somebody/Qwen_Qwen2.5-7B-Instruct-GGUF:Q5_K_S", "Qwen/Qwen2.5-7B-Instruct", True),
+        ("qwen2.5:latest", "Qwen/Qwen2.5-7B-Instruct", True),
+        ("/models/Qwen2.5-7B-Instruct/", "Qwen/Qwen2.5-7B-Instruct", True),
+        ("mistral-7b-instruct-q4_0", "Qwen/Qwen2.5-7B-Instruct-Q4_0", False),
         ("qwen2.5:72b-instruct", "Qwen/Qwen2.5-7B-Instruct", False),
         ("another", "Qwen/Qwen2.5-7B-Instruct", False),
     ],

@@ -13,13 +13,14 @@ from tests.training.evaluation.checks_made import GLORDON, House, house_at
 from training.data.fingerprints import plain
 from training.data.read import read_conversations
 from training.evaluation import general, shelved
+from training.evaluation.probes import check_probes
 from training.evaluation.unseen import Run, Unseen, find_run, unseen
 from training.lessons import gather, said
 from training.persona.dialogues import persona_conversations
 from training.persona.sheet import find_persona, load_cast
 from training.pipeline import finetune
 from training.places import SHIPPED
-from training.schema import WHOLE_CAST, Conversation, Hyperparameters, Report, TaskType, TrainSpec, Verdict
+from training.schema import WHOLE_CAST, Conversation, Hyperparameters, Message, Report, TaskType, TrainSpec, Verdict
 from training.standin import corpus
 
 PERSONA = TrainSpec(job_name="learns", guild_id="1", persona="glordon")
@@ -138,6 +139,33 @@ def test_what_an_earlier_run_learnt_counts_as_learnt(house: House) -> None:
     assert learnt <= words(found.learnt)
 
 
+def test_a_conversation_that_was_learnt_in_part_is_not_held_out_and_that_is_said(house: House) -> None:
+    """Of conversations of two turns the general file holds one answer each."""
+    held_out = gather(PERSONA, house.workspace).held_out
+    several = [row for row in held_out if len(said([row], "assistant")) > 1]
+    assert several
+    first_turns = [
+        row.model_copy(update={"messages": (Message(role="user", content=f"{word}, then?"), row.messages[2])})
+        for row in several
+        for word in ("Well", "And", "But", "Now")
+    ]
+    assert {len(said([row], "assistant")) for row in first_turns} == {1}
+    dataset = general_with(first_turns, house.workspace.artifact_root / "part.jsonl")
+    first = TrainSpec(job_name="part", guild_id="1", task_type=TaskType.DIALOGUE, dataset=dataset)
+    as_if_trained(house, "partpartpart", first)
+    run = as_if_trained(house, "wentonwenton", PERSONA.model_copy(update={"start_from": "partpartpart"}))
+    learnt = words(gather(first, house.workspace).learnt)
+    leaked = [row for row in held_out if words([row]) & learnt]
+    assert [row for row in leaked if not words([row]) <= learnt]
+    found = look(house, run)
+    assert list(found.held_out["glordon"]) == [row for row in held_out if row not in leaked]
+    assert found.left_out["glordon"] == len(leaked)
+    checked = house.check(house.spec("wentonwenton"))
+    line = next(line for line in checked.lines if line.id == "held_out_fit")
+    assert f"over {len(held_out) - len(leaked)} conversations." in line.explanation
+    assert f"{len(leaked)} more are left out" in line.explanation
+
+
 def test_where_an_earlier_run_is_gone_nobody_knows(house: House) -> None:
     orphan = as_if_trained(house, "orphanorphan", PERSONA.model_copy(update={"start_from": "nowhere00000"}))
     found = look(house, orphan)
@@ -165,6 +193,29 @@ def test_pairs_teach_both_of_their_answers(house: House) -> None:
     assert 0 < len(found.held_out["glordon"]) < len(gather(PERSONA, house.workspace).held_out)
 
 
+def test_questions_of_the_check_that_were_learnt_from_are_counted(house: House) -> None:
+    """Votes are on the check's own questions, and so are the pairs that are made of them."""
+    persona = find_persona(house.workspace, "1", "glordon")
+    asked = check_probes(persona, said(own_rows(house), "user"))
+    voted = [*(p for p in asked if p.kind == "neutral"), *(p for p in asked if p.kind == "boundary")]
+    votes = house.workspace.artifact_root / "own.jsonl"
+    votes.write_text(
+        "".join(
+            json.dumps({"prompt": probe.question, "chosen": f"Yes, {i}.", "rejected": f"No, {i}."}) + "\n"
+            for i, probe in enumerate(voted)
+        )
+    )
+    spec = TrainSpec(job_name="own", guild_id="1", task_type=TaskType.PREFERENCE, persona="glordon", dataset=str(votes))
+    as_if_trained(house, "ownownownown", spec)
+    learnt = set(said(gather(spec, house.workspace).learnt, "user"))
+    known = sum(probe.question in learnt for probe in voted if probe.kind == "neutral")
+    assert 0 < known < 16
+    line = next(line for line in house.check(house.spec("ownownownown")).lines if line.id == "voice")
+    assert line.explanation.endswith(f" {known} of the 16 questions were learnt from.")
+    plain_run = next(line for line in house.check(house.spec(GLORDON)).lines if line.id == "voice")
+    assert "were learnt from" not in plain_run.explanation
+
+
 def test_a_run_of_the_whole_cast_is_checked_as_each_of_them(house: House) -> None:
     spec = PERSONA.model_copy(update={"persona": WHOLE_CAST})
     run = as_if_trained(house, "wholewhole00", spec, personas=list(load_cast(house.workspace, "1")))
@@ -190,6 +241,9 @@ def test_data_that_changed_since_leaves_the_fit_unjudged(house: House) -> None:
     assert line.verdict is Verdict.NOT_APPLICABLE
     assert "has changed since" in line.explanation
     assert checked.losses == {}
+    copied = next(line for line in checked.lines if line.id == "copying")
+    assert copied.verdict is not Verdict.PASS
+    assert "has changed since" in copied.explanation
     assert next(line for line in checked.lines if line.id == "voice").verdict is not Verdict.NOT_APPLICABLE
 
 

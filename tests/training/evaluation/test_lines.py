@@ -12,6 +12,9 @@ from training.schema import Verdict
 HOME = Probe(id="fact-home", kind="fact", question="Where from?", accept=("Hylurg", "lava"), reject=("Earth",))
 
 
+NOBODY = "No other persona's adapter was measured on them, so none is compared with."
+
+
 def heard(sides: Sides, replies: list[str], who: str = "elio", **given: object) -> Scored:
     said = neutral(replies)
     values = {"human": sides[0], "names": ("Elio",), "seed": 1}
@@ -125,6 +128,13 @@ def test_held_out_fit_must_be_the_lowest_in_its_column(rival: float, verdict: Ve
     line = held_out_fit([3.0] * 4, [2.5] * 4, seed=1, rivals={"olga v2": [rival] * 4, "elio v1": [2.9] * 4})
     assert line.verdict is verdict
     assert ("olga v2 fits them no worse" in line.explanation) is (verdict is Verdict.WARN)
+    assert "none is compared with" not in line.explanation
+
+
+def test_held_out_fit_says_where_there_was_nobody_to_compare_with() -> None:
+    alone, unasked = (held_out_fit([3.0] * 4, [2.5] * 4, seed=1, rivals=rivals) for rivals in ({}, None))
+    assert alone.verdict is Verdict.PASS
+    assert alone.explanation == f"{unasked.explanation} {NOBODY}"
 
 
 @pytest.mark.parametrize(
@@ -186,6 +196,16 @@ def test_copying_is_more_than_held_out_lines_do(copied: int, human: int, verdict
     assert (line.value, line.reference) == (pytest.approx((copied - human) / 20), human / 20)
     assert line.verdict is verdict
     assert line.low <= line.value <= line.high
+
+
+def test_what_may_be_copied_from_lines_that_nobody_knows_does_not_pass() -> None:
+    own, fresh, doubt = " ".join(WORDS), " ".join(reversed(WORDS)), "The data has changed."
+    clean = copying(neutral([f"{fresh} {i}" for i in range(20)]), [own], [fresh], seed=1, doubt=doubt).line
+    assert (clean.verdict, clean.value) == (Verdict.NOT_APPLICABLE, 0)
+    assert clean.explanation.endswith(doubt)
+    copied = copying(neutral([own] * 20), [own], [fresh], seed=1, doubt=doubt).line
+    assert copied.verdict is Verdict.FAIL
+    assert copying(neutral([own]), [], [fresh], seed=1, doubt=doubt).line.explanation == doubt
 
 
 def test_without_lines_to_compare_copying_is_not_judged() -> None:
