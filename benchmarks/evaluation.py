@@ -33,6 +33,8 @@ from training.places import SHIPPED
 from training.schema import Persona, Verdict
 
 CACHE = Path.home() / ".cache" / "understudy"
+UNSEEN_SPLITS = range(100, 106)
+"""By which the voice line's rule was not chosen; on others of the same plays it was."""
 SIGNS = {Verdict.PASS: "pass", Verdict.WARN: "warn", Verdict.FAIL: "**fail**", Verdict.NOT_APPLICABLE: "–"}
 
 
@@ -145,17 +147,18 @@ def separations(given: Given, questions: int = 40) -> str:
 def strangers(given: Given) -> str:
     """What the voice line says of people's own lines, and of everybody else's in their place."""
     rows = []
-    for name, plays in _casts(given).items():
-        own, others = Counter[Verdict](), Counter[Verdict]()
-        for play in plays:
-            for who, other in product(play.personas, repeat=2):
-                (own if who == other else others)[_heard(play, who, other)] += 1
-        told = (", ".join(f"{SIGNS[one]} {seen[one]}" for one in SIGNS if seen[one]) for seen in (own, others))
-        rows.append([name, len(plays), *told])
-    return table(["lines of", "splits", "own lines", "another's lines"], rows)
+    for name, plays in _casts(given, UNSEEN_SPLITS).items():
+        for most in (16, 32):
+            own, others = Counter[Verdict](), Counter[Verdict]()
+            for play in plays:
+                for who, other in product(play.personas, repeat=2):
+                    (own if who == other else others)[_heard(play, who, other, most)] += 1
+            told = (", ".join(f"{SIGNS[one]} {seen[one]}" for one in SIGNS if seen[one]) for seen in (own, others))
+            rows.append([name, len(plays), most, *told])
+    return table(["lines of", "splits", "lines at most", "own lines", "another's lines"], rows)
 
 
-def _heard(play: Play, who: str, other: str, most: int = 32) -> Verdict:
+def _heard(play: Play, who: str, other: str, most: int) -> Verdict:
     """The voice line of `who`, where `other` says the lines, none of which is held against itself."""
     said = play.said[other][:most]
     probes = [Probe(id=f"neutral-{i}", kind="neutral", question=f"Question {i}?") for i in range(len(said))]
@@ -163,8 +166,8 @@ def _heard(play: Play, who: str, other: str, most: int = 32) -> Verdict:
     return voice(answers, {who: range(len(said))}, human=play.known, names=play.names, seed=42).line.verdict
 
 
-def _casts(given: Given) -> dict[str, list[Play]]:
-    real = {folder.name: [read_play(folder, seed=seed) for seed in range(4)] for folder in given.real}
+def _casts(given: Given, splits: range = range(4)) -> dict[str, list[Play]]:
+    real = {folder.name: [read_play(folder, seed=seed) for seed in splits] for folder in given.real}
     return {**real, "the shipped cast": [shipped_cast()]}
 
 

@@ -179,7 +179,7 @@ class _Bench:
             if ready is None:
                 bare = subject.bare() if self._source(before) == subject.loaded.source else None
                 # Of two base models only one is in memory at a time.
-                pass
+                del subject
                 ready = self._look_before(before, bare)
             report = _compared(report, ready, evidence)
         return self._judged(report, critic, votes) if critic else report
