@@ -63,6 +63,10 @@ def resume_adapter(loaded: Loaded, folder: Path, dropout: float | None = None) -
 
 def save_adapter(model: PeftModel, chat_format: ChatFormat, folder: Path) -> None:
     """Write the adapter as plain peft reads it, and with it the chat template that it was trained under."""
+    for config in model.peft_config.values():
+        # A set has an order of its own in each process, and the same adapter is to be the same files.
+        if isinstance(config.target_modules, set):
+            config.target_modules = sorted(config.target_modules)
     model.save_pretrained(folder, safe_serialization=True)
     # peft writes a card of its own, without a word of what was trained; ours lies in the run folder.
     (folder / "README.md").unlink(missing_ok=True)

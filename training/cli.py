@@ -17,7 +17,7 @@ from training.commands import anonymise, datasets, dialogues, logs, mixing, pers
 from training.commands.evaluate import compare, evaluate
 from training.commands.export import export
 from training.commands.job import Asked, takes_spec
-from training.commands.run import resume, train
+from training.commands.run import problems_told, resume, train
 from training.places import TERMINAL
 from training.schema import ChatSpec, Message, Workspace
 from training.terminal import hush, print_plan, workspace_of
@@ -67,13 +67,13 @@ def plan(
     """
     from training import planning
 
+    hush()
     machine = planning.card_of(vram) if vram else None
-    if {"persona", "dataset"}.isdisjoint(asked.options):
-        spec = Asked(asked.options | {"persona": "usual"}).spec()
-        found = planning.plan_assumed(spec, workspace=workspace_of(ctx), machine=machine)
-    else:
-        spec = asked.spec()
-        found = planning.plan(spec, workspace=workspace_of(ctx), machine=machine)
+    alone = {"persona", "dataset"}.isdisjoint(asked.options)
+    spec = Asked(asked.options | {"persona": "usual"}).spec() if alone else asked.spec()
+    with problems_told(as_json=as_json):
+        made = planning.plan_assumed if alone else planning.plan
+        found = made(spec, workspace=workspace_of(ctx), machine=machine)
     if as_json:
         typer.echo(found.model_dump_json(indent=2))
     else:

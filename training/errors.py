@@ -167,6 +167,10 @@ class FolderTaken(UnderstudyError):
     """The folder {folder} holds something else already. Choose another name, or remove it first."""
 
 
+class RunUnreadable(UnderstudyError):
+    """{name} of this run is damaged. Put that file back, or make the run anew in another folder."""
+
+
 class DatasetTaken(UnderstudyError):
     """There is a dataset called {name} here already. Choose another name."""
 

@@ -241,7 +241,9 @@ def arrange(
     pass can be smaller than. processes: over how many the weights may be spread. beyond: means that turned out to take
     too much; only slower ones are looked at. What the knobs state is kept to.
     """
-    room = machine.free_gib * GIB * (1 - SPARE[machine.device])
+    # Without cards, all processes share one memory.
+    sharing = processes if machine.device == "cpu" else 1
+    room = machine.free_gib * GIB * (1 - SPARE[machine.device]) / sharing
     ways = list(_ways(shape, knobs, longest, machine, processes))
     for means in ways[ways.index(beyond) + 1 if beyond in ways else 0 :]:
         found = footprint(shape, knobs, means, load_at(means.tokens_at_once), machine)

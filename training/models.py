@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from huggingface_hub.constants import HF_HUB_CACHE
 from huggingface_hub.errors import HfHubHTTPError
 from pydantic import Field
 from safetensors import SafetensorError
@@ -37,6 +38,7 @@ CATALOG = SHIPPED / "catalog" / "models.toml"
 log = logging.getLogger(__name__)
 FOLDERS = re.compile(r"(?<![\w:/.~-])~?(?:/[^/\s'\"]+)*/(?=[^/\s'\"])")
 """What stands in front of the last name of an absolute path; the paths of web addresses are not absolute."""
+HUB_CACHE = Path(HF_HUB_CACHE)
 UNREACHABLE = (OSError, ValueError, KeyError, HfHubHTTPError)
 BLOCK = 64
 """Weights that share one scale in 4 bits. bitsandbytes' CPU kernels read them row by row, so that there a row must hold
@@ -173,6 +175,21 @@ def is_downloaded(base: Base) -> bool:
         return True
     read_first = ("config.json", "tokenizer_config.json")
     return all(isinstance(try_to_load_from_cache(base.id, name), str) for name in read_first)
+
+
+def has_weights(base: Base) -> bool:
+    """Whether all of the model's weights are on this machine; asks no hub."""
+    from huggingface_hub import try_to_load_from_cache
+
+    def found(name: str) -> Path | None:
+        path = try_to_load_from_cache(base.id, name)
+        return Path(path) if isinstance(path, str) else None
+
+    if base.id == standin.ID or Path(base.id).is_absolute() or found("model.safetensors"):
+        return True
+    if (index := found("model.safetensors.index.json")) is None:
+        return False
+    return all(map(found, set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())))
 
 
 def load_config(base: Base, workspace: Workspace) -> PretrainedConfig:

@@ -10,7 +10,8 @@ import resource
 import shutil
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -40,7 +41,7 @@ from training.planning import note_outgrown, plan, settled_means
 from training.preference import Preferences
 from training.provenance import Provenance, provenance_of, write_provenance
 from training.ranks import ALONE, Ranks
-from training.runs import read_lines, write_bytes, write_json
+from training.runs import read_lines, read_report, write_bytes, write_json
 from training.schema import (
     ChatSpec,
     Hyperparameters,
@@ -105,7 +106,7 @@ def finetune(
     if done.is_file():
         # An attempt that ended right behind its report has not removed them.
         _drop_checkpoints(run_dir)
-        return Report.model_validate_json(done.read_bytes())
+        return read_report(run_dir)
     run_dir.mkdir(parents=True, exist_ok=True)
     hooks = Hooks(on_progress, should_stop, on_checkpoint, on_micro_batch)
     if workspace.processes > ranks.count:
@@ -117,10 +118,12 @@ def finetune(
             if report := attempt(partial(run.finish, job_id), job_id):
                 tracker.summarise(report)
                 return report
+        # What was reckoned was too little; the run goes on from its checkpoint with smaller passes.
+        if run.phase is Phase.TRAINING:
+            note_outgrown(run_dir)
+        # Several processes go on together, once somebody asks for it.
         if run.phase is not Phase.TRAINING or ranks.count > 1:
             raise _too_large(run.spec, workspace)
-        # What was reckoned was too little; the run goes on from its checkpoint with smaller passes.
-        note_outgrown(run_dir)
 
 
 def _too_large(spec: TrainSpec, workspace: Workspace) -> DoesNotFit | MemoryRanOut:
@@ -138,6 +141,8 @@ def follow(
     """Learn along with the process that finishes the run, of several that share it; raises what `finetune` does."""
     run = _Run(spec, workspace, run_dir, Hooks(should_stop=should_stop), ranks)
     if attempt(run.go_along, run_dir.name) is None:
+        if run.phase is Phase.TRAINING:
+            note_outgrown(run_dir)
         raise _too_large(run.spec, workspace)
 
 
@@ -163,6 +168,7 @@ class _Run:
         self.hooks, self.ranks = hooks, ranks
         self.begun = time.monotonic() - _spent(run_dir)
         self.phase = Phase.DATA
+        self.once = 0.0
 
     def finish(self, job_id: str) -> Report:
         """The steps of a run, in order."""
@@ -216,7 +222,8 @@ class _Run:
             note_data(self.run_dir, self.spec.dataset, [*lessons.learnt, *lessons.held_out])
         probes = questions_for(lessons.cast, learning.said(lessons.learnt, "user"))
         base = models.choose(self.spec.base_model or (start.base_model if start else None), self.workspace)
-        source = models.find_source(base, self.workspace, self._building)
+        with self._once():
+            source = models.find_source(base, self.workspace, self._building)
         self._enter(Phase.LOADING, together=True)
         config, chat_format = models.load_config(base, self.workspace), models.load_format(base, self.workspace)
         context = min(base.context, config.max_position_embeddings)
@@ -224,12 +231,20 @@ class _Run:
         means = settled_means(self.run_dir, measure(config), self.spec.hyperparameters, material, self.ranks)
         spread = replace(self.ranks, lockstep=True) if means.among > 1 else None
         self.ranks = spread or self.ranks
-        loaded = models.load(base, source, self.workspace, quantised=means.quantised, spread=spread)
+        with nullcontext() if models.has_weights(base) else self._once():
+            loaded = models.load(base, source, self.workspace, quantised=means.quantised, spread=spread)
         trainee = self._begin(self.spec.hyperparameters, loaded, material, means, start)
         if spread and not trainee.decoder.lean:
             raise NotAdaptable(name=base.id, reason="its layers cannot be spread over several cards")
         objective = material.objective(trainee, means.tokens_at_once, self.ranks)
         return _Prepared(start, lessons, probes, loaded, material, means, trainee, objective)
+
+    @contextmanager
+    def _once(self) -> Iterator[None]:
+        """What is made or downloaded within, later runs find; no pace counts its time."""
+        begun = time.monotonic()
+        yield
+        self.once += time.monotonic() - begun
 
     def _begin(
         self, knobs: Hyperparameters, loaded: Loaded, material: Material, means: Means, start: Start | None
@@ -362,8 +377,8 @@ class _Run:
         base, knobs, pairs = ready.loaded.base, self.spec.hyperparameters, bool(ready.material.held_out_pairs)
         device, processes = models.device_name(), self.ranks.count
         held_for = conditions(base, device, knobs, ready.means, processes=processes, pairs=pairs)
-        pace = Pace(tokens_per_second=tokens / training, seconds_around=max(0.0, report.seconds - training - waited))
-        remember(held_for, pace, self.workspace)
+        around = max(0.0, report.seconds - training - waited - self.once)
+        remember(held_for, Pace(tokens_per_second=tokens / training, seconds_around=around), self.workspace)
 
 
 def _drop_checkpoints(run_dir: Path) -> None:

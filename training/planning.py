@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import logging
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, astuple, dataclass, fields, replace
 from functools import cache, partial
 from pathlib import Path
@@ -17,7 +19,7 @@ from training import models, pace, standin
 from training.batches import Family, micro_batches
 from training.chat import ChatFormat, Example
 from training.course import Stage
-from training.errors import DoesNotFit
+from training.errors import DoesNotFit, MemoryRanOut
 from training.evaluation.probes import ANSWER_TOKENS
 from training.material import Material, laid_out, windows
 from training.memory import GIB, Footprint, Load, Means, Shape, arrange, heaviest, least, load_of, measure
@@ -41,6 +43,7 @@ from training.warned import Warned
 if TYPE_CHECKING:
     from transformers import PretrainedConfig
 
+log = logging.getLogger(__name__)
 MEANS_FILE = "means.json"
 Change = Literal["quantisation", "gradient_checkpointing", "max_length", "lora_rank", "base_model"]
 STEPS_LOOKED_AT = 32
@@ -130,7 +133,7 @@ def settled_means(run_dir: Path, shape: Shape, knobs: Hyperparameters, material:
     """By what means this machine makes a run; a run that goes on keeps to those that it began with, whatever memory is
     free now, so that it ends as if nothing had happened. Those that memory ran out with are followed by the next ones.
 
-    Raises DoesNotFit.
+    Raises DoesNotFit, or MemoryRanOut once nothing is left to try; the attempt after that begins with the first means.
     """
     path = run_dir / MEANS_FILE
     machine = models.this_machine()
@@ -140,6 +143,9 @@ def settled_means(run_dir: Path, shape: Shape, knobs: Hyperparameters, material:
         return kept
     found = settled(shape, knobs, material, machine, ranks.count, beyond=kept if outgrown else None)
     if found is None:
+        if outgrown and (first := settled(shape, knobs, material, machine, ranks.count)):
+            path.unlink(missing_ok=True)
+            raise MemoryRanOut(needed_gib=first[1].total / GIB, free_gib=machine.free_gib)
         raise _refusal(shape, machine, ranks.count, knobs, material)
     # Each process finds other memory free; all must cut their steps alike.
     quantised, redo, tokens, among = (ranks.of_first(partial(float, value)) for value in astuple(found[0]))
@@ -152,7 +158,8 @@ def settled_means(run_dir: Path, shape: Shape, knobs: Hyperparameters, material:
 def note_outgrown(run_dir: Path) -> None:
     """Note that memory ran out with the means of a run, so that its next attempt takes others."""
     path = run_dir / MEANS_FILE
-    write_json(path, json.loads(path.read_text(encoding="utf-8")) | {"outgrown": True})
+    if path.is_file():
+        write_json(path, json.loads(path.read_text(encoding="utf-8")) | {"outgrown": True})
 
 
 def _kept_means(path: Path, machine: Machine, ranks: Ranks) -> tuple[Means | None, bool, bool]:
@@ -160,11 +167,15 @@ def _kept_means(path: Path, machine: Machine, ranks: Ranks) -> tuple[Means | Non
     out with them)."""
     if not path.is_file():
         return None, False, False
-    told = json.loads(path.read_text(encoding="utf-8"))
-    outgrown = told.pop("outgrown", False)
     here = {"device": machine.name, "processes": ranks.count}
-    same = [told.pop(name, value) == value for name, value in here.items()]
-    return Means(**told), all(same), outgrown
+    try:
+        told = json.loads(path.read_text(encoding="utf-8"))
+        outgrown = told.pop("outgrown", False)
+        same = [told.pop(name, value) == value for name, value in here.items()]
+        return Means(**told), all(same), outgrown
+    except (ValueError, TypeError, AttributeError):
+        log.warning("%s cannot be read, so the means of the run are settled anew.", path)
+        return None, False, False
 
 
 def _refusal(shape: Shape, machine: Machine, processes: int, knobs: Hyperparameters, material: Material) -> DoesNotFit:
@@ -180,7 +191,8 @@ def _planned(case: _Case, knobs: Hyperparameters, material: Material) -> Plan:
     found = settled(case.shape, knobs, material, machine, processes)
     longest = max(row.tokens for row in material.rows)
     means, needed = found or least(case.shape, knobs, _loads(material, knobs), longest, machine, processes=processes)
-    disk = needed.adapter * (2 + 4 * knobs.checkpoints_kept) + _to_download(case)
+    written, fetched = needed.adapter * (2 + 4 * knobs.checkpoints_kept), _to_download(case)
+    room = _room_on_disk({case.workspace.artifact_root: written, models.HUB_CACHE: fetched})
     return Plan(
         base_model=base.id,
         rehearsal=base.rehearsal,
@@ -193,14 +205,14 @@ def _planned(case: _Case, knobs: Hyperparameters, material: Material) -> Plan:
         seconds=_seconds(case, knobs, material, means, fits=found is not None),
         peak_gib=needed.total / GIB,
         free_gib=machine.free_gib,
-        disk_gib=disk / GIB,
+        disk_gib=(written + fetched) / GIB,
         parts_gib={field.name: getattr(needed, field.name) / GIB for field in fields(needed)},
         quantised=means.quantised,
         gradient_checkpointing=means.redo,
         micro_batch_tokens=means.tokens_at_once,
         spread_over=means.among,
         alternatives=() if found else tuple(_alternatives(case.shape, machine, processes, knobs, material)),
-        warnings=(Warned.LITTLE_DISK,) if disk > _free_disk(case.workspace.artifact_root) else (),
+        warnings=() if room else (Warned.LITTLE_DISK,),
     )
 
 
@@ -230,13 +242,19 @@ def _speed(case: _Case, *, fits: bool) -> tuple[float, tuple[float, float]]:
 
 def _to_download(case: _Case) -> int:
     """Bytes of the base model that are still to be downloaded, its weights in half precision."""
-    return 0 if models.is_downloaded(case.base) else 2 * case.shape.parameters
+    return 0 if models.has_weights(case.base) else 2 * case.shape.parameters
 
 
-def _free_disk(folder: Path) -> int:
-    """Bytes that are free where a folder lies, or will."""
-    there = next(place for place in (folder, *folder.absolute().parents) if place.exists())
-    return shutil.disk_usage(there).free
+def _room_on_disk(wanted: Mapping[Path, int]) -> bool:
+    """Whether each disk has room for what is to be written, in bytes, into the folders that lie on it."""
+    needed: defaultdict[int, int] = defaultdict(int)
+    free: dict[int, int] = {}
+    for folder, size in wanted.items():
+        there = next(place for place in (folder, *folder.absolute().parents) if place.exists())
+        disk = there.stat().st_dev
+        needed[disk] += size
+        free[disk] = shutil.disk_usage(there).free
+    return all(needed[disk] <= free[disk] for disk in needed)
 
 
 def _alternatives(

@@ -19,6 +19,7 @@ from torch import distributed
 from training import pipeline
 from training.errors import RunStopped, UnderstudyError
 from training.ranks import Ranks
+from training.terminal import hush
 from training.together import RankAssignment, RankNote
 
 PATIENCE = timedelta(hours=6)
@@ -37,6 +38,7 @@ def main(address: str) -> int:
     def tell(note: RankNote) -> None:
         line.sendall(note.model_dump_json(exclude_defaults=True).encode() + b"\n")
 
+    hush()
     try:
         _take_part(assignment, _join(), stop, tell)
     except RunStopped as stopped:

@@ -7,8 +7,14 @@ import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+from pydantic import BaseModel, ValidationError
+
+from training.errors import RunUnreadable
+from training.schema import Report, TrainSpec
+
+Made = TypeVar("Made", bound=BaseModel)
 OWNER_ONLY = 0o600
 RUN_LOCK = "lock"
 """The file of a run folder that whoever writes there holds a kernel lock on."""
@@ -59,6 +65,23 @@ def append_line(path: Path, value: Mapping[str, Any]) -> None:
     """Add one JSON line."""
     with path.open("a", encoding="utf-8") as file:
         file.write(json.dumps(value) + "\n")
+
+
+def read_spec(run_dir: Path) -> TrainSpec:
+    """What the run of a folder was asked for. Raises RunUnreadable."""
+    return _read(run_dir / "spec.json", TrainSpec)
+
+
+def read_report(run_dir: Path) -> Report:
+    """What the run of a folder found. Raises RunUnreadable."""
+    return _read(run_dir / "report.json", Report)
+
+
+def _read(path: Path, kind: type[Made]) -> Made:
+    try:
+        return kind.model_validate_json(path.read_bytes())
+    except ValidationError as error:
+        raise RunUnreadable(name=path.name) from error
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:

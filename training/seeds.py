@@ -81,8 +81,12 @@ def _finished(folder: Path, key: str) -> Kept | None:
     path = folder / "best" / "best.json"
     if not path.is_file():
         return None
-    told = json.loads(path.read_text(encoding="utf-8"))
-    return Kept(folder=folder, **told) if told.pop("key") == key else None
+    try:
+        told = json.loads(path.read_text(encoding="utf-8"))
+        return Kept(folder=folder, **told) if told.pop("key") == key else None
+    except (ValueError, TypeError, KeyError, AttributeError):
+        # It is made again.
+        return None
 
 
 def _finish(trainee: Trainee[Row], kept: Kept, key: str) -> None:

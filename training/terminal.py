@@ -61,13 +61,13 @@ def hush() -> None:
 
 def print_plan(spec: TrainSpec, found: Plan) -> None:
     """What a run would take."""
-    least, most = found.seconds
+    (least, most), epochs = found.seconds, spec.hyperparameters.epochs
     rows = {
         "base model": found.base_model + (" (rehearsal)" if found.rehearsal else ""),
         "device": found.device,
         "examples": f"{found.examples}, and {found.held_out} held out",
         "tokens": f"{found.tokens:,}",
-        "steps": f"{found.steps:,} in {spec.hyperparameters.epochs} epochs",
+        "steps": f"{found.steps:,} in {epochs} epoch{'s' if epochs > 1 else ''}",
         "time": f"{duration(least)} to {duration(most)}",
         "memory": f"{found.peak_gib:.1f} of {found.free_gib:.1f} GiB free: {'fits' if found.fits else 'does not fit'}",
         "disk": f"{found.disk_gib:.2f} GiB",

@@ -77,7 +77,10 @@ def finetune_together(spec: TrainSpec, *, job_id: str, workspace: Workspace, run
     """
     if torch.cuda.is_available() and (cards := torch.cuda.device_count()) < workspace.processes:
         raise TooFewCards(processes=workspace.processes, cards=cards)
-    assignment = RankAssignment(job_id=job_id, spec=spec, workspace=workspace, run_dir=run_dir)
+    # They work in the program's own folder.
+    whole = {name: getattr(workspace, name).absolute() for name in ("artifact_root", "dataset_warehouse", "cache_dir")}
+    workspace = workspace.model_copy(update=whole)
+    assignment = RankAssignment(job_id=job_id, spec=spec, workspace=workspace, run_dir=run_dir.absolute())
     with _Lines(assignment, hooks) as lines, _launched(workspace.processes, lines.address) as process:
         while process.poll() is None:
             if hooks.should_stop():

@@ -13,7 +13,8 @@ from safetensors.torch import load_file
 from typer.testing import CliRunner, Result
 
 from training.cli import build
-from training.errors import FolderTaken, UnderstudyError
+from training.commands.run import RunThere
+from training.errors import UnderstudyError
 from training.schema import Preset, Report, TaskType, TrainSpec, Workspace
 
 JOB = ("--persona", "glordon", "--epochs", "4", "--batch-size", "8", "--learning-rate", "0.01", "--lora-rank", "4")
@@ -88,12 +89,24 @@ def test_a_finished_folder_tells_its_report_again(tiny_workspace: Workspace, tmp
     other = understudy(tiny_workspace, "train", "--persona", "olga", "--out", str(out), "--resume")
     assert "persona was glordon" in str(other.exception)
     taken = understudy(tiny_workspace, "train", "--persona", "glordon", "--out", str(out))
-    assert isinstance(taken.exception, FolderTaken)
+    assert isinstance(taken.exception, RunThere)
 
     told = understudy(tiny_workspace, "train", "--persona", "olga", "--out", str(out), "--resume", "--json")
     assert (told.exit_code, json.loads(told.stdout)["code"]) == (2, "OtherRun")
     told = understudy(tiny_workspace, "train", "--persona", "glordon", "--out", str(out), "--json")
-    assert (told.exit_code, json.loads(told.stdout)["code"]) == (2, "FolderTaken")
+    assert (told.exit_code, json.loads(told.stdout)["code"]) == (2, "RunThere")
+    told = understudy(tiny_workspace, "train", "--out", str(out), "--resume", "--epochs", "2", "--json")
+    assert (told.exit_code, json.loads(told.stdout)["code"]) == (2, "OtherRun")
+    assert "epochs was 1" in json.loads(told.stdout)["sentence"]
+    assert understudy(tiny_workspace, "train", "--out", str(out), "--resume", "--epochs", "1").exit_code == 0
+    told = understudy(tiny_workspace, "plan", "--persona", "nobody", "--json")
+    assert (told.exit_code, json.loads(told.stdout)["code"]) == (2, "UnknownPersona")
+    for name in ("report.json", "spec.json"):
+        (out / name).write_text("{")
+        told = understudy(tiny_workspace, "train", "--out", str(out), "--resume", "--json")
+        assert (told.exit_code, json.loads(told.stdout)["code"]) == (2, "RunUnreadable")
+    config = json.loads((out / "adapter/adapter_config.json").read_text())
+    assert config["target_modules"] == sorted(config["target_modules"]), "in no order of the process's own"
     told = understudy(tiny_workspace, "resume", "nosuchrun000", "--json")
     assert (told.exit_code, json.loads(told.stdout)["code"]) == (2, "UnknownRun")
 

@@ -21,7 +21,7 @@ from training.memory import Load, Means, arrange, measure
 from training.models import catalog
 from training.planning import card_of
 from training.runs import write_json
-from training.schema import Hyperparameters, Progress, Workspace
+from training.schema import Hyperparameters, Progress, Report, Workspace
 
 SPEC = asked(hyperparameters=KNOBS.model_copy(update={"lora_dropout": 0.0, "learning_rate": 0.003}))
 
@@ -68,6 +68,15 @@ def test_a_shared_run_is_stopped_and_goes_on(pair: Workspace, capfd: pytest.Capt
     report = run(SPEC, pair, "stopped00000", again.append)
     assert 2 <= at < report.steps
     assert steps_told(again)[0] == at + 1
+
+
+def test_a_shared_run_in_a_relative_folder_ends_there(
+    pair: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    near = pair.model_copy(update={"artifact_root": Path("near")})
+    report = run(asked(hyperparameters=KNOBS.model_copy(update={"epochs": 1})), near, "relative0000")
+    assert Report.model_validate_json((tmp_path / "near/runs/relative0000/report.json").read_bytes()) == report
 
 
 def test_what_one_of_them_meets_is_told(pair: Workspace) -> None:

@@ -74,7 +74,9 @@ def _knob_parameters() -> list[inspect.Parameter]:
     for name, field in Hyperparameters.model_fields.items():
         lowest: Any = next((bound.ge for bound in field.metadata if isinstance(bound, Ge)), None)
         highest: Any = next((bound.le for bound in field.metadata if isinstance(bound, Le)), None)
-        shown = True if field.default is not None else "what catalog/models.toml recommends"
+        shown: bool | str = field.default is not None
+        if name in ("learning_rate", "batch_size"):
+            shown = "what catalog/models.toml recommends"
         option = typer.Option(help=field.description, min=lowest, max=highest, show_default=shown)
         annotation = Annotated[field.annotation, option]  # type: ignore[name-defined]
         kind = inspect.Parameter.KEYWORD_ONLY
@@ -91,6 +93,12 @@ class Asked:
     def spec(self) -> TrainSpec:
         """The job that they ask for; what is wrong with them is said in one line."""
         return _spec(**self.options)
+
+    def like(self, other: TrainSpec) -> Asked:
+        """The same, with all that was not named as another job has it; the knobs too, unless a preset was named."""
+        knobs = {} if "preset" in self.options else dict(other.hyperparameters)
+        nouns = {name: value for name, value in other if name not in ("guild_id", "hyperparameters")}
+        return Asked(nouns | knobs | self.options)
 
 
 def takes_spec(command: Callable[..., None]) -> Callable[..., None]:

@@ -19,7 +19,7 @@ import typer
 from training.commands.job import Asked, takes_spec
 from training.errors import FolderTaken, RunStopped, UnderstudyError
 from training.places import TERMINAL
-from training.runs import RUN_LOCK
+from training.runs import RUN_LOCK, read_spec
 from training.schema import TrainSpec, Workspace
 from training.terminal import hush, print_report, progress_bar, workspace_of
 
@@ -32,6 +32,10 @@ class UnknownRun(UnderstudyError):
 
 class RunBusy(UnderstudyError):
     """Another process is at work on run {job_id}. Wait until it has ended, or stop it first."""
+
+
+class RunThere(UnderstudyError):
+    """The folder {folder} holds a run already. Go on with it by giving --resume, or choose another folder."""
 
 
 class OtherRun(UnderstudyError):
@@ -77,8 +81,8 @@ def resume(
     """Go on with a run of this terminal's that was stopped, from its newest checkpoint."""
     workspace = workspace_of(ctx)
     known = {path.parent.name: path for path in (workspace.artifact_root / "runs").glob("*/spec.json")}
-    spec = TrainSpec.model_validate_json(known[job_id].read_bytes()) if job_id in known else None
     with problems_told(as_json=as_json):
+        spec = read_spec(known[job_id].parent) if job_id in known else None
         # A guild's runs belong to its workers, who would not learn of what is done here.
         if spec is None or spec.guild_id != TERMINAL:
             raise UnknownRun(job_id=job_id)
@@ -89,7 +93,8 @@ def resume(
 def _spec_for(out: Path, asked: Asked, *, resume: bool) -> TrainSpec:
     """The job for a folder: as it was asked for where one was begun there, else as it is asked for now.
 
-    Raises FolderTaken where the folder holds something else, and OtherRun where it is asked for otherwise.
+    Raises FolderTaken where the folder holds something else, RunThere where it holds a run that nobody asks to go on
+    with, and OtherRun where it is asked for otherwise.
     """
     path = out / "spec.json"
     if not path.is_file():
@@ -98,9 +103,9 @@ def _spec_for(out: Path, asked: Asked, *, resume: bool) -> TrainSpec:
             raise FolderTaken(folder=out)
         return asked.spec()
     if not resume:
-        raise FolderTaken(folder=out)
-    begun = TrainSpec.model_validate_json(path.read_bytes())
-    if asked.options and (differs := _differing(begun, asked.spec())):
+        raise RunThere(folder=out)
+    begun = read_spec(out)
+    if asked.options and (differs := _differing(begun, asked.like(begun).spec())):
         raise OtherRun(folder=out, differs="; ".join(differs))
     return begun
 
