@@ -15,7 +15,7 @@ from typing import Any, Literal, Self
 import discord
 
 from bot import vote_cards
-from bot.ballot_box import Poll
+from bot.ballot_box import MOST_EXPORTED_VOTES, Poll
 from bot.door import Ask
 from bot.errors import NothingAgreed, VoteClosed, explain
 from bot.members import TO_REPORT, origin_of, require_channel, require_trainer
@@ -207,6 +207,7 @@ async def _use(interaction: Ask, poll_id: str) -> None:
     await interaction.response.defer()
     agreed = await interaction.client.duels.agreed(origin, poll.persona)
     box = await asyncio.to_thread(voting.ballots.closed, poll.guild_id, poll.persona)
+    rated = await asyncio.to_thread(voting.ballots.ratings, poll.guild_id, poll.persona)
     typed = await asyncio.to_thread(voting.ballots.typed, poll.guild_id, poll.persona)
     # Whoever has not agreed typed nothing that leaves this file.
     pairs = tuple(pair for pair in box.pairs if pair.asked_by != "member" or pair.id in agreed)
@@ -218,7 +219,11 @@ async def _use(interaction: Ask, poll_id: str) -> None:
         guild_id=origin.guild_id,
         name=f"votes-{poll.persona[:20].strip('-_')}-{poll.id}",
         persona=poll.persona,
-        votes=BallotBox(pairs=pairs, votes=tuple(vote for vote in box.votes if vote.pair in kept)),
+        votes=BallotBox(
+            pairs=pairs,
+            votes=tuple(vote for vote in box.votes if vote.pair in kept),
+            rubrics=tuple(rubric for rubric in rated if rubric.pair in kept)[:MOST_EXPORTED_VOTES],
+        ),
         typed={pair: one for pair, one in typed.items() if pair in kept},
     )
     report = await interaction.client.queue.data(spec, origin)

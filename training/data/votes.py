@@ -30,6 +30,7 @@ _SIDES: dict[VoteChoice, tuple[str, ...]] = {
     VoteChoice.TIE: (),
 }
 """The answers that a vote says something of."""
+_THUMBS = {1: False, 2: False, 3: None, 4: True, 5: True}
 
 Row = dict[str, Any]
 
@@ -66,19 +67,27 @@ def preference_rows(box: BallotBox) -> Iterator[Row]:
 def judgement_rows(box: BallotBox) -> Iterator[Row]:
     """A row for each answer that a voter called the better one, or bad: `prompt`, `completion` and `label`, for KTO.
 
-    The worse of two is not thereby bad, so it gives no row; nor does a tie, nor an empty answer.
+    The worse of two is not thereby bad, so it gives no row; nor does a tie, nor an empty answer. A form on an answer
+    counts in place of the vote: worth talking to by 4 or 5 is a thumb up, by 1 or 2 a thumb down.
     """
+    thumbs = {(one.pair, one.voter, one.side): _THUMBS[one.worth_talking_to] for one in box.rubrics}
     for pair, votes in _usable(box):
-        for vote in sorted(votes, key=lambda vote: vote.voter):
-            for side, contender, label in _judged(pair, vote):
-                yield {
-                    "id": f"{pair.id}-{side}-{vote.voter}",
-                    "prompt": _said("user", pair.question),
-                    "completion": _said("assistant", contender.answer),
-                    "label": label,
-                    **_origin(pair),
-                    "meta": {"voter": vote.voter, "version": _version(contender), **_typed(pair)},
-                }
+        told: dict[tuple[str, str], bool | None] = {
+            (vote.voter, side): vote.choice is not VoteChoice.BAD for vote in votes for side in _SIDES[vote.choice]
+        }
+        told |= {(voter, side): thumb for (of, voter, side), thumb in thumbs.items() if of == pair.id}
+        for (voter, side), label in sorted(told.items()):
+            contender: Contender = getattr(pair, side)
+            if label is None or not contender.answer.strip():
+                continue
+            yield {
+                "id": f"{pair.id}-{side}-{voter}",
+                "prompt": _said("user", pair.question),
+                "completion": _said("assistant", contender.answer),
+                "label": label,
+                **_origin(pair),
+                "meta": {"voter": voter, "version": _version(contender), **_typed(pair)},
+            }
 
 
 # --- what members typed ----------------------------------------------------------------------------------------------
@@ -152,13 +161,6 @@ def _usable(box: BallotBox) -> Iterator[tuple[VotePair, Sequence[Vote]]]:
 
 def _may_be_used(pair: VotePair) -> bool:
     return pair.asked_by != "member" or pair.consented
-
-
-def _judged(pair: VotePair, vote: Vote) -> list[tuple[str, Contender, bool]]:
-    """(side, contender, whether it was liked) of the answers that a vote says something of."""
-    answers = {side: getattr(pair, side) for side in _SIDES[vote.choice]}
-    liked = vote.choice is not VoteChoice.BAD
-    return [(side, contender, liked) for side, contender in answers.items() if contender.answer.strip()]
 
 
 def _said(role: str, text: str) -> list[dict[str, str]]:

@@ -68,6 +68,7 @@ class BallotBox(Noun):
 
     pairs: tuple[VotePair, ...] = Field(max_length=500)
     votes: tuple[Vote, ...] = Field(max_length=20_000)
+    rubrics: tuple[Rubric, ...] = Field((), max_length=20_000)
 
 
 class Separation(Noun):

@@ -20,7 +20,7 @@ from training.data.consent import (
 from training.data.preferences import load_preferences
 from training.data.schema import Typed
 from training.data.votes import agreed, judgement_rows, preference_rows, withheld
-from training.evaluation.schema import BallotBox, Contender, Vote, VoteChoice, VotePair
+from training.evaluation.schema import BallotBox, Contender, Rubric, Vote, VoteChoice, VotePair
 from training.schema import Workspace
 
 GUILD = "1200000000000000000"
@@ -134,6 +134,23 @@ def test_each_vote_judges_the_answers_that_it_says_something_of() -> None:
     ]
     assert len({row["id"] for row in rows}) == len(rows)
     assert rows[0]["prompt"] == [{"role": "user", "content": "Question 0?"}]
+
+
+def test_a_form_on_an_answer_is_a_thumb_that_counts_in_place_of_the_vote() -> None:
+    def form(voter: str, side: str, worth: int) -> Rubric:
+        said = {"in_character": 3, "true_to_facts": 3, "worth_talking_to": worth}
+        return Rubric.model_validate({"pair": pair().id, "voter": voter, "side": side, **said})
+
+    forms = (
+        form("voter0", "first", 2),
+        form("voter0", "second", 4),
+        form("voter1", "first", 3),
+        form("nobody", "first", 5),
+    )
+    cast = box((pair(), [FIRST, FIRST])).model_copy(update={"rubrics": forms})
+    told = [(row["meta"]["voter"], row["completion"][0]["content"], row["label"]) for row in judgement_rows(cast)]
+    assert told == [("nobody", "A friend.", True), ("voter0", "A friend.", False), ("voter0", "I do not know.", True)]
+    assert not list(judgement_rows(cast.model_copy(update={"pairs": (pair(asked_by="member"),)}))), "without consent"
 
 
 def test_an_empty_answer_is_not_judged() -> None:
