@@ -146,7 +146,8 @@ async def test_a_dataset_of_votes_is_offered_at_once(client: Client) -> None:
         second=Contender(version=2, answer="Nowhere."),
         asked_by="sheet",
     )
-    box = BallotBox(pairs=(pair,), votes=(Vote(pair=pair.id, voter="v", choice=VoteChoice.FIRST),))
+    votes = tuple(Vote(pair=pair.id, voter=f"v{n}", choice=VoteChoice.FIRST) for n in range(6))
+    box = BallotBox(pairs=(pair,), votes=votes)
     spec = DataSpec(action=DataAction.VOTES, guild_id=GUILD, name="liked", persona="olga", votes=box)
     report = await client.data(spec, ORIGIN)
     assert report.card
