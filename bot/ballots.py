@@ -17,6 +17,7 @@ import discord
 from bot import vote_cards
 from bot.ballot_box import MOST_EXPORTED_VOTES, Poll
 from bot.door import Ask
+from bot.duels import VOTE_PATIENCE_SECONDS
 from bot.errors import NothingAgreed, VoteClosed, explain
 from bot.members import TO_REPORT, origin_of, require_channel, require_trainer
 from bot.voting import Voting, contest_of
@@ -176,7 +177,7 @@ async def _open(interaction: Ask, job_id: str) -> None:
         await interaction.response.defer(ephemeral=True)
         await door.voting.require_none_open(origin.guild_id, job_id)
         contest = contest_of(await door.queue.show(job_id, origin.guild_id))
-        asked = contest.questions(await door.duels.known_questions(origin, contest.persona))
+        asked = contest.questions(await door.duels.known_questions(origin, contest.persona, VOTE_PATIENCE_SECONDS))
         pairs = await door.duels.pairs(origin, contest.persona, contest.versions, asked, contest.posted)
         excluded = await door.duels.trainers(origin.guild_id, pairs)
         await door.voting.open(origin, pairs, excluded, about=job_id)

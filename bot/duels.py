@@ -22,6 +22,7 @@ from training.evaluation.votes import Version
 from training.schema import ChatReply, ChatSpec, Message
 
 PATIENCE_SECONDS = 2.0
+VOTE_PATIENCE_SECONDS = 30.0
 """Discord drops choices that come after 3 s."""
 KEPT_SECONDS = 60.0
 AWAY = (RedisAway, WorkersAway, DataRefused)
@@ -98,15 +99,15 @@ class Duels:
 
     # --- who is asked what -----------------------------------------------------------------------------------------
 
-    async def sheet_questions(self, origin: Origin, persona: str) -> list[str]:
-        """The questions of a persona's sheet, read once a minute; none where they are not known in time."""
+    async def sheet_questions(self, origin: Origin, persona: str, patience: float = PATIENCE_SECONDS) -> list[str]:
+        """The questions of a persona's sheet, read once a minute; none where they are not known in so many seconds."""
         key = (origin.guild_id, persona)
         held = self._sheets.get(key)
         if held is None or time.monotonic() > held.until:
             reading = asyncio.create_task(self._read(origin, persona), name=f"sheet of {persona}")
             held = self._sheets[key] = _Sheet(reading, time.monotonic() + KEPT_SECONDS)
         try:
-            async with asyncio.timeout(PATIENCE_SECONDS):
+            async with asyncio.timeout(patience):
                 return await asyncio.shield(held.questions)
         except TimeoutError:
             return []
@@ -120,10 +121,15 @@ class Duels:
             return []
         return [fact.question for fact in sheet.facts if fact.question] if sheet else []
 
-    async def known_questions(self, origin: Origin, persona: str) -> dict[str, AskedBy]:
-        """The questions of the sheet and then the operator's, each with where it is from."""
+    async def known_questions(
+        self, origin: Origin, persona: str, patience: float = PATIENCE_SECONDS
+    ) -> dict[str, AskedBy]:
+        """The questions of the sheet and then the operator's, each with where it is from.
+
+        patience: seconds that the sheet is waited for; a vote can wait longer than somebody who types.
+        """
         own: dict[str, AskedBy] = dict.fromkeys(self._voting.rules.questions, "operator")
-        sheet: dict[str, AskedBy] = dict.fromkeys(await self.sheet_questions(origin, persona), "sheet")
+        sheet: dict[str, AskedBy] = dict.fromkeys(await self.sheet_questions(origin, persona, patience), "sheet")
         return sheet | {question: by for question, by in own.items() if question not in sheet}
 
     # --- who may vote, and what is learnt from ---------------------------------------------------------------------

@@ -11,7 +11,7 @@ from discord.app_commands import Choice, Range
 
 from bot import choices, vote_cards
 from bot.door import Ask
-from bot.duels import PATIENCE_SECONDS, spoken
+from bot.duels import PATIENCE_SECONDS, VOTE_PATIENCE_SECONDS, spoken
 from bot.errors import NothingSaid, NothingToDuel, OnePersonaVote, OthersHaveNoVersion, SameVersionTwice
 from bot.limits import CHOICE_NAME, CHOICES, width
 from bot.members import TO_REPORT, TO_TALK, origin_of, require_channel, require_trainer
@@ -166,7 +166,7 @@ async def _vote(interaction: Ask, asked: _Duel, hours: int | None) -> None:
     origin = origin_of(interaction)
     door = interaction.client
     (persona, first), (_, second) = asked.contenders
-    known = await door.duels.known_questions(origin, persona)
+    known = await door.duels.known_questions(origin, persona, VOTE_PATIENCE_SECONDS)
     by = {asked.question: known.get(asked.question, "member")}
     pairs = await door.duels.pairs(origin, persona, (first, second), by)
     await door.voting.open(origin, pairs, await door.duels.trainers(origin.guild_id, pairs), hours=hours)
