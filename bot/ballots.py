@@ -18,7 +18,7 @@ from bot import vote_cards
 from bot.ballot_box import MOST_EXPORTED_VOTES, Poll
 from bot.door import Ask
 from bot.duels import VOTE_PATIENCE_SECONDS
-from bot.errors import NothingAgreed, VoteClosed, explain
+from bot.errors import NothingAgreed, VoteClosed, explained
 from bot.members import TO_REPORT, origin_of, require_channel, require_trainer
 from bot.voting import Voting, contest_of
 from training.data.schema import DataAction, DataSpec
@@ -71,13 +71,11 @@ class VoteButton(
         """The button that was pressed, from its id alone."""
         return cls(match["deed"], match["about"])
 
+    @explained
     async def callback(self, interaction: Any) -> None:
         """Do the deed."""
         deeds = {"open": _open, "enter": _enter, "use": _use}
-        try:
-            await deeds[self.deed](interaction, self.about)
-        except Exception as error:  # noqa: BLE001 (explain logs what no one foresaw, with its traceback)
-            await explain(interaction, error)
+        await deeds[self.deed](interaction, self.about)
 
 
 class BallotButton(
@@ -96,12 +94,10 @@ class BallotButton(
         """The button that was pressed, from its id alone."""
         return cls(match["act"], match["pair"])
 
+    @explained
     async def callback(self, interaction: Any) -> None:
         """Keep a choice, open the form, or turn to the next question."""
-        try:
-            await self._act(interaction)
-        except Exception as error:  # noqa: BLE001 (explain logs what no one foresaw, with its traceback)
-            await explain(interaction, error)
+        await self._act(interaction)
 
     async def _act(self, interaction: Ask) -> None:
         voting = interaction.client.voting
@@ -141,12 +137,10 @@ class RubricForm(discord.ui.Modal):
             self._given[key] = discord.ui.Select(custom_id=key, options=options)
             self.add_item(discord.ui.Label(text=label, component=self._given[key]))
 
+    @explained
     async def on_submit(self, interaction: Any, /) -> None:
         """Keep what was said."""
-        try:
-            await self._keep(interaction)
-        except Exception as error:  # noqa: BLE001 (explain logs what no one foresaw, with its traceback)
-            await explain(interaction, error)
+        await self._keep(interaction)
 
     async def _keep(self, interaction: Ask) -> None:
         ballots = interaction.client.voting.ballots

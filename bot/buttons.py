@@ -12,7 +12,7 @@ import discord
 from bot import cards, check_cards, data_cards, job_lines, persona_cards
 from bot.ballots import VoteButton
 from bot.door import Ask
-from bot.errors import NotYourPlan, PlanGone, explain
+from bot.errors import NotYourPlan, PlanGone, explained
 from bot.members import TO_REPORT, origin_of, require_channel, require_starter, require_trainer
 from bot.promotion import candidate
 from tasks.errors import NoSuchJob
@@ -51,12 +51,10 @@ class JobButton(
         """The button that was pressed, from its id alone."""
         return cls(Deed(match["deed"]), match["job"])
 
+    @explained
     async def callback(self, interaction: Any) -> None:
-        """Do the deed; discord.py would only log what goes wrong here, so the net is spread by hand."""
-        try:
-            await _DEEDS[self.deed][2](interaction, self.job_id)
-        except Exception as error:  # noqa: BLE001 (explain logs what no one foresaw, with its traceback)
-            await explain(interaction, error)
+        """Do the deed."""
+        await _DEEDS[self.deed][2](interaction, self.job_id)
 
 
 class DatasetButton(
@@ -75,12 +73,10 @@ class DatasetButton(
         """The button that was pressed, from its id alone."""
         return cls(match["deed"], match["name"])
 
+    @explained
     async def callback(self, interaction: Any) -> None:
         """Delete the dataset, or keep it."""
-        try:
-            await (_delete if self.deed == "delete" else _keep)(interaction, self.name)
-        except Exception as error:  # noqa: BLE001 (explain logs what no one foresaw, with its traceback)
-            await explain(interaction, error)
+        await (_delete if self.deed == "delete" else _keep)(interaction, self.name)
 
 
 def delete_buttons(name: str) -> discord.ui.View:

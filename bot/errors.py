@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import secrets
-from typing import Any, cast
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar, cast
 
 import discord
 from discord import app_commands
@@ -13,6 +15,7 @@ from bot.limits import CONTENT, trim
 from training.errors import UnderstudyError
 
 logger = logging.getLogger(__name__)
+Item = TypeVar("Item")
 
 UNKNOWN_INTERACTION = 10062
 
@@ -180,6 +183,21 @@ async def explain(interaction: discord.Interaction[Any], error: BaseException) -
         await _answer(interaction, sentence)
     except discord.HTTPException:
         logger.exception("Could not tell a member: %s", sentence)
+
+
+def explained(
+    act: Callable[[Item, Any], Coroutine[Any, Any, None]],
+) -> Callable[[Item, Any], Coroutine[Any, Any, None]]:
+    """What a button or a form does, its errors told to whoever pressed; discord.py would only log them."""
+
+    @functools.wraps(act)
+    async def told(item: Item, interaction: Any) -> None:
+        try:
+            await act(item, interaction)
+        except Exception as error:  # noqa: BLE001 (explain logs what no one foresaw, with its traceback)
+            await explain(interaction, error)
+
+    return told
 
 
 def _sentence(interaction: discord.Interaction[Any], cause: BaseException) -> str:

@@ -15,7 +15,7 @@ import discord
 
 from bot import cards, persona_cards
 from bot.door import Ask
-from bot.errors import FactGone, FactTooLong, explain
+from bot.errors import FactGone, FactTooLong, explained
 from bot.limits import FORM_TEXT, width
 from bot.members import is_trainer, origin_of, require_trainer
 from bot.promotion import Candidate, candidate
@@ -46,12 +46,10 @@ class VoiceButton(
         """The button that was pressed, from its id alone."""
         return cls(match["deed"], match["persona"], int(match["version"]))
 
+    @explained
     async def callback(self, interaction: Any) -> None:
         """Make the version live, or leave it."""
-        try:
-            await self._answer(interaction)
-        except Exception as error:  # noqa: BLE001 (explain logs what no one foresaw, with its traceback)
-            await explain(interaction, error)
+        await self._answer(interaction)
 
     async def _answer(self, interaction: Ask) -> None:
         require_trainer(interaction)
@@ -86,12 +84,10 @@ class FactButton(
         """The button that was pressed, from its id alone."""
         return cls(match["persona"], int(match["number"]), match["fact"])
 
+    @explained
     async def callback(self, interaction: Any) -> None:
         """Open the form, filled with the words as they are now."""
-        try:
-            await self._open(interaction)
-        except Exception as error:  # noqa: BLE001 (explain logs what no one foresaw, with its traceback)
-            await explain(interaction, error)
+        await self._open(interaction)
 
     async def _open(self, interaction: Ask) -> None:
         require_trainer(interaction)
@@ -118,13 +114,11 @@ class FactsButton(
         """The button that was pressed, from its id alone."""
         return cls(match["persona"], int(match["page"]))
 
+    @explained
     async def callback(self, interaction: Any) -> None:
         """Show the page in place of the one that is shown."""
-        try:
-            await interaction.response.defer()
-            await show_persona(interaction, self.persona, self.page)
-        except Exception as error:  # noqa: BLE001 (explain logs what no one foresaw, with its traceback)
-            await explain(interaction, error)
+        await interaction.response.defer()
+        await show_persona(interaction, self.persona, self.page)
 
 
 class FactForm(discord.ui.Modal):
@@ -151,10 +145,7 @@ class FactForm(discord.ui.Modal):
 
     async def on_submit(self, interaction: Any, /) -> None:
         """Have the worker write the words into the sheet."""
-        try:
-            await self._write(interaction)
-        except Exception as error:  # noqa: BLE001 (explain logs what no one foresaw, with its traceback)
-            await explain(interaction, error)
+        await self._write(interaction)
 
     async def _write(self, interaction: Ask) -> None:
         require_trainer(interaction)
