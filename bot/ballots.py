@@ -172,8 +172,9 @@ async def _open(interaction: Ask, job_id: str) -> None:
         await door.voting.require_none_open(origin.guild_id, job_id)
         contest = contest_of(await door.queue.show(job_id, origin.guild_id))
         asked = contest.questions(await door.duels.known_questions(origin, contest.persona, VOTE_PATIENCE_SECONDS))
+        # Before anything is asked: without it there is no vote.
+        excluded = await door.duels.trainers(origin.guild_id, contest.persona, contest.versions)
         pairs = await door.duels.pairs(origin, contest.persona, contest.versions, asked, contest.posted)
-        excluded = await door.duels.trainers(origin.guild_id, pairs)
         await door.voting.open(origin, pairs, excluded, about=job_id)
     await interaction.edit_original_response(content=vote_cards.opened(len(pairs)))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -116,7 +116,7 @@ class Duels:
         spec = DataSpec(action=DataAction.PERSONA, guild_id=origin.guild_id, persona=persona)
         try:
             sheet = (await self._queue.data(spec, origin)).persona
-        except AWAY:
+        except (*AWAY, NoSuchJob):
             self._sheets.pop((origin.guild_id, persona), None)
             return []
         return [fact.question for fact in sheet.facts if fact.question] if sheet else []
@@ -134,16 +134,14 @@ class Duels:
 
     # --- who may vote, and what is learnt from ---------------------------------------------------------------------
 
-    async def trainers(self, guild_id: str, pairs: Sequence[VotePair]) -> set[str]:
+    async def trainers(self, guild_id: str, persona: str, versions: Collection[int | None]) -> set[str]:
         """The pseudonyms of those who started the jobs that made these versions; raises TrainerForgotten.
 
         Nobody, where trainers may vote.
         """
         if self._voting.rules.trainers:
             return set()
-        persona = pairs[0].persona
         made = {entry.version: entry.job_id for entry in await self._queue.versions(guild_id, persona)}
-        versions = {contender.version for pair in pairs for contender in (pair.first, pair.second)} - {None}
         found = [await self._trainer(guild_id, persona, version, made.get(version)) for version in versions if version]
         return {trainer for trainer in found if trainer is not None}
 

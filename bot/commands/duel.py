@@ -168,6 +168,7 @@ async def _vote(interaction: Ask, asked: _Duel, hours: int | None) -> None:
     (persona, first), (_, second) = asked.contenders
     known = await door.duels.known_questions(origin, persona, VOTE_PATIENCE_SECONDS)
     by = {asked.question: known.get(asked.question, "member")}
+    excluded = await door.duels.trainers(origin.guild_id, persona, (first, second))
     pairs = await door.duels.pairs(origin, persona, (first, second), by)
-    await door.voting.open(origin, pairs, await door.duels.trainers(origin.guild_id, pairs), hours=hours)
+    await door.voting.open(origin, pairs, excluded, hours=hours)
     await interaction.edit_original_response(content=vote_cards.opened(1))
