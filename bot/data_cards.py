@@ -84,7 +84,9 @@ def info_card(offer: DatasetOffer, card: DatasetCard | None, catalog: Catalog) -
         lines += [harmless(note, 300) for note in card.notes[:LISTED_NOTES]]
     if offer.restricted:
         lines.append("⚠ Not for every use: its licence is non-commercial, for research only, or not stated.")
-    embed = card_of(f"📚 **{unmarked(offer.name)}**", [*lines, "", _next(offer.name, offer.persona)], BLUE)
+    if offer.conversations != 0:
+        lines += ["", _next(offer.name, offer.persona)]
+    embed = card_of(f"📚 **{unmarked(offer.name)}**", lines, BLUE)
     if card is not None:
         _add_steps(embed, card)
     return embed

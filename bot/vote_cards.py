@@ -42,8 +42,8 @@ _BRIEF = 330
 _SHOWN_QUESTIONS = 5
 MOST_TOLD = 9999
 TOO_EVEN = (
-    f"-# No training data: that takes {LEAST_DECISIVE} voters who choose one of two answers, and more than two thirds "
-    "of them the same."
+    f"-# No pair to learn from: that takes {LEAST_DECISIVE} voters who choose one of two answers, and more than two "
+    "thirds of them the same."
 )
 NOT_AGREED = (
     "-# No training data: whoever typed the question has not agreed to that, or Discord's recorded permission does not "
@@ -144,7 +144,8 @@ def made_rows(card: DatasetCard, persona: str, withheld: int) -> str:
     lines = [
         f"📦 **{unmarked(card.name)}** holds {count(card.conversations, 'preference')} of those who voted.",
         *([f"Left out: {removed}."] if removed else []),
-        f"Learn from it with {how}.",
+        *([f"Learn from it with {how}."] if card.conversations else []),
+        *(f"-# {harmless(note, 300)}" for note in card.notes if note.startswith("judgements.jsonl")),
     ]
     return trim("\n".join(lines), CONTENT)
 
@@ -159,7 +160,7 @@ def result_text(poll: Poll, name: str) -> str:
 
 @dataclass(frozen=True)
 class Counted:
-    """What was cast in one vote, what that says, and why nothing can be learnt from it, if so."""
+    """What was cast in one vote, what that says, and why no preference can be learnt from it, if so."""
 
     pairs: Sequence[VotePair]
     votes: Sequence[Vote]

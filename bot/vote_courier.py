@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -24,7 +25,8 @@ from bot.door import Door
 from bot.duels import AWAY
 from bot.voting import Voting, versions_of
 from tasks.jobs import Origin
-from training.evaluation.votes import agreement, decided, rubric_agreement, strengths, tally
+from training.evaluation.schema import Rubric, Vote, VotePair
+from training.evaluation.votes import agreement, decided, judgements, rubric_agreement, strengths, tally
 
 logger = logging.getLogger(__name__)
 
@@ -120,11 +122,11 @@ class VoteCourier:
 
     async def _result(self, poll: Poll, plain: bool) -> str:
         name = await self._name(poll)
-        missing = await self._missing(poll)
-        embed = await asyncio.to_thread(self._counted, poll, name, missing)
+        lessons = await self._lessons(poll)
+        embed = await asyncio.to_thread(self._counted, poll, name, lessons.missing)
         sent = await self._channel(poll).send(
             **_told(embed, plain, vote_cards.result_text(poll, name)),
-            view=discord.utils.MISSING if missing else vote_buttons("use", poll.id),
+            view=vote_buttons("use", poll.id) if lessons.any else discord.utils.MISSING,
             nonce=f"{poll.id}:{NoticeKind.RESULT}",
             # The one message that is meant to call someone.
             allowed_mentions=discord.AllowedMentions(
@@ -133,21 +135,25 @@ class VoteCourier:
         )
         return str(sent.id)
 
-    async def _missing(self, poll: Poll) -> str | None:
-        """Why nothing can be learnt from what this vote decided, if so."""
-        pairs, votes = await asyncio.to_thread(lambda: (self._ballots.pairs(poll.id), self._ballots.votes(poll.id)))
-        clear = [pair for pair in pairs if decided(pair, votes)]
-        if not clear:
-            return vote_cards.TOO_EVEN
-        if any(pair.asked_by != "member" for pair in clear):
-            return None
+    async def _lessons(self, poll: Poll) -> _Lessons:
+        """What can be learnt from this vote."""
+        pairs, votes, rubrics = await asyncio.to_thread(self._cast, poll)
+        typed = {pair.id for pair in pairs if pair.asked_by == "member"}
         try:
             origin = Origin(door="discord", guild_id=poll.guild_id)
-            agreed = await self._door.duels.agreed(origin, poll.persona)
+            withheld = typed and typed - await self._door.duels.agreed(origin, poll.persona)
         except AWAY as error:  # whoever presses the button asks again
             logger.info("What vote %s may be used for is looked up later: %s", poll.id, error)
-            return None
-        return None if any(pair.id in agreed for pair in clear) else vote_cards.NOT_AGREED
+            withheld = set()
+        clear = {pair.id for pair in pairs if decided(pair, votes)}
+        taught = clear | {pair.id for pair in pairs if judgements(pair, votes, rubrics)}
+        if taught and taught <= withheld:
+            return _Lessons(any=False, missing=vote_cards.NOT_AGREED)
+        return _Lessons(any=bool(taught), missing=None if clear - withheld else vote_cards.TOO_EVEN)
+
+    def _cast(self, poll: Poll) -> tuple[list[VotePair], list[Vote], list[Rubric]]:
+        ballots = self._ballots
+        return ballots.pairs(poll.id), ballots.votes(poll.id), ballots.rubrics(poll.id)
 
     def _counted(self, poll: Poll, name: str, missing: str | None) -> discord.Embed:
         """How the vote ended."""
@@ -198,6 +204,14 @@ class VoteCourier:
 
     async def _name(self, poll: Poll) -> str:
         return persona_name(poll.persona, await self._door.known_catalog(poll.guild_id))
+
+
+@dataclass(frozen=True)
+class _Lessons:
+    """Whether a vote gives rows to learn from, and why no pair of preferences, if it gives none."""
+
+    any: bool
+    missing: str | None = None
 
 
 def _told(embed: discord.Embed, plain: bool, above: str | None = None) -> dict[str, Any]:

@@ -197,8 +197,8 @@ class FactRefused(UnderstudyError):
 
 
 class VotesUndecided(UnderstudyError):
-    """No question of these {count} was decided, so there is no pair to learn from. It takes six voters who choose one
-    of its two answers, and more than two thirds of them the same; gather more votes first."""
+    """Nobody called an answer to these {count} questions the better one, or bad, so there is nothing to learn from.
+    Gather votes first."""
 
 
 class UnusablePermission(UnderstudyError):

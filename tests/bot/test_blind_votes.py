@@ -195,16 +195,27 @@ async def test_what_members_typed_is_learnt_from_only_once_they_agreed(house: Ho
         assert {vote.pair for vote in asked.votes.votes} <= {pair.id for pair in asked.votes.pairs}
 
 
-async def test_few_votes_say_nothing_and_teach_nothing(house: House) -> None:
+async def test_few_votes_say_nothing_and_are_judgements_at_most(house: House) -> None:
     async with AsyncExitStack() as stack:
         mara, nell = await visitors(stack, house, ["Mara", "Nell"])
+        house.worker.agreed.add(mara.me["id"])
         call = await duelled(mara, "Do you like snow?", version="2")
         await pressed(nell, await ballot(nell, call), "A")
         await closing(house, poll_of(call), seconds=0)
         ended = await result_of(nell, poll_of(call))
         assert "Glordon: not enough votes" in words(ended)
         assert "1 decisive vote by 1 voter · 0 ties" in words(ended)
-        assert "No training data: that takes 6 voters who choose" in words(ended)
+        assert "No pair to learn from: that takes 6 voters who choose" in words(ended)
+        assert labels(ended) == ["Use as training data"], "what was said of one answer is a judgement"
+
+
+async def test_a_vote_that_nobody_took_part_in_teaches_nothing(house: House) -> None:
+    async with AsyncExitStack() as stack:
+        [mara] = await visitors(stack, house, ["Mara"])
+        call = await duelled(mara, "Do you like fog?", version="2")
+        await closing(house, poll_of(call), seconds=0)
+        ended = await result_of(mara, poll_of(call))
+        assert "No pair to learn from: that takes 6 voters who choose" in words(ended)
         assert labels(ended) == []
 
 

@@ -140,12 +140,13 @@ def write_folder(
     notes: Late[Sequence[str]] = (),
     permission: Late[str | None] = None,
     extra_files: Late[ExtraFiles | None] = None,
+    least: int = 1,
 ) -> DatasetCard:
     """Write a dataset folder, whole or not at all, in place of an older dataset of that place.
 
     `digest_of` tells the SHA-256 of a source's file. It is called once the last conversation is written, and so are
     `steps`, `notes`, `permission` and `extra_files` where they are functions; without `permission` those that the
-    conversations name are taken. Raises FolderTaken, and EmptyDataset where there is nothing to write.
+    conversations name are taken. Raises FolderTaken, and EmptyDataset where there are fewer than `least` conversations.
     """
     require_free(folder)
     made = room_for(folder)
@@ -165,6 +166,7 @@ def write_folder(
             persona=persona,
             notes=now(notes),
             permission=now(permission),
+            least=least,
         )
     finally:
         shutil.rmtree(made, ignore_errors=True)
@@ -182,14 +184,15 @@ def finish_folder(
     notes: Sequence[str] = (),
     permission: str | None = None,
     usage: str = "",
+    least: int = 1,
 ) -> DatasetCard:
     """Give the files in `made` their card and README, and move them to `folder`.
 
     `usage` says how to use them, in the README of what another trainer reads. Raises FolderTaken, and EmptyDataset
-    where `account` counted nothing.
+    where `account` counted fewer than `least`.
     """
-    if not account.conversations:
-        raise EmptyDataset(name=name, count=0, needed=1)
+    if account.conversations < least:
+        raise EmptyDataset(name=name, count=account.conversations, needed=least)
     require_free(folder)
     card = DatasetCard(
         name=name,

@@ -15,7 +15,9 @@ def readme(card: DatasetCard, usage: str = "") -> str:
 
     `usage` is for folders that another trainer reads.
     """
-    parts = [f"# {card.name}", _what(card), "## Sources and licences", _sources(card)]
+    parts = [f"# {card.name}", _what(card)]
+    if card.sources:
+        parts += ["## Sources and licences", _sources(card)]
     if card.permission:
         parts += ["## Permission", f"Messages from Discord are in here under the permission {_plain(card.permission)}."]
     if card.steps:
@@ -24,16 +26,18 @@ def readme(card: DatasetCard, usage: str = "") -> str:
         parts.append("\n".join(f"- {_plain(note)}" for note in card.notes))
     if card.tokens:
         parts += ["## Lengths", _lengths(card)]
-    parts += ["## Train on it", usage or _train(card)]
+    if usage or card.conversations:
+        parts += ["## Train on it", usage or _train(card)]
     return "\n\n".join(parts) + "\n"
 
 
 def _what(card: DatasetCard) -> str:
     languages = ", ".join(f"{lang} {count:,}" for lang, count in card.languages.items())
     whose = f" of the persona `{card.persona}`" if card.persona else ""
+    told = f"Languages, in conversations: {languages}.\n" if languages else ""
     return (
         f"{card.conversations:,} conversations{whose} with {card.turns:,} turns, made on {card.made_at}, version "
-        f"`{card.version}`.\nLanguages, in conversations: {languages}.\n"
+        f"`{card.version}`.\n{told}"
         "`dataset.json` has the same account as this page, and the SHA-256 of each file."
     )
 

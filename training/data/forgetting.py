@@ -184,7 +184,10 @@ def _without(folder: Path, sessions: Collection[str], links: Sequence[Link]) -> 
     kept_links = [link for link in links if link.session not in sessions]
     if not removed and len(kept_links) == len(links):
         return None
-    if removed == card.conversations:
+    extra_files = _extra_files(folder, card, sessions, kept_links)
+    # Votes may have left judgements of single answers alone, which are no conversations.
+    least = min(1, card.conversations)
+    if removed == card.conversations and (least or not any(map(any, extra_files.values()))):
         gone = folder.with_name(f".{folder.name}.forgotten")
         folder.rename(gone)
         shutil.rmtree(gone)
@@ -198,7 +201,8 @@ def _without(folder: Path, sessions: Collection[str], links: Sequence[Link]) -> 
         persona=card.persona,
         notes=_notes(card, removed),
         permission=card.permission,
-        extra_files=_extra_files(folder, card, sessions, kept_links),
+        extra_files=extra_files,
+        least=least,
     )
     return Rewritten(name=card.name, removed=removed, before=card.version, version=new.version)
 

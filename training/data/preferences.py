@@ -15,7 +15,7 @@ from pydantic import BeforeValidator, ConfigDict, Field, ValidationError
 from training.data.canonical import Dropped, canonical_turns
 from training.data.catalog import locate
 from training.data.files import read_rows
-from training.data.folder import PERMISSION
+from training.data.folder import PERMISSION, is_folder
 from training.data.mix import rank
 from training.errors import EmptyDataset, UnreadableData
 from training.schema import Conversation, Message, Noun, Persona, Workspace
@@ -79,7 +79,10 @@ def load_preferences(name_or_path: str, workspace: Workspace, guild_id: str) -> 
     Raises UnknownDataset, PathNotAllowed, UnreadableData with the row's number, and EmptyDataset.
     """
     path, _ = locate(name_or_path, workspace, guild_id)
-    path = path / PREFERENCES if (path / PREFERENCES).is_file() else path
+    if is_folder(path):
+        path = path / PREFERENCES
+        if not path.is_file():
+            raise UnreadableData(name=name_or_path, reason="it holds no pairs of answers to learn preferences from")
     rows = sorted(_read(path, name_or_path), key=lambda row: rank(row, ORDER_SEED))
     if not rows:
         raise EmptyDataset(name=name_or_path, count=0, needed=1)

@@ -10,13 +10,11 @@ from training.data.folder import LINEAGE, Counts, write_folder
 from training.data.lineage import Lineage
 from training.data.preferences import PREFERENCES
 from training.data.schema import DatasetCard, Step
-from training.data.votes import judgement_rows, preference_rows, withheld
+from training.data.votes import JUDGEMENTS, judgement_rows, preference_rows, withheld
 from training.errors import VotesUndecided
 from training.evaluation.schema import BallotBox
 from training.persona.dialogues import with_card
 from training.schema import Conversation, Message, Persona
-
-JUDGEMENTS = "judgements.jsonl"
 
 
 def write_votes(
@@ -32,14 +30,16 @@ def write_votes(
     """Write a dataset folder of the votes on one persona.
 
     Its conversations are the chosen answers; the pairs lie beside them in `preferences.jsonl`, which a preference run
-    reads, and what was said of single answers in `judgements.jsonl`. lineage: whose words are in it; permission:
-    Discord's for those. Raises VotesUndecided or FolderTaken.
+    reads, and what was said of single answers in `judgements.jsonl`, which is all there is where no pair was decided.
+    lineage: whose words are in it; permission: Discord's for those. Raises VotesUndecided or FolderTaken.
     """
     own = box.model_copy(update={"pairs": tuple(pair for pair in box.pairs if pair.persona == persona.slug)})
     preferred, judged = list(preference_rows(own)), list(judgement_rows(own))
-    if not preferred:
+    if not preferred and not judged:
         raise VotesUndecided(count=len(own.pairs))
-    files: dict[str, Iterable[Mapping[str, Any]]] = {PREFERENCES: preferred}
+    files: dict[str, Iterable[Mapping[str, Any]]] = {}
+    if preferred:
+        files[PREFERENCES] = preferred
     if judged:
         files[JUDGEMENTS] = judged
     if lineage.links:
@@ -54,6 +54,7 @@ def write_votes(
         notes=list(_notes(name, persona, preferred, judged)),
         permission=permission if lineage.links else None,
         extra_files=files,
+        least=0,
     )
 
 
@@ -82,9 +83,10 @@ def _step(box: BallotBox, kept: int) -> Step:
 def _notes(
     name: str, persona: Persona, preferred: Sequence[Mapping[str, Any]], judged: Sequence[Mapping[str, Any]]
 ) -> Iterator[str]:
-    yield (
-        f"{PREFERENCES} has {len(preferred)} pairs of answers to learn preferences from: "
-        f"/finetune start task_type:preference persona:{persona.slug} dataset:{name}."
-    )
+    if preferred:
+        yield (
+            f"{PREFERENCES} has {len(preferred)} pairs of answers to learn preferences from: "
+            f"/finetune start task_type:preference persona:{persona.slug} dataset:{name}."
+        )
     if judged:
         yield f"{JUDGEMENTS} has {len(judged)} judgements of single answers, for a trainer of KTO; none is learnt here."

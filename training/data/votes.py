@@ -18,19 +18,13 @@ from training.data.schema import Typed
 from training.data.scope import Place
 from training.errors import PermissionMissing, UnusableLedger, UnusablePermission
 from training.evaluation.schema import BallotBox, Contender, Vote, VoteChoice, VotePair
-from training.evaluation.votes import decided
+from training.evaluation.votes import decided, judgements
 from training.schema import Workspace
 
 log = logging.getLogger(__name__)
 SOURCE = "blind-votes"
-_SIDES: dict[VoteChoice, tuple[str, ...]] = {
-    VoteChoice.FIRST: ("first",),
-    VoteChoice.SECOND: ("second",),
-    VoteChoice.BAD: ("first", "second"),
-    VoteChoice.TIE: (),
-}
-"""The answers that a vote says something of."""
-_THUMBS = {1: False, 2: False, 3: None, 4: True, 5: True}
+JUDGEMENTS = "judgements.jsonl"
+"""Where a dataset of votes has what was said of single answers."""
 
 Row = dict[str, Any]
 
@@ -65,21 +59,10 @@ def preference_rows(box: BallotBox) -> Iterator[Row]:
 
 
 def judgement_rows(box: BallotBox) -> Iterator[Row]:
-    """A row for each answer that a voter called the better one, or bad: `prompt`, `completion` and `label`, for KTO.
-
-    The worse of two is not thereby bad, so it gives no row; nor does a tie, nor an empty answer. A form on an answer
-    counts in place of the vote: worth talking to by 4 or 5 is a thumb up, by 1 or 2 a thumb down.
-    """
-    thumbs = {(one.pair, one.voter, one.side): _THUMBS[one.worth_talking_to] for one in box.rubrics}
+    """A row for each answer that a voter called good or bad: `prompt`, `completion` and `label`, for KTO."""
     for pair, votes in _usable(box):
-        told: dict[tuple[str, str], bool | None] = {
-            (vote.voter, side): vote.choice is not VoteChoice.BAD for vote in votes for side in _SIDES[vote.choice]
-        }
-        told |= {(voter, side): thumb for (of, voter, side), thumb in thumbs.items() if of == pair.id}
-        for (voter, side), label in sorted(told.items()):
+        for (voter, side), label in sorted(judgements(pair, votes, box.rubrics).items()):
             contender: Contender = getattr(pair, side)
-            if label is None or not contender.answer.strip():
-                continue
             yield {
                 "id": f"{pair.id}-{side}-{voter}",
                 "prompt": _said("user", pair.question),

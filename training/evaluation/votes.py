@@ -7,10 +7,11 @@ what a test says holds for the questions that were asked, and for people like th
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from math import exp
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +21,7 @@ from training.schema import ScoreLine, Verdict
 
 Version = int | None
 """None: the base model without an adapter."""
+Side = Literal["first", "second"]
 Array = NDArray[np.float64]
 
 LEAST_DECISIVE = 6
@@ -32,6 +34,13 @@ BRIGADED = 2 / 3
 MOST_TOLD = 700.0
 """The logarithm of the largest e-value that is told; beyond, no floating-point number holds it."""
 RATED_ITEMS = 10
+_SIDES: dict[VoteChoice, tuple[Side, ...]] = {
+    VoteChoice.FIRST: ("first",),
+    VoteChoice.SECOND: ("second",),
+    VoteChoice.BAD: ("first", "second"),
+    VoteChoice.TIE: (),
+}
+_THUMBS = {1: False, 2: False, 3: None, 4: True, 5: True}
 RESAMPLES = 1000
 
 # Midpoints of equal parts of the Beta(1/2, 1/2) distribution. A mixture over points is as valid as one over a density.
@@ -196,6 +205,24 @@ def decided(pair: VotePair, votes: Iterable[Vote]) -> VoteChoice | None:
     if 3 * most <= 2 * (first + second):
         return None
     return VoteChoice.FIRST if first > second else VoteChoice.SECOND
+
+
+def judgements(pair: VotePair, votes: Sequence[Vote], rubrics: Sequence[Rubric]) -> dict[tuple[str, Side], bool]:
+    """Which answers of a pair were called good, and which bad, by (voter, side); no empty ones.
+
+    votes: the last of each voter. The answer that a voter prefers is good, both are bad where they say so. The worse of
+    two is not thereby bad, so nothing is said of it, nor by a tie. A form on an answer counts in place of the vote:
+    worth talking to by 4 or 5 is good, by 1 or 2 bad, by 3 neither.
+    """
+    told: dict[tuple[str, Side], bool | None] = {
+        (vote.voter, side): vote.choice is not VoteChoice.BAD
+        for vote in votes
+        if vote.pair == pair.id
+        for side in _SIDES[vote.choice]
+    }
+    told |= {(one.voter, one.side): _THUMBS[one.worth_talking_to] for one in rubrics if one.pair == pair.id}
+    said = {side: getattr(pair, side).answer.strip() for _, side in told}
+    return {key: label for key, label in told.items() if label is not None and said[key[1]]}
 
 
 def people_line(found: Tally) -> ScoreLine:

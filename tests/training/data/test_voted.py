@@ -25,8 +25,8 @@ from training.data.preferences import PREFERENCES
 from training.data.prepare import prepare
 from training.data.schema import DataAction, DataReport, DataSpec, Typed
 from training.data.voted import JUDGEMENTS, write_votes
-from training.errors import DatasetTaken, EmptyDataset, UnknownPersona, VotesUndecided
-from training.evaluation.schema import BallotBox, Contender, Vote, VoteChoice, VotePair
+from training.errors import DatasetTaken, EmptyDataset, UnknownPersona, UnreadableData, VotesUndecided
+from training.evaluation.schema import BallotBox, Contender, Rubric, Vote, VoteChoice, VotePair
 from training.lessons import gather
 from training.persona.sheet import find_persona
 from training.places import guild_folder
@@ -58,6 +58,11 @@ def pair(number: int, **changes: Any) -> VotePair:
 
 def votes(pairs: list[VotePair], *choices: VoteChoice) -> list[Vote]:
     return [Vote(pair=one.id, voter=f"v{n}", choice=choice) for one in pairs for n, choice in enumerate(choices)]
+
+
+def rubric(of: VotePair, worth: int) -> Rubric:
+    said = {"in_character": 3, "true_to_facts": 3, "worth_talking_to": worth}
+    return Rubric.model_validate({"pair": of.id, "voter": f"r{worth}", "side": "first", **said})
 
 
 def exported(
@@ -120,6 +125,45 @@ def test_single_judgements_lie_beside_the_pairs(workspace: Workspace) -> None:
     assert "/finetune start task_type:preference persona:glordon dataset:votes" in readme
 
 
+def test_judgements_are_exported_where_no_pair_was_decided(workspace: Workspace) -> None:
+    pairs = [pair(0), pair(1), pair(2)]
+    forms = [rubric(pairs[1], worth) for worth in (1, 3, 5)]
+    cast = [*votes([pairs[0]], VoteChoice.BAD, VoteChoice.BAD), *votes([pairs[1], pairs[2]], VoteChoice.TIE)]
+    report = exported(workspace, BallotBox(pairs=tuple(pairs), votes=tuple(cast), rubrics=tuple(forms)))
+    assert report.card
+    assert report.card.conversations == 0
+    (note,) = report.card.notes
+    assert note.startswith("judgements.jsonl has 6 judgements of single answers")
+    judged = [(row["id"].partition("-")[0], row["label"]) for row in rows(workspace, JUDGEMENTS)]
+    assert judged == [(pairs[0].id, False)] * 4 + [(pairs[1].id, False), (pairs[1].id, True)]
+    folder = guild_folder(workspace, GUILD) / "datasets" / "votes"
+    check_folder(folder)
+    readme = (folder / "README.md").read_text()
+    assert note in readme
+    assert "/finetune" not in readme
+    spec = TrainSpec(job_name="v", guild_id=GUILD, task_type=TaskType.PREFERENCE, persona="glordon", dataset="votes")
+    with pytest.raises(UnreadableData, match="no pairs of answers"):
+        gather(spec, workspace)
+    with pytest.raises(UnreadableData, match="it is empty"):
+        load_dataset("votes", workspace, GUILD)
+
+
+def test_a_member_who_is_to_be_forgotten_is_found_in_judgements(workspace: Workspace) -> None:
+    consenting(workspace)
+    pairs = [pair(0), pair(1, asked_by="member")]
+    box = BallotBox(pairs=tuple(pairs), votes=tuple(votes(pairs, VoteChoice.BAD)))
+    exported(workspace, box, typed={pairs[1].id: Typed(user=MEMBER, channel=CHANNEL)})
+    exported(
+        workspace, box.model_copy(update={"pairs": tuple(pairs[1:])}), "typed", "b" * 12,
+        typed={pairs[1].id: Typed(user=MEMBER, channel=CHANNEL)},
+    )  # fmt: skip
+    home = guild_folder(workspace, GUILD)
+    found = forget([home], [], workspace.artifact_root / "runs", users=[MEMBER])
+    assert [(one.name, one.version is None) for one in found.datasets] == [("typed", True), ("votes", False)]
+    assert {row["id"].partition("-")[0] for row in rows(workspace, JUDGEMENTS)} == {pairs[0].id}
+    assert not (home / "datasets" / "typed").exists()
+
+
 def test_the_card_accounts_for_every_pair(workspace: Workspace) -> None:
     typed = {"asked_by": "member"}
     pairs = [pair(0), pair(1), pair(2, **typed), pair(3, consented=True, **typed), pair(4, persona="olga")]
@@ -180,9 +224,9 @@ def test_a_member_who_is_to_be_forgotten_is_found_in_votes(workspace: Workspace)
 
 def test_what_cannot_be_made_says_why_and_leaves_nothing(workspace: Workspace) -> None:
     pairs = [pair(0)]
-    tied = BallotBox(pairs=tuple(pairs), votes=tuple(votes(pairs, VoteChoice.FIRST, VoteChoice.SECOND)))
+    tied = BallotBox(pairs=tuple(pairs), votes=tuple(votes(pairs, VoteChoice.TIE, VoteChoice.TIE)))
     for box, count in ((tied, 1), (BallotBox(pairs=(), votes=()), 0)):
-        with pytest.raises(VotesUndecided, match=f"No question of these {count} was decided"):
+        with pytest.raises(VotesUndecided, match=f"these {count} questions the better one, or bad"):
             exported(workspace, box)
     assert not list((guild_folder(workspace, GUILD) / "datasets").glob("*"))
     exported(workspace, decided(1))
