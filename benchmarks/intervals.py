@@ -11,8 +11,9 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from training.evaluation.compare import difference, gate
+from training.evaluation.compare import MARGIN, difference
 from training.evaluation.intervals import Interval, between, interval, resampled_means, share, studentised
+from training.evaluation.schema import gate_of
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
@@ -129,8 +130,8 @@ def gated(questions: int, samples: int, worse: float, runs: int) -> tuple[float,
     for i in range(runs):
         facts = difference("facts", changes(questions, samples, worse, draw), i)
         voice = difference("voice", changes(questions, samples, worse, draw), i)
-        alone += (gate((facts,)).value == "pass") / runs
-        both[gate((facts, voice)).value] += 1
+        alone += (gate_of((facts,), MARGIN).value == "pass") / runs
+        both[gate_of((facts, voice), MARGIN).value] += 1
     return alone, both
 
 

@@ -161,7 +161,7 @@ async def _steered(interaction: Ask, job_id: str, wish: str) -> str:
 async def _make_live(interaction: Ask, job_id: str) -> None:
     """Make a job's versions live, or ask once more where the last check calls one worse than what speaks now."""
     view, voices = await _trained(interaction, job_id)
-    known = [await candidate(interaction.client.queue, voice) for voice in voices]
+    known = [await candidate(interaction.client.queue, interaction.client.voting, voice) for voice in voices]
     worse = [one for one in known if one.worse]
     catalog = await interaction.client.known_catalog(view.job.guild_id)
     if worse:

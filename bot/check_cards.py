@@ -58,6 +58,7 @@ _ADVICE: dict[Advice, str] = {
     Advice.HIGHER_LEARNING_RATE: "Train again at twice the learning rate.",
     Advice.FEWER_EPOCHS: "Train again with fewer epochs: /finetune start epochs.",
     Advice.MORE_EPOCHS: "Train again with more epochs: /finetune start epochs.",
+    Advice.MORE_SAMPLES: "Compare again with samples:8, or let people decide: /persona duel vote:true.",
 }
 GATES: dict[Gate, tuple[str, str]] = {
     Gate.PASS: ("🟢", "PASS, no worse"),

@@ -57,7 +57,7 @@ class VoiceButton(
         await interaction.response.defer()
         voice = await the_version(interaction, guild_id, self.persona, self.version)
         if self.deed == "live":
-            await make_live(interaction, await candidate(interaction.client.queue, voice))
+            await make_live(interaction, await candidate(interaction.client.queue, interaction.client.voting, voice))
             return
         catalog = await interaction.client.known_catalog(guild_id)
         await interaction.edit_original_response(content=persona_cards.left([voice], catalog), view=None)
@@ -168,7 +168,8 @@ async def show_persona(interaction: Ask, persona: str, page: int = 0) -> None:
     """Answer with who a persona is, and one page of its facts; a trainer may edit or confirm them from there."""
     queue, guild_id = interaction.client.queue, origin_of(interaction).guild_id
     sheet, report = await sheet_report(interaction, persona)
-    known, checks = await queue.versions(guild_id, persona), await queue.checks(guild_id, persona)
+    known = await queue.versions(guild_id, persona)
+    checks = await interaction.client.voting.all_heard(guild_id, persona, await queue.checks(guild_id, persona))
     page = min(page, max(0, len(sheet.facts) - 1) // persona_cards.FACTS_A_PAGE)
     embeds = persona_cards.info_embeds(sheet, report, known, checks, page)
     view = fact_buttons(sheet, page, editable=is_trainer(interaction))

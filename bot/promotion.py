@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from bot.voting import Voting
 from tasks.client import Client
 from tasks.jobs import AdapterVersion
 from training.evaluation.schema import CheckReport, Comparison, Gate
@@ -32,9 +33,11 @@ class Candidate:
         return self.gate is Gate.WORSE
 
 
-async def candidate(queue: Client, voice: AdapterVersion) -> Candidate:
-    """Look up what is known of a version."""
+async def candidate(queue: Client, voting: Voting, voice: AdapterVersion) -> Candidate:
+    """Look up what is known of a version, people's votes among it."""
     known = await queue.versions(voice.guild_id, voice.persona)
     check = await queue.last_check(voice.guild_id, voice.persona, voice.version)
+    if check:
+        check = await voting.heard(voice.guild_id, check)
     live = next((entry for entry in known if entry.live), None)
     return Candidate(voice, check, live, await queue.comparison(voice, live) if live else None)

@@ -149,12 +149,13 @@ class Voting:
 
     async def heard(self, guild_id: str, check: CheckReport) -> CheckReport:
         """The check with line 9: what all closed votes say of its version against what it was compared with."""
-        spec = check.spec
-        if spec.suite is not Suite.PERSONA or spec.version is None:
-            return check
         box = await asyncio.to_thread(self.ballots.closed, guild_id, check.persona)
-        line = people_line(tally(box.pairs, box.votes, spec.version, spec.against_version or None))
-        return check.with_votes(line)
+        return _heard(check, box)
+
+    async def all_heard(self, guild_id: str, persona: str, checks: Mapping[int, CheckReport]) -> dict[int, CheckReport]:
+        """The checks of a persona's versions, each with line 9."""
+        box = await asyncio.to_thread(self.ballots.closed, guild_id, persona)
+        return {version: _heard(check, box) for version, check in checks.items()}
 
     async def judged(self, guild_id: str, persona: str) -> BallotBox | None:
         """The newest closed votes that a language model may be measured on: no question that a member typed.
@@ -174,6 +175,13 @@ class Voting:
     def _count(self, poll_id: str) -> Tally:
         pairs = self.ballots.pairs(poll_id)
         return tally(pairs, self.ballots.votes(poll_id), *versions_of(pairs))
+
+
+def _heard(check: CheckReport, box: BallotBox) -> CheckReport:
+    spec = check.spec
+    if spec.suite is not Suite.PERSONA or spec.version is None:
+        return check
+    return check.with_votes(people_line(tally(box.pairs, box.votes, spec.version, spec.against_version or None)))
 
 
 def versions_of(pairs: Sequence[VotePair]) -> tuple[Version, Version]:

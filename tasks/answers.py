@@ -76,13 +76,16 @@ def adapter_versions(guild_id: str, persona: str, fields: dict[str, str]) -> lis
 
 def outline(report: CheckReport) -> str:
     """What stays of a check once its record is gone: all but the single replies and losses."""
-    return report.model_copy(update={"answers": (), "losses": {}, "base_losses": {}}).model_dump_json()
+    return report.outline().model_dump_json()
 
 
 def places(report: CheckReport) -> tuple[str, ...]:
-    """Where a registry of checks holds this one: by its run ("" is the base model), and by the two that it compared."""
+    """Where a registry of checks holds this one: by its run ("" is the base model), and by the two that it compared.
+
+    Comparisons by more replies to each question have places of their own, so that one by fewer hides none of them.
+    """
     run, spec = report.spec.run_id or "", report.spec
-    return (run, f"{run}:{spec.against or ''}") if spec.compares and report.comparison else (run,)
+    return (run, f"{run}:{spec.against or ''}:{spec.samples}") if spec.compares and report.comparison else (run,)
 
 
 def checks(flat: Sequence[str]) -> dict[str, CheckReport]:
@@ -91,5 +94,6 @@ def checks(flat: Sequence[str]) -> dict[str, CheckReport]:
 
 
 def comparisons(flat: Sequence[str]) -> list[CheckReport]:
-    """The newest check of each two adapters that compared them."""
-    return [CheckReport.model_validate_json(told) for place, told in pairs(flat).items() if ":" in place]
+    """The newest check of each two adapters that compared them by so many replies, those by the most first."""
+    found = [CheckReport.model_validate_json(told) for place, told in pairs(flat).items() if ":" in place]
+    return sorted(found, key=lambda report: -report.spec.samples)

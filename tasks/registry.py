@@ -116,10 +116,21 @@ class Registry:
         return {entry.version: found[entry.job_id] for entry in known if entry.job_id in found}
 
     async def comparison(self, of: AdapterVersion, against: AdapterVersion) -> Comparison | None:
-        """What the newest comparison of these two versions found, whatever other checks there were since."""
+        """What is known of these two versions side by side, whatever other checks there were since.
+
+        Of several comparisons the one by the most replies to each question counts, of those the newest; one that was
+        asked for the other way round counts where there is no other by as many.
+        """
         found = await self._store.do(store.comparisons(of.guild_id, of.persona))
         pair = (of.job_id, against.job_id)
-        return next((one.comparison for one in found if (one.spec.run_id, one.spec.against) == pair), None)
+        known: dict[int, Comparison] = {}
+        for one in found:
+            asked = (one.spec.run_id, one.spec.against)
+            if one.comparison and asked == pair:
+                known[one.spec.samples] = one.comparison
+            elif one.comparison and asked == pair[::-1]:
+                known.setdefault(one.spec.samples, one.comparison.turned())
+        return known[max(known)] if known else None
 
     async def before(self, found: CheckReport) -> Earlier | None:
         """What a check compared with, else the last version before its own of which anything was found, if any was."""

@@ -31,7 +31,10 @@ async def list_personas(interaction: Ask) -> None:
     queue = interaction.client.queue
     catalog = await queue.catalog(guild_id)
     known = {slug: await queue.versions(guild_id, slug) for slug in catalog.personas}
-    checks = {slug: await queue.checks(guild_id, slug) for slug in catalog.personas}
+    voting = interaction.client.voting
+    checks = {
+        slug: await voting.all_heard(guild_id, slug, await queue.checks(guild_id, slug)) for slug in catalog.personas
+    }
     await interaction.edit_original_response(embed=persona_cards.cast_list(catalog, known, checks))
 
 
@@ -98,7 +101,7 @@ async def promote(interaction: Ask, persona: str, version: str) -> None:
     if voice.live:
         await interaction.edit_original_response(content=persona_cards.already_live(voice, catalog))
         return
-    one = await candidate(interaction.client.queue, voice)
+    one = await candidate(interaction.client.queue, interaction.client.voting, voice)
     if not one.worse:
         await make_live(interaction, one)
         return

@@ -1,6 +1,6 @@
 -- A job's end as its owner tells it, once. In the same step a succeeded training registers a version of each persona
 -- that it gave a voice here, and the event tells the number where it is one persona's; a check becomes the newest of
--- the run that it checked, and of the two that it compared.
+-- the run that it checked, and of those that compared the same two by as many replies.
 -- KEYS events, record, then the versions of each persona, or the checks of the one that was checked
 -- ARGV fence, state, kind, field, value, a version's JSON or the check's, then the places of the check
 local record = KEYS[2]

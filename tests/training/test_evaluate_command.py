@@ -100,7 +100,20 @@ def test_a_run_is_compared_with_the_base_model(run: Run) -> None:
     told = run("compare", GLORDON, "base", "--persona", "glordon", "--samples", "1", "--json")
     found = Comparison.model_validate_json(told.stdout)
     assert found.against == "Glordon (base model)"
-    assert {one.id for one in found.differences} == {"facts", "voice"}
+    assert {one.id for one in found.differences} == {"voice"}, "a rehearsal model knows nothing"
+
+
+@pytest.mark.parametrize("arguments", [["--adapter", ""], ["--run", ""], ["--adapter", GLORDON, "--against", " "]])
+def test_an_empty_name_is_no_base_model(run: Run, arguments: list[str]) -> None:
+    told = run("evaluate", "--persona", "glordon", *arguments, "--json")
+    assert told.exit_code == 2
+    assert "neither an id nor a folder was given" in told.stdout
+
+
+def test_the_base_model_stands_second(run: Run) -> None:
+    told = run("compare", "base", GLORDON, "--persona", "glordon", "--json")
+    assert told.exit_code == 2
+    assert "stands second in a comparison" in told.stdout
 
 
 @pytest.mark.parametrize(

@@ -42,6 +42,7 @@ ADVICE = {
     Advice.HIGHER_LEARNING_RATE: "Train again at twice the learning rate.",
     Advice.FEWER_EPOCHS: "Train again with fewer epochs.",
     Advice.MORE_EPOCHS: "Train again with more epochs.",
+    Advice.MORE_SAMPLES: "Compare again with --samples 8, or let people decide.",
     Advice.NOTHING: "Nothing needs doing; let people decide.",
 }
 SHOWN_SAMPLES = 3
@@ -80,14 +81,14 @@ def evaluate(
 
     The folder then holds report.json, with every prompt, reply, seed and score, and two pictures.
     """
-    if adapter and run:
+    if adapter is not None and run is not None:
         raise typer.BadParameter("--adapter and --run name the same thing; give one of them.")
     if suite is Suite.GENERAL and (drift or judge or against):
         raise typer.BadParameter("--drift, --judge and --against go with the persona's own questions only.")
     workspace = workspace_of(ctx)
     with _told_as(as_json):
         named = _Named(workspace)
-        given = adapter or run
+        given = run if adapter is None else adapter
         asked = {"drift": drift, "judge": judge, "suite": suite, "samples": samples, "seed": seed}
         spec = named.spec(persona, given, against, **asked)
         box = _votes(votes) if votes else None
@@ -135,9 +136,9 @@ class _Named:
 
     def spec(self, persona: str, run: str | None, against: str | None, **asked: object) -> CheckSpec:
         """The check that is asked for. Raises UncheckableRun or UnknownPersona."""
-        run_id, guild = self._run(run) if run else (None, TERMINAL)
+        run_id, guild = (None, TERMINAL) if run is None else self._run(run)
         alone = against == BASE
-        other_id, other_guild = self._run(against) if against and not alone else (None, guild)
+        other_id, other_guild = (None, guild) if against is None or alone else self._run(against)
         if other_guild != guild:
             raise UncheckableRun(run=against, reason="it is of another server than the one that it is compared with")
         # Only the sheet is read: a mistyped name is answered before torch has loaded.
@@ -148,7 +149,11 @@ class _Named:
         )
 
     def _run(self, given: str) -> tuple[str, str]:
-        """(id, guild) of a run by its id or by its folder, or its adapter's folder."""
+        """(id, guild) of a run by its id or by its folder, or its adapter's folder. Raises UncheckableRun."""
+        if not given.strip():
+            raise UncheckableRun(run="without a name", reason="neither an id nor a folder was given")
+        if given == BASE:
+            raise UncheckableRun(run=given, reason="it is the base model, which stands second in a comparison")
         kept = self.workspace.artifact_root / "runs" / given
         folder = kept if Path(given).name == given and kept.is_dir() else Path(given)
         if (folder / "adapter_config.json").is_file():

@@ -21,7 +21,8 @@ class Material:
     """What the data that an adapter learnt from looks like, as shares from 0 to 1.
 
     lines: how many lines the persona says in it. breaking: lines that speak as a language model. broken: lines that are
-    broken as text. repeated: lines that stand there before. untold: facts asked about of which no line says a keyword.
+    broken as text. repeated: lines that stand there before. untold: facts asked about of which no line says a keyword;
+    all, where there is no fact to ask about.
     """
 
     lines: int
@@ -41,7 +42,7 @@ def material(own: Sequence[str], learnt: Sequence[str], probes: Sequence[Probe],
         breaking=sum(bool(break_of_character(line, machine)) for line in learnt) / count,
         broken=sum(bool(broken(line)) for line in learnt) / count,
         repeated=1 - len(Counter(map(plain, learnt))) / count if learnt else 0.0,
-        untold=sum(not found_words(told, fact.accept) for fact in facts) / max(1, len(facts)),
+        untold=sum(not found_words(told, fact.accept) for fact in facts) / len(facts) if facts else 1.0,
     )
 
 
@@ -60,6 +61,9 @@ def weakest(lines: Sequence[ScoreLine], data: Material) -> tuple[str | None, Adv
 
 def _cure(name: str, verdicts: Mapping[str, Verdict], data: Material) -> Advice:
     """What makes one line better."""
+    if name == "version":
+        # Too close to tell is no fault of the data: more replies, or people, tell more.
+        return Advice.MORE_LINES if verdicts[name] is Verdict.FAIL else Advice.MORE_SAMPLES
     if advice := _about_data(name, data):
         return advice
     learnt = verdicts.get("held_out_fit") not in BAD
@@ -75,8 +79,6 @@ def _about_data(name: str, data: Material) -> Advice | None:
     spoilt = {"breaks": data.breaking > 0, "degeneracy": data.broken > 0.05, "copying": data.repeated > 0.1}
     if spoilt.get(name):
         return Advice.CLEAN_DATA
-    if name == "version":
-        return Advice.MORE_LINES
     if name == "facts" and data.untold > 0.3:
         return Advice.MORE_FACTS
     # Of what it could do before, an adapter forgets no less for having more lines to learn.

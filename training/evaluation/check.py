@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import mean
+from typing import Any
 
 from training import models
 from training.data.fingerprints import plain
@@ -29,7 +30,7 @@ from training.evaluation.examine import (
     work_of,
 )
 from training.evaluation.intervals import perplexity
-from training.evaluation.judge import Judge, open_judge
+from training.evaluation.judge import Judge, medians, open_judge
 from training.evaluation.probes import check_probes, telling
 from training.evaluation.schema import (
     BallotBox,
@@ -60,6 +61,14 @@ ALONE = {
     "general": "Without an adapter there is nothing to lose.",
 }
 """What is said of the base model alone, in place of the lines that compare with it."""
+
+NOT_HEARD = ScoreLine(
+    id="people",
+    value=None,
+    verdict=Verdict.NOT_APPLICABLE,
+    explanation="Blind votes are cast and counted in Discord; the cards there tell what they say.",
+)
+"""Line 9 as long as nobody was heard."""
 
 
 def check(
@@ -182,7 +191,9 @@ class _Bench:
                 del subject
                 ready = self._look_before(before, bare)
             report = _compared(report, ready, evidence)
-        return self._judged(report, critic, votes) if critic else report
+        if critic:
+            report = self._judged(report, critic, votes)
+        return report.with_votes(NOT_HEARD)
 
     def _load(self, case: _Case) -> Loaded:
         self.steps.enter(Phase.LOADING)
@@ -193,7 +204,14 @@ class _Bench:
         rows, card = case.known.measured(), case.persona.system_card()
         seen = examine(subject, card, case.probes, rows, case.spec)
         draft = self._draft(case, subject.loaded, IN_VOICE, card)
-        draft = draft.model_copy(update={"losses": dict(seen.losses), "base_losses": dict(seen.base_losses)})
+        draft = draft.model_copy(
+            update={
+                "losses": dict(seen.losses),
+                "base_losses": dict(seen.base_losses),
+                "general_losses": seen.general,
+                "general_base_losses": seen.general_base,
+            }
+        )
         others = shelved.others_of(draft, self.workspace)
         evidence = self._evidence(case, seen, draft, others)
         found = judge(evidence)
@@ -284,23 +302,28 @@ class _Bench:
         return open_judge(self.workspace, bases, case.persona, journal, seed=case.spec.seed, should_stop=stop)
 
     def _judged(self, report: CheckReport, critic: Judge, votes: BallotBox | None) -> CheckReport:
-        """The report with the judge's opinion, which is advisory: a server that fails spoils nothing else."""
+        """The report with the judge's opinion, which is advisory: a server that fails spoils nothing that was found."""
         first = [answer for answer in report.answers if answer.sample == 0]
+        pairs = [(s.question, s.adapter, s.before) for s in report.samples if s.before is not None]
+        told: dict[str, Any] = {"scores": {}, "replies": 0}
         figures = dict(report.figures)
 
         def one_more() -> None:
             self.steps.add(1)
 
         try:
-            scores, replies = critic.rate(first, one_more)
-            agreement, counted = critic.agreement(votes, one_more) if votes else (None, 0)
-            pairs = [(s.question, s.adapter, s.before) for s in report.samples if s.before is not None]
+            ratings = critic.rate(first, one_more)
+            rated = {answer.probe: tuple(said) for answer, said in zip(first, ratings, strict=True) if said}
+            told |= {"ratings": rated, "scores": medians(ratings), "replies": len(rated)}
+            if votes:
+                told["agreement"], told["votes"] = critic.agreement(votes, one_more)
             if pairs:
-                figures["judge_prefers"] = mean((1 + found) / 2 for found in critic.prefer(pairs, one_more))
+                sides = critic.prefer(pairs, one_more)
+                told["preferred"] = {pair[0]: side for pair, side in zip(pairs, sides, strict=True)}
+                figures["judge_prefers"] = mean((1 + side) / 2 for side in sides)
         except LanguageModelFailed as error:
-            log.warning("The judge's opinion is left out: %s", error)
-            scores, replies, agreement, counted = {}, 0, None, 0
-        opinion = JudgeOpinion(model=critic.model, scores=scores, replies=replies, agreement=agreement, votes=counted)
+            log.warning("The rest of the judge's opinion is left out: %s", error)
+        opinion = JudgeOpinion(model=critic.model, **told)
         return report.model_copy(update={"judge": opinion, "figures": figures})
 
     # --- by general questions ----------------------------------------------------------------------------------------
@@ -328,6 +351,9 @@ class _Bench:
             "samples": _side_by_side(range(len(seen.base_answers)), seen.base_answers, answers),
             "answers": tuple(answers),
             "figures": _perplexities(measured) | dict(seen.likeness),
+            "continued": seen.continued,
+            "general_losses": seen.general,
+            "general_base_losses": seen.general_base,
         }
         return self._draft(case, subject.loaded, AT_LENGTH, "").model_copy(update=told)
 

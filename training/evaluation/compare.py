@@ -10,7 +10,7 @@ import numpy as np
 
 from training.errors import NotComparable
 from training.evaluation.intervals import interval, resampled_means
-from training.evaluation.schema import CheckReport, Comparison, Difference, Gate
+from training.evaluation.schema import CheckReport, Comparison, Difference, Gate, gate_of
 from training.schema import ScoreLine, Verdict
 
 MARGIN = 0.15
@@ -22,29 +22,24 @@ _VERDICTS = {Gate.PASS: Verdict.PASS, Gate.INCONCLUSIVE: Verdict.WARN, Gate.WORS
 def compare(of: CheckReport, against: CheckReport, seed: int) -> Comparison:
     """`of` minus `against` in facts and voice, over the questions that both were asked, with a paired bootstrap.
 
-    PASS where the 5th percentile of each difference lies above −0.15, WORSE where the 95 % interval of one lies below
-    0, and INCONCLUSIVE otherwise, as where nothing can be compared. Each answer is scored as in its own check: for the
-    voice that is beside the other personas' answers of that time. Raises NotComparable.
+    WORSE where the 95 % interval of one lies below 0, else PASS where the 5th percentile of each lies above −0.15, and
+    INCONCLUSIVE otherwise, as where nothing can be compared. Each answer is scored as in its own check: for the voice
+    that is beside the other personas' answers of that time. Of a rehearsal model facts say nothing. Raises
+    NotComparable.
     """
     _same_questions(of, against)
     found = tuple(_differences(of, against, seed))
-    return Comparison(of=of.adapter, against=against.adapter, gate=gate(found), margin=MARGIN, differences=found)
-
-
-def gate(differences: tuple[Difference, ...], margin: float = MARGIN) -> Gate:
-    """What the differences say, together."""
-    if differences and all(one.floor > -margin for one in differences):
-        return Gate.PASS
-    return Gate.WORSE if any(one.high < 0 for one in differences) else Gate.INCONCLUSIVE
+    return Comparison(
+        of=of.adapter, against=against.adapter, gate=gate_of(found, MARGIN), margin=MARGIN, differences=found
+    )
 
 
 def difference(name: Literal["facts", "voice"], changes: list[float], seed: int) -> Difference:
-    """The mean of the changes, one a question, with its 95 % interval and its 5th percentile."""
+    """The mean of the changes, one a question, with its 95 % interval, 5th and 95th percentile."""
     bounds = interval(changes, seed)
-    floor = np.percentile(resampled_means(changes, seed), 5)
-    return Difference(
-        id=name, value=bounds.mean, low=bounds.low, high=bounds.high, floor=float(floor), questions=len(changes)
-    )
+    floor, ceiling = (float(bound) for bound in np.percentile(resampled_means(changes, seed), (5, 95)))
+    told = {"value": bounds.mean, "low": bounds.low, "high": bounds.high, "floor": floor, "ceiling": ceiling}
+    return Difference.model_validate({"id": name, **told, "questions": len(changes)})
 
 
 def version_line(comparison: Comparison) -> ScoreLine:
@@ -74,7 +69,8 @@ def _same_questions(of: CheckReport, against: CheckReport) -> None:
 
 
 def _differences(of: CheckReport, against: CheckReport, seed: int) -> Iterator[Difference]:
-    for name in COMPARED:
+    # A rehearsal model knows nothing, so what it says of facts is chance.
+    for name in COMPARED[1:] if of.rehearsal else COMPARED:
         newer, older = _means(of, name), _means(against, name)
         both = [question for question in newer if question in older]
         if both:

@@ -12,7 +12,7 @@ from dataclasses import replace
 
 from training.evaluation.probes import answered
 from training.evaluation.schema import DriftPoint
-from training.evaluation.scorecard import Evidence, judge_replies
+from training.evaluation.scorecard import Evidence, judge_replies, with_scores
 from training.inference import Answer
 from training.schema import Message
 
@@ -84,4 +84,9 @@ def _point(rounds: int, talks: Sequence[Sequence[Message]], ask: Ask, evidence: 
     ]
     answers = answered(evidence.probes, ask(asked, evidence.seed), evidence.seed)
     found = judge_replies(replace(evidence, answers=answers))
-    return DriftPoint(rounds=rounds, lines=tuple(one.line for one in found if one.line.id in KEPT))
+    return DriftPoint(
+        rounds=rounds,
+        lines=tuple(one.line for one in found if one.line.id in KEPT),
+        talks=tuple(tuple(talk[1:]) for talk in talks),
+        answers=with_scores(answers, found),
+    )

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from training.evaluation import general
 from training.evaluation.probes import ANSWER_TOKENS, answered
-from training.evaluation.schema import CheckSpec, Probe, ProbeAnswer
+from training.evaluation.schema import CheckSpec, Continued, Probe, ProbeAnswer
 from training.evaluation.subject import Drawn, Subject
 from training.pipeline import TEMPERATURE
 from training.schema import Conversation, Message
@@ -78,12 +78,16 @@ def put(probes: Sequence[Probe], card: str) -> list[list[Message]]:
 
 @dataclass(frozen=True)
 class SeenGeneral:
-    """What came of general questions and texts. likeness: of replies to held-out turns; see `general.likeness`."""
+    """What came of general questions and texts.
+
+    continued: replies to the turns of held-out conversations; likeness: see `general.likeness`.
+    """
 
     answers: tuple[ProbeAnswer, ...]
     base_answers: tuple[ProbeAnswer, ...]
     general: tuple[float, ...]
     general_base: tuple[float, ...]
+    continued: tuple[Continued, ...]
     likeness: Mapping[str, float]
 
 
@@ -99,9 +103,18 @@ def examine_general(subject: Subject, rows: Sequence[Conversation], spec: CheckS
     replies = subject.ask([row.messages[:-1] for row in rows], IN_VOICE, spec.seed) if rows else []
     with subject.without_adapter():
         told = _general_answers(subject, spec.seed, 0)
-    references = [row.messages[-1].content for row in rows]
-    likeness = general.likeness([reply.text for reply in replies], references) if rows else {}
-    return SeenGeneral(tuple(answers), tuple(told), own, base, likeness)
+    continued = tuple(
+        Continued(
+            conversation=row.id,
+            seed=spec.seed,
+            prompt=row.messages[:-1],
+            reply=reply.text,
+            reference=row.messages[-1].content,
+        )
+        for row, reply in zip(rows, replies, strict=True)
+    )
+    likeness = general.likeness([one.reply for one in continued], [one.reference for one in continued]) if rows else {}
+    return SeenGeneral(tuple(answers), tuple(told), own, base, continued, likeness)
 
 
 def general_work(rows: Sequence[Conversation], spec: CheckSpec) -> int:

@@ -13,10 +13,8 @@ from pathlib import Path
 from statistics import mean, median
 from typing import Literal
 
-from pydantic import Field
-
 from training.errors import JudgeIsBase, JudgeMissing
-from training.evaluation.schema import BallotBox, ProbeAnswer, VoteChoice, VotePair
+from training.evaluation.schema import BallotBox, ProbeAnswer, Rating, VoteChoice, VotePair
 from training.persona.llm import Asker, Question
 from training.schema import Noun, Persona, Workspace
 
@@ -45,14 +43,6 @@ LEAST_OF_A_NAME = 6
 """So many letters and digits at least are a name that may stand inside a longer one, such as llama38b."""
 
 
-class Rating(Noun):
-    """What the judge says of one reply."""
-
-    in_character: int = Field(ge=1, le=5)
-    true_to_facts: int = Field(ge=1, le=5)
-    worth_talking_to: int = Field(ge=1, le=5)
-
-
 class Preference(Noun):
     """Which of two replies the judge finds better."""
 
@@ -78,16 +68,10 @@ class Judge:
         compared = (replies if paired else 0) + (len(_voted(votes)) if votes else 0)
         return TIMES * (replies + 2 * compared)
 
-    def rate(self, answers: Sequence[ProbeAnswer], done: Callable[[], None]) -> tuple[dict[str, float], int]:
-        """(the mean over replies of the median of their ratings, how many replies were rated)."""
-        requests = [self._shown(answer.question, reply=answer.reply) for answer in answers]
-        ratings = self._thrice(RATE, requests, Rating, done)
-        rated = [found for found in ratings if found]
-        if not rated:
-            return {}, 0
-        names = Rating.model_fields
-        return {name: mean(median(getattr(one, name) for one in found) for found in rated) for name in names}, len(
-            rated
+    def rate(self, answers: Sequence[ProbeAnswer], done: Callable[[], None]) -> list[list[Rating]]:
+        """What it says of each reply, several times."""
+        return self._thrice(
+            RATE, [self._shown(answer.question, reply=answer.reply) for answer in answers], Rating, done
         )
 
     def prefer(self, pairs: Sequence[tuple[str, str, str]], done: Callable[[], None]) -> list[int]:
@@ -123,6 +107,13 @@ class Judge:
     def _shown(self, question: str, **replies: str) -> str:
         marked = "\n".join(f"<<{name}>>\n{text}\n<</{name}>>" for name, text in replies.items())
         return f"{self._about}\n<<question>>\n{question}\n<</question>>\n{marked}"
+
+
+def medians(ratings: Iterable[Sequence[Rating]]) -> dict[str, float]:
+    """By question of the rubric: the mean over replies of the median of their ratings; nothing where none was rated."""
+    rated = [found for found in ratings if found]
+    names = Rating.model_fields if rated else ()
+    return {name: mean(median(getattr(one, name) for one in found) for found in rated) for name in names}
 
 
 def open_judge(

@@ -9,7 +9,7 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 
 from training.errors import GeneralAlone
-from training.schema import GuildId, Noun, RunId, ScoreLine, Slug, Verdict
+from training.schema import GuildId, Message, Noun, RunId, ScoreLine, Slug, Verdict
 
 # --- what people chose ---------------------------------------------------------------------------------------------
 
@@ -178,10 +178,34 @@ class Matrix(Noun):
 
 
 class DriftPoint(Noun):
-    """Lines of the scorecard after so many rounds of talk."""
+    """Lines of the scorecard after so many rounds of talk, and what was said.
+
+    Question i was put at the end of talk i modulo the number of talks. Turn n of every talk was drawn by the check's
+    seed plus n, counted from 0.
+    """
 
     rounds: int
     lines: tuple[ScoreLine, ...]
+    talks: tuple[tuple[Message, ...], ...] = Field((), description="As they stood then, without the system turn.")
+    answers: tuple[ProbeAnswer, ...] = ()
+
+
+class Continued(Noun):
+    """What was replied to the turns of a held-out conversation, and what was really said."""
+
+    conversation: str
+    seed: int
+    prompt: tuple[Message, ...]
+    reply: str
+    reference: str
+
+
+class Rating(Noun):
+    """What a judge says of one reply."""
+
+    in_character: int = Field(ge=1, le=5)
+    true_to_facts: int = Field(ge=1, le=5)
+    worth_talking_to: int = Field(ge=1, le=5)
 
 
 class JudgeOpinion(Noun):
@@ -192,6 +216,12 @@ class JudgeOpinion(Noun):
     replies: int
     agreement: float | None = Field(None, description="Share of people's decisive votes that it agrees with.")
     votes: int = Field(0, description="How many votes that share is of.")
+    ratings: dict[str, tuple[Rating, ...]] = Field(
+        {}, description="What it said of the first reply to each question, by the probe's id."
+    )
+    preferred: dict[str, int] = Field(
+        {}, description="By question: 1 where it prefers this adapter's reply, -1 the other's, 0 where it cannot say."
+    )
 
 
 class Gate(StrEnum):
@@ -210,7 +240,17 @@ class Difference(Noun):
     low: float
     high: float
     floor: float = Field(description="The 5th percentile, which passes above −margin.")
+    ceiling: float = Field(
+        description="The 95th percentile: the floor as it is the other way round, without its sign.",
+        # Reports of before did not tell; whatever lies above makes no version pass that should not.
+        default_factory=lambda known: known["high"],
+    )
     questions: int
+
+    def turned(self) -> Difference:
+        """The older version minus the newer one."""
+        told = {"value": -self.value, "low": -self.high, "high": -self.low}
+        return self.model_copy(update=told | {"floor": -self.ceiling, "ceiling": -self.floor})
 
 
 class Comparison(Noun):
@@ -221,6 +261,23 @@ class Comparison(Noun):
     gate: Gate
     margin: float
     differences: tuple[Difference, ...]
+
+    def turned(self) -> Comparison:
+        """The same two the other way round."""
+        differences = tuple(one.turned() for one in self.differences)
+        gate = gate_of(differences, self.margin)
+        return Comparison(of=self.against, against=self.of, gate=gate, margin=self.margin, differences=differences)
+
+
+def gate_of(differences: Sequence[Difference], margin: float) -> Gate:
+    """WORSE where the 95 % interval of any difference lies below 0; else PASS where each floor lies above −margin.
+
+    What is surely worse is never called PASS, however little it may be.
+    """
+    if any(one.high < 0 for one in differences):
+        return Gate.WORSE
+    passes = bool(differences) and all(one.floor > -margin for one in differences)
+    return Gate.PASS if passes else Gate.INCONCLUSIVE
 
 
 class Earlier(Noun):
@@ -240,6 +297,7 @@ class Advice(StrEnum):
     HIGHER_LEARNING_RATE = "higher_learning_rate"
     FEWER_EPOCHS = "fewer_epochs"
     MORE_EPOCHS = "more_epochs"
+    MORE_SAMPLES = "more_samples"
     NOTHING = "nothing"
 
 
@@ -268,6 +326,9 @@ class CheckReport(Noun):
         {}, description="Nats per token of each held-out conversation with the adapter, by persona."
     )
     base_losses: dict[str, tuple[float, ...]] = Field({}, description="The same without it.")
+    general_losses: tuple[float, ...] = Field((), description="The same of each general text, with the adapter.")
+    general_base_losses: tuple[float, ...] = Field((), description="The same without it.")
+    continued: tuple[Continued, ...] = Field((), description="The replies that BLEU, chrF and ROUGE-L are of.")
     sounds_like: Matrix = Matrix()
     gains: Matrix = Matrix()
     drift: tuple[DriftPoint, ...] = ()
@@ -277,12 +338,20 @@ class CheckReport(Noun):
     figures: dict[str, float] = Field({}, description="Perplexity, BLEU, chrF, ROUGE-L and the like; shown only.")
     data_digest: str = Field("", description="Of the conversations that it was held out from.")
 
+    def outline(self) -> CheckReport:
+        """All but the single replies, ratings and losses."""
+        judge = self.judge and self.judge.model_copy(update={"ratings": {}, "preferred": {}})
+        drift = tuple(point.model_copy(update={"talks": (), "answers": ()}) for point in self.drift)
+        told: dict[str, object] = {"judge": judge, "drift": drift, "answers": (), "continued": ()}
+        told |= {"losses": {}, "base_losses": {}, "general_losses": (), "general_base_losses": ()}
+        return self.model_copy(update=told)
+
     def with_votes(self, line: ScoreLine) -> CheckReport:
-        """The report with line 9, which counts as any other does: in the verdict, and as the weakest where it is.
+        """The report with this line 9, which counts as any other does: in the verdict, and as the weakest where it is.
 
         Where people prefer the other version, more lines are what to do next; where they cannot tell yet, more votes.
         """
-        lines = (*self.lines, line)
+        lines = (*(one for one in self.lines if one.id != line.id), line)
         told = {"lines": lines, "verdict": overall(lines)}
         order, cure = tuple(Advice), Advice.MORE_LINES if line.verdict is Verdict.FAIL else Advice.NOTHING
         worst = line.verdict in (Verdict.FAIL, Verdict.WARN) and line.verdict is told["verdict"]

@@ -6,15 +6,18 @@ The lines are those of `lines.py`. `judge` takes a whole check, `score` the quic
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from training.evaluation import lines as scoring
 from training.evaluation.advice import material, weakest
-from training.evaluation.lines import Scored
+from training.evaluation.lines import FEW_LINES, Scored
 from training.evaluation.schema import Advice, Probe, ProbeAnswer, Score, overall
 from training.evaluation.texts import is_machine
 from training.evaluation.voice import Lines
 from training.schema import Persona, ScoreLine, Verdict
+
+TELLING = ("facts", "voice", "held_out_fit")
+"""The lines that tell whose adapter this is."""
 
 
 @dataclass(frozen=True)
@@ -72,12 +75,11 @@ def judge(evidence: Evidence) -> Judged:
     facts, voice, *texts = judge_replies(found)
     fit = scoring.held_out_fit(found.base_losses, found.losses, found.seed, found.rivals)
     general = scoring.general(found.general_base, found.general, found.seed)
-    known = excused(facts.line, evidence.rehearsal)
-    lines = (known, voice.line, fit, general, *(one.line for one in texts))
+    lines = doubted((facts.line, voice.line, fit, general, *(one.line for one in texts)), found)
     name, advice = next_step(lines, found)
     return Judged(
         lines=lines,
-        answers=_with_scores(found.answers, (facts, voice, *texts)),
+        answers=with_scores(found.answers, (facts, voice, *texts)),
         verdict=overall(lines),
         weakest=name,
         advice=advice,
@@ -98,8 +100,9 @@ def judge_replies(evidence: Evidence) -> tuple[Scored, ...]:
     persona, answers, seed = evidence.persona, evidence.answers, evidence.seed
     neutral = [i for i, answer in enumerate(answers) if answer.kind == "neutral"]
     machines = {probe.id for probe in evidence.probes} if is_machine(persona) else set()
+    facts = scoring.facts(answers, evidence.probes, _fact_texts(persona), seed)
     return (
-        scoring.facts(answers, evidence.probes, _fact_texts(persona), seed),
+        replace(facts, line=excused(facts.line, evidence.rehearsal)),
         scoring.voice(
             answers,
             {persona.slug: neutral},
@@ -160,6 +163,24 @@ def score(
     return lines, overall(lines)
 
 
+def doubted(lines: Sequence[ScoreLine], evidence: Evidence) -> tuple[ScoreLine, ...]:
+    """The lines, with a warning on one of them where none tells whether this is the persona at all.
+
+    What is neither broken nor worse in general may still be anybody.
+    """
+    telling = [line for line in lines if line.id in TELLING]
+    if any(line.verdict is not Verdict.NOT_APPLICABLE for line in telling):
+        return tuple(lines)
+    name = "voice" if len(evidence.cast_lines.get(evidence.persona.slug, ())) < FEW_LINES else "facts"
+    told = f"Nothing measured here tells whether this is {evidence.persona.name}"
+    return tuple(
+        line.model_copy(update={"verdict": Verdict.WARN, "explanation": f"{told}. {line.explanation}".strip()})
+        if line.id == name
+        else line
+        for line in lines
+    )
+
+
 def excused(facts: ScoreLine, rehearsal: bool) -> ScoreLine:
     """The line as it is, but not judged where the base model is so small that it can only learn to sound."""
     if not rehearsal or facts.value is None:
@@ -173,7 +194,9 @@ def _all_lines(train: Lines, held_out: Lines) -> dict[str, list[str]]:
     return {slug: [*lines, *held_out.get(slug, ())] for slug, lines in train.items()}
 
 
-def _with_scores(answers: Sequence[ProbeAnswer], found: Sequence[Scored]) -> tuple[ProbeAnswer, ...]:
+def with_scores(answers: Sequence[ProbeAnswer], found: Sequence[Scored]) -> tuple[ProbeAnswer, ...]:
+    """The answers, each with what it scored on each line."""
+
     def scores(i: int) -> dict[str, Score]:
         return {one.line.id: one.scores[i] for one in found if i in one.scores}
 

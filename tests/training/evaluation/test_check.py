@@ -25,13 +25,13 @@ from training.errors import (
     UnderstudyError,
     UnknownPersona,
 )
-from training.evaluation import shelved
+from training.evaluation import general, shelved
 from training.evaluation.schema import CheckReport, Gate
 from training.evaluation.unseen import find_run, unseen
 from training.persona.sheet import find_persona
 from training.schema import Phase, Verdict
 
-LINES = ["facts", "voice", "held_out_fit", "general", "breaks", "degeneracy", "copying"]
+LINES = ["facts", "voice", "held_out_fit", "general", "breaks", "degeneracy", "copying", "people"]
 TWICE = 2
 
 
@@ -67,6 +67,7 @@ def test_every_question_reply_seed_and_score_is_in_the_report(house: House, glor
         assert ("facts" in answer.scores) == (answer.kind == "fact")
         assert ("voice" in answer.scores) == (answer.kind == "neutral")
         assert 0 <= answer.tokens <= glordon.max_new_tokens
+    assert len(glordon.general_losses) == len(glordon.general_base_losses) == len(general.texts())
     assert glordon.system == find_persona(house.workspace, "1", "glordon").system_card()
     assert (glordon.name, glordon.adapter, glordon.rehearsal) == ("Glordon", "Glordon v2", True)
     assert glordon.seconds > 0

@@ -13,7 +13,7 @@ from tests.training.conftest import Finished
 from tests.training.evaluation.checks_made import GLORDON, house_at
 from tests.training.persona.toy_server import Toy, toy_server
 from training.errors import JudgeIsBase, JudgeMissing, LanguageModelFailed
-from training.evaluation.judge import TIMES, Judge, is_same_model, open_judge
+from training.evaluation.judge import TIMES, Judge, is_same_model, medians, open_judge
 from training.evaluation.schema import BallotBox, ProbeAnswer, Vote, VoteChoice
 from training.persona.sheet import find_persona
 from training.schema import LanguageModel, Phase, Workspace
@@ -68,9 +68,9 @@ def nothing() -> None:
 
 def test_a_reply_is_rated_three_times_and_the_median_counts(toy: Toy, judge: Judge) -> None:
     done: list[int] = []
-    scores, rated = judge.rate([reply("one two three"), reply("one two three four five six")], lambda: done.append(1))
-    assert scores == {"in_character": 4.0, "true_to_facts": 5.0, "worth_talking_to": 1.0}
-    assert rated == 2
+    said = judge.rate([reply("one two three"), reply("one two three four five six")], lambda: done.append(1))
+    assert medians(said) == {"in_character": 4.0, "true_to_facts": 5.0, "worth_talking_to": 1.0}
+    assert [len(ratings) for ratings in said] == [TIMES, TIMES]
     assert len(done) == len(toy.asked) == judge.calls(2, None, paired=False) == 2 * TIMES
     shown = toy.asked[0]["messages"][1]["content"]
     assert "You are Glordon." in shown
@@ -91,10 +91,10 @@ def test_unusable_answers_are_left_out(toy: Toy, judge: Judge) -> None:
         return "I would rather not say." if said == "mumble" else json.dumps(opinion(body))
 
     toy.spoil = spoil
-    scores, rated = judge.rate([reply("mumble"), reply("one two three")], nothing)
-    assert rated == 1
-    assert scores["in_character"] == 3.0
-    assert judge.rate([reply("mumble")], nothing) == ({}, 0)
+    said = judge.rate([reply("mumble"), reply("one two three")], nothing)
+    assert [len(ratings) for ratings in said] == [0, TIMES]
+    assert medians(said)["in_character"] == 3.0
+    assert medians(judge.rate([reply("mumble")], nothing)) == {}
 
 
 # --- pairs ---------------------------------------------------------------------------------------------------------
@@ -195,6 +195,9 @@ def test_an_opinion_stands_in_the_report_and_decides_nothing(finished: Finished,
     assert judged.judge.model == "toy"
     assert judged.judge.replies == len(judged.answers)
     assert judged.judge.scores["true_to_facts"] == 5.0
+    assert judged.judge.ratings.keys() == {answer.probe for answer in judged.answers}
+    assert {len(said) for said in judged.judge.ratings.values()} == {TIMES}
+    assert judged.judge.preferred == {sample.question: 0 for sample in judged.samples}
     assert (judged.judge.agreement, judged.judge.votes) == (1.0, 1)
     # Both are the same adapter and say the same.
     assert judged.figures["judge_prefers"] == 0.5
@@ -217,5 +220,12 @@ def test_a_judge_that_fails_on_the_way_spoils_nothing_else(
     found = house.check(house.spec(GLORDON, judge=True), workspace=reached(toy, house.workspace))
     assert found.judge is not None
     assert (found.judge.replies, found.judge.scores) == (0, {})
-    assert len(found.lines) == 7
+    assert len(found.lines) == 8
     assert "the key has run out" in caplog.text
+    # What was rated before it failed stays.
+    toy.broken_after = len(toy.asked) + TIMES * len([answer for answer in found.answers if answer.sample == 0])
+    votes = box(("silkisbetter", VoteChoice.FIRST))
+    found = house.check(house.spec(GLORDON, judge=True), workspace=reached(toy, house.workspace), votes=votes)
+    assert found.judge is not None
+    assert found.judge.replies == len(found.judge.ratings) == len(found.answers)
+    assert (found.judge.agreement, found.judge.votes) == (None, 0)

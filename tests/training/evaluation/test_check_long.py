@@ -104,6 +104,15 @@ def test_drift_is_a_part_of_a_real_check(house: House) -> None:
     assert [point.rounds for point in found.drift] == [1, 8, 16]
     assert all([line.id for line in point.lines] == ["facts", "voice", "breaks"] for point in found.drift)
     assert house.told[-1].step == house.told[-1].total_steps
+    probes = [answer.probe for answer in found.answers if answer.sample == 0]
+    for point in found.drift:
+        assert [answer.probe for answer in point.answers] == probes
+        assert all(answer.scores for answer in point.answers), "each with what it scored"
+        assert [len(talk) for talk in point.talks] == [2 * point.rounds] * TALKS
+        assert all(talk[0].content == TURNS[0] for talk in point.talks)
+    outline = found.outline()
+    assert outline.drift == tuple(point.model_copy(update={"talks": (), "answers": ()}) for point in found.drift)
+    assert (outline.answers, outline.losses, outline.lines) == ((), {}, found.lines)
 
 
 # --- general questions ---------------------------------------------------------------------------------------------
@@ -131,6 +140,10 @@ def test_general_questions_are_answered_with_the_adapter_on_and_off(house: House
     assert all(answer.scores.keys() == {"degeneracy"} for answer in found.answers)
     assert found.system == ""
     assert found.figures.keys() == {"perplexity", "perplexity_base", "bleu", "chrf", "rouge_l"}
+    likeness = general.likeness([one.reply for one in found.continued], [one.reference for one in found.continued])
+    assert found.figures.items() >= likeness.items(), "the replies that they are of stand in the report"
+    assert all(one.prompt[-1].role == "user" and one.seed == 42 for one in found.continued)
+    assert len(found.general_losses) == len(found.general_base_losses) == len(general.texts())
     assert house.told[-1].step == house.told[-1].total_steps
     # The line is the one that a check by the persona's own questions has.
     own = house.check(house.spec(GLORDON))

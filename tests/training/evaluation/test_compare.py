@@ -6,8 +6,8 @@ import pytest
 
 from benchmarks.intervals import gated
 from training.errors import NotComparable
-from training.evaluation.compare import compare, difference, gate, version_line
-from training.evaluation.schema import CheckReport, CheckSpec, Gate, ProbeAnswer, Score
+from training.evaluation.compare import MARGIN, compare, difference, version_line
+from training.evaluation.schema import CheckReport, CheckSpec, Difference, Gate, ProbeAnswer, Score, gate_of
 from training.schema import Verdict
 
 
@@ -36,7 +36,7 @@ def report(version: str, facts: list[float], voice: list[float], **given: object
         "name": "Olga",
         "adapter": version,
         "base_model": "standin",
-        "rehearsal": True,
+        "rehearsal": False,
         "device": "cpu",
         "system": "You are Olga.",
         "temperature": 0.7,
@@ -97,17 +97,45 @@ def test_what_was_not_asked_alike_is_not_compared(given: dict[str, object], why:
 
 
 def test_the_line_shows_what_comes_nearest_to_too_low() -> None:
-    lower = [value - 0.1 for value in EVEN]
+    lower = [value - change for value, change in zip(EVEN, [0.2, 0.1, -0.15] * 6, strict=False)]
     line = version_line(compare(report("v2", EVEN, lower), report("v1", EVEN, EVEN), seed=1))
-    assert (line.id, line.value, line.verdict) == ("version", pytest.approx(-0.1), Verdict.PASS)
+    assert (line.id, line.value, line.verdict) == ("version", pytest.approx(-0.0625, abs=0.03), Verdict.PASS)
     assert "pass against v1: facts +0.00" in line.explanation
 
 
 def test_the_gate_needs_both_and_either_can_fail_it() -> None:
     good, bad = difference("facts", [0.0] * 10, 1), difference("voice", [-0.3] * 10, 1)
-    assert gate((good,)) is Gate.PASS
-    assert gate((good, bad)) is Gate.WORSE
-    assert gate(()) is Gate.INCONCLUSIVE
+    assert gate_of((good,), MARGIN) is Gate.PASS
+    assert gate_of((good, bad), MARGIN) is Gate.WORSE
+    assert gate_of((), MARGIN) is Gate.INCONCLUSIVE
+
+
+def test_what_is_surely_worse_never_passes_however_little_it_is() -> None:
+    little = difference("facts", [-0.04, -0.05, -0.06] * 5, 1)
+    assert -MARGIN < little.floor < little.high < 0
+    assert gate_of((little,), MARGIN) is Gate.WORSE
+
+
+def test_a_comparison_turned_is_the_one_that_was_asked_the_other_way_round() -> None:
+    other = [value - 0.2 for value in EVEN]
+    newer, older = report("v2", EVEN, other), report("v1", other, EVEN)
+    turned, asked = compare(newer, older, seed=1).turned(), compare(older, newer, seed=1)
+    assert (turned.of, turned.against, turned.gate) == ("v1", "v2", asked.gate)
+    for one, same in zip(turned.differences, asked.differences, strict=True):
+        assert (one.id, one.questions) == (same.id, same.questions)
+        for name in ("value", "low", "high", "floor", "ceiling"):
+            assert getattr(one, name) == pytest.approx(getattr(same, name), abs=0.03)
+    assert compare(newer, older, seed=1).turned().turned() == compare(newer, older, seed=1)
+
+
+def test_a_report_of_before_that_knows_no_ceiling_is_read() -> None:
+    told = {"id": "voice", "value": 0.1, "low": 0.0, "high": 0.2, "floor": 0.02, "questions": 16}
+    assert Difference.model_validate(told).ceiling == 0.2
+
+
+def test_facts_are_not_compared_of_a_model_that_only_rehearses() -> None:
+    newer, older = report("v2", EVEN, EVEN, rehearsal=True), report("v1", EVEN, EVEN, rehearsal=True)
+    assert [one.id for one in compare(newer, older, seed=1).differences] == ["voice"]
 
 
 def test_the_gate_passes_equal_versions_and_hardly_ever_much_worse_ones() -> None:

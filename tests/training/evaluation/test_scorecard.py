@@ -223,6 +223,24 @@ def test_a_lonely_persona_is_judged_but_for_its_voice(ours: Play) -> None:
     assert (card.verdict, card.sounds_like) == (Verdict.PASS, {})
 
 
+def test_what_nothing_tells_of_the_persona_is_not_passed(ours: Play) -> None:
+    """A sheet without facts of somebody who says nothing, spoken by somebody else's adapter."""
+    found = evidence_of(ours, "glordon", "olga")
+    nobody = found.persona.model_copy(update={"name": "Jane", "slug": "jane", "facts": ()})
+    probes = tuple(probe for probe in found.probes if probe.kind != "fact")
+    answers = tuple(answer for answer in found.answers if answer.kind != "fact")
+    unknown = replace(found, persona=nobody, probes=probes, answers=answers, losses=(), base_losses=(), rivals={})
+    card = judge(unknown)
+    lines = by_id(card.lines)
+    assert {lines[name].verdict for name in ("facts", "held_out_fit")} == {Verdict.NOT_APPLICABLE}
+    assert lines["voice"].verdict is Verdict.WARN
+    assert "whether this is Jane" in lines["voice"].explanation
+    assert (card.verdict, card.weakest, card.advice) == (Verdict.WARN, "voice", Advice.MORE_LINES)
+    known = dict.fromkeys(["jane"], ["A dull line, said by Jane."] * 40)
+    card = judge(replace(unknown, cast_lines=known, gold={}, pool={}))
+    assert (card.verdict, card.weakest, card.advice) == (Verdict.WARN, "facts", Advice.MORE_FACTS)
+
+
 # --- advice --------------------------------------------------------------------------------------------------------
 
 GOOD_DATA = Material(lines=80)
@@ -272,10 +290,15 @@ def test_what_the_data_look_like() -> None:
     found = material(learnt[:2], learnt, probes)
     assert found == Material(lines=2, breaking=0.25, broken=0.25, repeated=0.25, untold=0.5)
     assert material(learnt[:2], learnt, probes, machine=True).breaking == 0
-    assert material([], [], []) == Material(lines=0)
+    assert material([], [], []) == Material(lines=0, untold=1.0)
 
 
 def test_a_version_that_may_be_worse_is_not_told_that_all_is_well() -> None:
-    for verdict in (Verdict.FAIL, Verdict.WARN):
+    for verdict, advice in ((Verdict.FAIL, Advice.MORE_LINES), (Verdict.WARN, Advice.MORE_SAMPLES)):
         lines = [line("voice", Verdict.PASS), line("version", verdict)]
-        assert weakest(lines, GOOD_DATA) == ("version", Advice.MORE_LINES)
+        assert weakest(lines, GOOD_DATA) == ("version", advice)
+
+
+def test_what_is_too_close_to_tell_hides_no_line_that_wants_work() -> None:
+    lines = [line("version", Verdict.WARN), line("voice", Verdict.WARN)]
+    assert weakest(lines, GOOD_DATA) == ("voice", Advice.MORE_EPOCHS)
