@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 import training.cli
+from training.commands.logs import Guild, Users
 from training.errors import UnderstudyError, disk_refused
 from training.terminal import visible
 
@@ -230,6 +231,25 @@ def api() -> None:
     from tasks.api import main as serve
 
     raise typer.Exit(serve())
+
+
+@app.command("forget-votes")
+def forget_votes(guild: Guild, user: Users) -> None:
+    """Remove what members chose in blind votes, said of answers on forms, and typed to be voted on.
+
+    What was made of their messages goes with `understudy data forget`. In datasets that were made of votes before,
+    their judgements stay under a pseudonym, which without the bot's key leads to nobody.
+    """
+    from bot.ballot_box import Ballots
+
+    path = _settings().state_dir / "bot-ballots.sqlite3"
+    if not path.is_file():
+        typer.echo("No votes are kept here.")
+        return
+    ballots = Ballots(path)
+    removed = sum(ballots.forget(guild, one) for one in user)
+    ballots.close()
+    typer.echo(f"Removed {removed:,} {'entry' if removed == 1 else 'entries'}.")
 
 
 @app.command()

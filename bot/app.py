@@ -6,13 +6,13 @@ import asyncio
 import hashlib
 import json
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 
 import discord
 from discord import app_commands
 
 from bot.ballot_box import Ballots
-from bot.ballots import BallotButton, VoteButton
+from bot.ballots import RUBRIC_FORM, BallotButton, VoteButton, rate
 from bot.buttons import DatasetButton, JobButton
 from bot.commands.dataset import dataset
 from bot.commands.finetune import finetune
@@ -23,8 +23,9 @@ from bot.courier import Courier
 from bot.door import Ask, Door
 from bot.duels import Duels
 from bot.errors import explain
+from bot.forms import Act, receive
 from bot.ledger import Ledger
-from bot.persona_buttons import FactButton, FactsButton, VoiceButton
+from bot.persona_buttons import FACT_FORM, FactButton, FactsButton, VoiceButton, confirm_fact
 from bot.relay import Relay, ended
 from bot.settings import BotSettings
 from bot.vote_courier import VoteCourier
@@ -35,6 +36,7 @@ logger = logging.getLogger(__name__)
 
 READY = 'READY {"process":"bot"}'
 EVERYWHERE = "everywhere"
+FORMS: Mapping[str, Act] = {RUBRIC_FORM: rate, FACT_FORM: confirm_fact}
 
 
 class Commands(app_commands.CommandTree[Door]):
@@ -89,6 +91,10 @@ class Understudy(Door):
         if not self._told_ready:
             self._told_ready = True
             print(READY, flush=True)
+
+    async def on_interaction(self, interaction: Ask) -> None:
+        """Take forms that members send; discord.py brings all else to where it belongs."""
+        await receive(interaction, FORMS)
 
     async def close(self) -> None:
         """Stop the senders first: a message cut off by the closing connection would be in doubt for no reason."""

@@ -17,14 +17,16 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from bot.database import Database
 from bot.errors import BallotKeyLost
+from bot.notices import NoticeKind, Notices
 from training.data.schema import Typed
 from training.evaluation.schema import BallotBox, Rubric, Vote, VoteChoice, VotePair
 from training.runs import OWNER_ONLY, write_bytes
 
 MOST_EXPORTED = 500
 MOST_EXPORTED_VOTES = 20_000
+NOBODY = "0"
+FORGOTTEN = "(forgotten)"
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS polls (
@@ -91,14 +93,6 @@ class Closed(StrEnum):
     SETTLED = "settled"
 
 
-class NoticeKind(StrEnum):
-    """What a channel is told of a vote: that it is open, how it ended, and, in the first message, that it is over."""
-
-    CALL = "call"
-    RESULT = "result"
-    OVER = "over"
-
-
 @dataclass(frozen=True)
 class Poll:
     """A vote in a channel; `about` is the job whose result it is on, if it is on one, and `asker` who asked for it."""
@@ -119,25 +113,12 @@ class Poll:
         return self.closed_at is None and now < self.closes_at
 
 
-@dataclass(frozen=True)
-class Notice:
-    """A message that a channel is owed."""
-
-    id: int
-    poll: str
-    kind: NoticeKind
-    in_doubt: bool
-    message_id: str | None
-    attempts: int
-    begun_at: float | None
-
-
 def new_id() -> str:
     """A fresh id of a vote or of one of its pairs."""
     return secrets.token_hex(6)
 
 
-class Ballots(Database):
+class Ballots(Notices):
     """The file and every statement that touches it; safe to call from any thread."""
 
     def __init__(self, path: Path) -> None:
@@ -251,6 +232,12 @@ class Ballots(Database):
             rows = db.execute("SELECT id FROM polls WHERE closed_at IS NULL AND closes_at <= ?", (now,)).fetchall()
         return [str(row["id"]) for row in rows]
 
+    def still_open(self) -> list[str]:
+        """The votes that nobody has closed."""
+        with self._transaction() as db:
+            rows = db.execute("SELECT id FROM polls WHERE closed_at IS NULL").fetchall()
+        return [str(row["id"]) for row in rows]
+
     def next_deadline(self) -> float | None:
         """The Unix time when the next vote closes; None: none is open."""
         with self._transaction() as db:
@@ -287,6 +274,49 @@ class Ballots(Database):
                 return False
             db.execute(statement, values)
         return True
+
+    # --- forgetting ------------------------------------------------------------------------------------------------
+
+    def forget(self, guild_id: str, user_id: str) -> int:
+        """Remove what a member of a guild chose, said on forms and typed; returns how many entries that were.
+
+        Of a question that they typed nothing stays but that there was one; a vote on it that is open ends untold. Who
+        trained a version is no longer known by their pseudonym.
+        """
+        voter = self.pseudonym(guild_id, user_id)
+        with self._transaction() as db:
+            # A pseudonym is of one guild.
+            gone = db.execute("DELETE FROM votes WHERE voter = ?", (voter,)).rowcount
+            gone += db.execute("DELETE FROM rubrics WHERE voter = ?", (voter,)).rowcount
+            db.execute("UPDATE trainers SET voter = NULL WHERE guild_id = ? AND voter = ?", (guild_id, voter))
+            db.execute("DELETE FROM excluded WHERE voter = ?", (voter,))
+            asked = [
+                row["id"]
+                for row in db.execute("SELECT * FROM polls WHERE guild_id = ?", (guild_id,)).fetchall()
+                if self._poll(row).asker == user_id
+            ]
+            return gone + sum(self._unasked(db, poll_id) for poll_id in asked)
+
+    def _unasked(self, db: sqlite3.Connection, poll_id: str) -> int:
+        """Take who asked for a vote out of it, and what they typed; returns how many questions that were."""
+        db.execute("UPDATE polls SET asker = ? WHERE id = ?", (self._masked(poll_id, NOBODY), poll_id))
+        rows = db.execute("SELECT pair FROM pairs WHERE poll = ?", (poll_id,)).fetchall()
+        pairs = [VotePair.model_validate_json(row["pair"]) for row in rows]
+        typed = [pair for pair in pairs if pair.asked_by == "member"]
+        for pair in typed:
+            bare = pair.model_copy(
+                update={
+                    "question": FORGOTTEN,
+                    "first": pair.first.model_copy(update={"answer": ""}),
+                    "second": pair.second.model_copy(update={"answer": ""}),
+                }
+            )
+            db.execute("UPDATE pairs SET pair = ? WHERE id = ?", (bare.model_dump_json(), pair.id))
+        if typed:
+            ended = "UPDATE polls SET closed_at = ?, reason = ? WHERE id = ? AND closed_at IS NULL"
+            db.execute(ended, (time.time(), Closed.DEADLINE, poll_id))
+            db.execute("UPDATE notices SET state = 'parked' WHERE poll = ? AND state IN ('new', 'sending')", (poll_id,))
+        return len(typed)
 
     # --- looking ---------------------------------------------------------------------------------------------------
 
@@ -382,46 +412,6 @@ class Ballots(Database):
         asker = str(int(row["asker"], 16) ^ self._mask(row["id"]))
         return Poll(**{**fields, "asker": asker, "reason": Closed(row["reason"]) if row["reason"] else None})
 
-    # --- what channels are owed ------------------------------------------------------------------------------------
-
-    def owed(self, now: float) -> list[Notice]:
-        """The messages that may be sent now, oldest first; a vote's later ones wait for its earlier ones."""
-        with self._transaction() as db:
-            rows = db.execute("SELECT * FROM owed WHERE due_at <= ? ORDER BY id", (now,)).fetchall()
-        return [_notice(row) for row in rows]
-
-    def next_due(self) -> float | None:
-        """The Unix time when the next message that was put off may be tried again; None: none is owed."""
-        with self._transaction() as db:
-            at = db.execute("SELECT MIN(due_at) AS at FROM owed").fetchone()["at"]
-        return None if at is None else float(at)
-
-    def message_of(self, poll_id: str, kind: NoticeKind) -> str | None:
-        """The message by which a channel was told."""
-        with self._transaction() as db:
-            row = db.execute("SELECT message_id FROM notices WHERE poll = ? AND kind = ?", (poll_id, kind)).fetchone()
-        return str(row["message_id"]) if row and row["message_id"] else None
-
-    def begin(self, notice: Notice) -> None:
-        """Mark a message before it is sent, and when that was, since from then on it may be found."""
-        with self._transaction() as db:
-            db.execute("UPDATE notices SET state = 'sending', begun_at = ? WHERE id = ?", (time.time(), notice.id))
-
-    def sent(self, notice: Notice, message_id: str) -> None:
-        """The channel has it."""
-        with self._transaction() as db:
-            db.execute("UPDATE notices SET state = 'sent', message_id = ? WHERE id = ?", (message_id, notice.id))
-
-    def put_off(self, notice: Notice, until: float) -> None:
-        """Try again later."""
-        with self._transaction() as db:
-            db.execute("UPDATE notices SET attempts = attempts + 1, due_at = ? WHERE id = ?", (until, notice.id))
-
-    def park(self, notice: Notice) -> None:
-        """Give a message up."""
-        with self._transaction() as db:
-            db.execute("UPDATE notices SET state = 'parked' WHERE id = ?", (notice.id,))
-
 
 def _columns(db: sqlite3.Connection, table: str) -> set[str]:
     """The names of a table's columns; none where there is no such table."""
@@ -430,15 +420,3 @@ def _columns(db: sqlite3.Connection, table: str) -> set[str]:
 
 def _vote(row: sqlite3.Row) -> Vote:
     return Vote(pair=row["pair"], voter=row["voter"], choice=VoteChoice(row["choice"]))
-
-
-def _notice(row: sqlite3.Row) -> Notice:
-    return Notice(
-        id=row["id"],
-        poll=row["poll"],
-        kind=NoticeKind(row["kind"]),
-        in_doubt=row["state"] == "sending",
-        message_id=row["message_id"],
-        attempts=row["attempts"],
-        begun_at=row["begun_at"],
-    )

@@ -19,6 +19,7 @@ from bot.ballot_box import MOST_EXPORTED_VOTES, Poll
 from bot.door import Ask
 from bot.duels import VOTE_PATIENCE_SECONDS
 from bot.errors import NothingAgreed, VoteClosed, explained
+from bot.forms import Given
 from bot.members import TO_REPORT, origin_of, require_channel, require_trainer
 from bot.voting import Voting, contest_of
 from training.data.schema import DataAction, DataSpec
@@ -104,7 +105,7 @@ class BallotButton(
         poll = await voting.poll_of(origin_of(interaction).guild_id, self.pair_id)
         voter = await voting.admitted(poll, interaction.user)
         if self.act in ("rate_a", "rate_b"):
-            await interaction.response.send_modal(RubricForm(poll, self.pair_id, voter, self.act[-1].upper()))
+            await interaction.response.send_modal(rubric_form(self.pair_id, self.act[-1].upper()))
         elif self.act == "next":
             await _turn(interaction, poll, voter, self.pair_id)
         else:
@@ -125,33 +126,30 @@ class BallotButton(
             await interaction.response.edit_message(content=said, embeds=[], view=None)
 
 
-class RubricForm(discord.ui.Modal):
-    """Three questions about one answer, each from 1 to 5."""
+def rubric_form(pair_id: str, side: str) -> discord.ui.Modal:
+    """Three questions about one answer, each from 1 to 5; side: A or B, as the voter sees them."""
+    form = discord.ui.Modal(title=f"Answer {side}, from 1 to 5", custom_id=f"rate:{side.lower()}:{pair_id}")
+    for key, label in vote_cards.RUBRIC.items():
+        options = [discord.SelectOption(label=told, value=value) for value, told in vote_cards.GRADES.items()]
+        form.add_item(discord.ui.Label(text=label, component=discord.ui.Select(custom_id=key, options=options)))
+    return form
 
-    def __init__(self, poll: Poll, pair_id: str, voter: str, side: str) -> None:
-        super().__init__(title=f"Answer {side}, from 1 to 5")
-        self._poll, self._pair_id, self._voter, self._side = poll, pair_id, voter, side
-        self._given: dict[str, discord.ui.Select[Self]] = {}
-        for key, label in vote_cards.RUBRIC.items():
-            options = [discord.SelectOption(label=told, value=value) for value, told in vote_cards.GRADES.items()]
-            self._given[key] = discord.ui.Select(custom_id=key, options=options)
-            self.add_item(discord.ui.Label(text=label, component=self._given[key]))
 
-    @explained
-    async def on_submit(self, interaction: Any, /) -> None:
-        """Keep what was said."""
-        await self._keep(interaction)
+RUBRIC_FORM = rf"rate:(?P<side>a|b):(?P<pair>{_ID})"
 
-    async def _keep(self, interaction: Ask) -> None:
-        ballots = interaction.client.voting.ballots
-        side: Literal["first", "second"] = "first"
-        if (self._side == "B") != ballots.is_turned(self._pair_id, self._voter):
-            side = "second"
-        said = {key: int(menu.values[0]) for key, menu in self._given.items()}
-        rubric = Rubric.model_validate({"pair": self._pair_id, "voter": self._voter, "side": side, **said})
-        if not await asyncio.to_thread(ballots.rate, rubric, time.time()):
-            raise VoteClosed
-        await interaction.response.send_message(vote_cards.rated(self._side), ephemeral=True)
+
+async def rate(interaction: Ask, form: re.Match[str], given: Given) -> None:
+    """Keep what a voter said of an answer on the form."""
+    voting, pair_id = interaction.client.voting, form["pair"]
+    poll = await voting.poll_of(origin_of(interaction).guild_id, pair_id)
+    voter = await voting.admitted(poll, interaction.user)
+    turned = voting.ballots.is_turned(pair_id, voter)
+    said = {key: int(given[key][0]) for key in vote_cards.RUBRIC}
+    side: Literal["first", "second"] = "second" if (form["side"] == "b") != turned else "first"
+    rubric = Rubric.model_validate({"pair": pair_id, "voter": voter, "side": side, **said})
+    if not await asyncio.to_thread(voting.ballots.rate, rubric, time.time()):
+        raise VoteClosed
+    await interaction.response.send_message(vote_cards.rated(form["side"].upper()), ephemeral=True)
 
 
 def vote_buttons(deed: str, about: str) -> discord.ui.View:
@@ -168,7 +166,8 @@ async def _open(interaction: Ask, job_id: str) -> None:
     origin = origin_of(interaction)
     door = interaction.client
     with door.duels.turn(origin):
-        await interaction.response.defer(ephemeral=True)
+        # Without thinking the result itself would be taken for the answer, and be written over.
+        await interaction.response.defer(ephemeral=True, thinking=True)
         await door.voting.require_none_open(origin.guild_id, job_id)
         contest = contest_of(await door.queue.show(job_id, origin.guild_id))
         asked = contest.questions(await door.duels.known_questions(origin, contest.persona, VOTE_PATIENCE_SECONDS))

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any, Self
 
@@ -16,6 +15,7 @@ import discord
 from bot import cards, persona_cards
 from bot.door import Ask
 from bot.errors import FactGone, FactTooLong, explained
+from bot.forms import Given
 from bot.limits import FORM_TEXT, width
 from bot.members import is_trainer, origin_of, require_trainer
 from bot.promotion import Candidate, candidate
@@ -93,10 +93,7 @@ class FactButton(
         require_trainer(interaction)
         # A form must be the first answer, within three seconds.
         sheet, _ = await sheet_report(interaction, self.persona, timeout=FORM_SECONDS)
-        fact = next((fact for fact in sheet.facts if fact_digest(fact) == self.fact), None)
-        if fact is None:
-            raise FactGone(persona=sheet.name)
-        await interaction.response.send_modal(FactForm(sheet, self.number, fact))
+        await interaction.response.send_modal(fact_form(sheet, self.number, _fact_of(sheet, self.fact)))
 
 
 class FactsButton(
@@ -121,47 +118,49 @@ class FactsButton(
         await show_persona(interaction, self.persona, self.page)
 
 
-class FactForm(discord.ui.Modal):
+def fact_form(sheet: Persona, number: int, fact: Fact) -> discord.ui.Modal:
     """The words of one fact: those that show that a reply knows it, and those that show that it does not.
 
     Whoever sends it confirms them. Raises FactTooLong.
     """
-
-    def __init__(self, sheet: Persona, number: int, fact: Fact) -> None:
-        super().__init__(title=persona_cards.fact_title(sheet.name, number), timeout=FORM_OPEN_SECONDS)
-        self._sheet, self._fact = sheet, fact
-        self._accept = self._words(persona_cards.KNOWN_WORDS, fact.accept)
-        self._reject = self._words(persona_cards.UNKNOWN_WORDS, fact.reject)
-
-    def _words(self, label: str, words: Sequence[str]) -> discord.ui.TextInput[Any]:
+    title = persona_cards.fact_title(sheet.name, number)
+    form = discord.ui.Modal(title=title, custom_id=f"fact:{sheet.slug}:{fact_digest(fact)}", timeout=FORM_OPEN_SECONDS)
+    labels = {"accept": persona_cards.KNOWN_WORDS, "reject": persona_cards.UNKNOWN_WORDS}
+    for name, words in (("accept", fact.accept), ("reject", fact.reject)):
         told = persona_cards.lines_of(words)
         if width(told) > FORM_TEXT:
-            raise FactTooLong(persona=self._sheet.name, limit=FORM_TEXT)
+            raise FactTooLong(persona=sheet.name, limit=FORM_TEXT)
         field: discord.ui.TextInput[Any] = discord.ui.TextInput(
-            style=discord.TextStyle.paragraph, default=told or None, required=False
+            style=discord.TextStyle.paragraph, default=told or None, required=False, custom_id=name
         )
-        self.add_item(discord.ui.Label(text=label, description=persona_cards.ONE_A_LINE, component=field))
-        return field
+        form.add_item(discord.ui.Label(text=labels[name], description=persona_cards.ONE_A_LINE, component=field))
+    return form
 
-    async def on_submit(self, interaction: Any, /) -> None:
-        """Have the worker write the words into the sheet."""
-        await self._write(interaction)
 
-    async def _write(self, interaction: Ask) -> None:
-        require_trainer(interaction)
-        origin = origin_of(interaction)
-        await interaction.response.defer(ephemeral=True, thinking=True)
-        change = FactChange(
-            id=self._fact.id,
-            accept=persona_cards.words_in(self._accept.value),
-            reject=persona_cards.words_in(self._reject.value),
-            confirmed=datetime.now(UTC).date(),
-        )
-        spec = DataSpec(action=DataAction.FACT, guild_id=origin.guild_id, persona=self._sheet.slug, fact=change)
-        report = await interaction.client.queue.data(spec, origin)
-        sheet = report.persona or self._sheet
-        written = next((fact for fact in sheet.facts if fact.id == self._fact.id), self._fact)
-        await interaction.edit_original_response(content=persona_cards.fact_changed(sheet.name, written))
+FACT_FORM = r"fact:(?P<persona>[a-z0-9][a-z0-9_-]{0,39}):(?P<fact>[0-9a-f]{12})"
+
+
+async def confirm_fact(interaction: Ask, form: re.Match[str], given: Given) -> None:
+    """Have the worker write the words of a fact into the sheet. Raises FactGone."""
+    require_trainer(interaction)
+    origin = origin_of(interaction)
+    await interaction.response.defer(ephemeral=True, thinking=True)
+    sheet, _ = await sheet_report(interaction, form["persona"])
+    fact = _fact_of(sheet, form["fact"])
+    accept, reject = (persona_cards.words_in(given[name][0]) for name in ("accept", "reject"))
+    change = FactChange(id=fact.id, accept=accept, reject=reject, confirmed=datetime.now(UTC).date())
+    spec = DataSpec(action=DataAction.FACT, guild_id=origin.guild_id, persona=sheet.slug, fact=change)
+    report = await interaction.client.queue.data(spec, origin)
+    written = next((one for one in (report.persona or sheet).facts if one.id == fact.id), fact)
+    await interaction.edit_original_response(content=persona_cards.fact_changed(sheet.name, written))
+
+
+def _fact_of(sheet: Persona, digest: str) -> Fact:
+    """The fact that a button or a form is about; raises FactGone."""
+    fact = next((fact for fact in sheet.facts if fact_digest(fact) == digest), None)
+    if fact is None:
+        raise FactGone(persona=sheet.name)
+    return fact
 
 
 async def show_persona(interaction: Ask, persona: str, page: int = 0) -> None:

@@ -12,7 +12,7 @@ from bot.ballot_box import Poll
 from bot.cards import card_of, len_of, unmarked
 from bot.limits import CONTENT, EMBED_FIELD_NAME, EMBED_FIELD_VALUE, EMBEDS_IN_ALL, trim, width
 from bot.phrases import count, harmless, percent
-from training.data.schema import DatasetCard
+from training.data.schema import LEAST_PAIRS, DatasetCard
 from training.evaluation.schema import Rubric, Separation, Vote, VoteChoice, VotePair
 from training.evaluation.separation import clearly_different, shared_words
 from training.evaluation.votes import (
@@ -144,10 +144,18 @@ def made_rows(card: DatasetCard, persona: str, withheld: int) -> str:
     lines = [
         f"📦 **{unmarked(card.name)}** holds {count(card.conversations, 'preference')} of those who voted.",
         *([f"Left out: {removed}."] if removed else []),
-        *([f"Learn from it with {how}."] if card.conversations else []),
+        *_what_next(card.conversations, how),
         *(f"-# {harmless(note, 300)}" for note in card.notes if note.startswith("judgements.jsonl")),
     ]
     return trim("\n".join(lines), CONTENT)
+
+
+def _what_next(preferences: int, how: str) -> list[str]:
+    if preferences >= LEAST_PAIRS:
+        return [f"Learn from it with {how}."]
+    if not preferences:
+        return []
+    return [f"A run takes {LEAST_PAIRS} at least: gather more votes, and press the button of a later one."]
 
 
 # --- results -------------------------------------------------------------------------------------------------------

@@ -18,12 +18,14 @@ import discord
 from discord.utils import time_snowflake
 
 from bot import vote_cards
-from bot.ballot_box import Notice, NoticeKind, Poll
+from bot.ballot_box import Poll
 from bot.ballots import vote_buttons
 from bot.cards import persona_name
 from bot.door import Door
 from bot.duels import AWAY
+from bot.notices import Notice, NoticeKind
 from bot.voting import Voting, versions_of
+from tasks.errors import NoSuchJob
 from tasks.jobs import Origin
 from training.evaluation.schema import Rubric, Vote, VotePair
 from training.evaluation.votes import agreement, decided, judgements, rubric_agreement, strengths, tally
@@ -34,6 +36,7 @@ RETRY_SECONDS = 1.0
 LONGEST_RETRY_SECONDS = 1800.0
 # 1 s, 2 s, … and then every half hour, for about a day.
 MOST_TRIES = 60
+FEW_TRIES = 5
 UNKNOWN_MESSAGE = 10008
 # Discord's clock and ours may differ by as much; a busy channel says no more than this within it.
 LOOK_BACK_SECONDS = 300
@@ -50,10 +53,14 @@ class VoteCourier:
 
     async def run(self) -> None:
         """Work until cancelled."""
+        looked = False
         while True:
             self._voting.bell.clear()
             try:
                 await self._voting.close_overdue()
+                if not looked:
+                    await self._voting.close_settled()
+                    looked = True
                 while owed := await asyncio.to_thread(self._ballots.owed, time.time()):
                     for notice in owed:
                         await self._deliver(notice)
@@ -91,9 +98,15 @@ class VoteCourier:
                 await asyncio.to_thread(self._ballots.park, notice)
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             await self._put_off(notice, error)
-        except Exception:
+        except Exception as error:
+            # What nobody foresaw may pass, such as a busy disk; what does not is given up.
             logger.exception("The %s of vote %s cannot be shown.", notice.kind, poll.id)
-            await asyncio.to_thread(self._ballots.park, notice)
+            if notice.attempts < FEW_TRIES:
+                await self._put_off(notice, error)
+            elif not plain:
+                await self._deliver(notice, plain=True)
+            else:
+                await asyncio.to_thread(self._ballots.park, notice)
 
     async def _put_off(self, notice: Notice, error: BaseException) -> None:
         pause = min(LONGEST_RETRY_SECONDS, RETRY_SECONDS * 2.0 ** min(notice.attempts, 32))
@@ -142,7 +155,7 @@ class VoteCourier:
         try:
             origin = Origin(door="discord", guild_id=poll.guild_id)
             withheld = typed and typed - await self._door.duels.agreed(origin, poll.persona)
-        except AWAY as error:  # whoever presses the button asks again
+        except (*AWAY, NoSuchJob) as error:  # whoever presses the button asks again
             logger.info("What vote %s may be used for is looked up later: %s", poll.id, error)
             withheld = set()
         clear = {pair.id for pair in pairs if decided(pair, votes)}
@@ -163,7 +176,7 @@ class VoteCourier:
         rated = self._ballots.ratings(poll.guild_id, poll.persona)
         known = vote_cards.KnownVotes(
             ranked=strengths(box.pairs, box.votes),
-            alpha=agreement(box.votes),
+            alpha=agreement(box.pairs, box.votes),
             rated={question: rubric_agreement(rated, question) for question in vote_cards.RUBRIC},
         )
         rubrics = self._ballots.rubrics(poll.id)

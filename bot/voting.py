@@ -105,6 +105,12 @@ class Voting:
         for poll_id in await asyncio.to_thread(self.ballots.overdue, now):
             await asyncio.to_thread(self.ballots.end, poll_id, Closed.DEADLINE, now)
 
+    async def close_settled(self) -> None:
+        """Close the votes that are clear: a bot that was killed right after the vote that made one so left it open."""
+        for poll_id in await asyncio.to_thread(self.ballots.still_open):
+            if (await asyncio.to_thread(self._count, poll_id)).settled:
+                await asyncio.to_thread(self.ballots.end, poll_id, Closed.SETTLED, time.time())
+
     # --- voting ----------------------------------------------------------------------------------------------------
 
     async def poll_of(self, guild_id: str, pair_id: str) -> Poll:

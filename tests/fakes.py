@@ -19,7 +19,15 @@ from typing import Any
 from tasks import child
 from training.data.schema import DataReport, DataSpec
 from training.errors import RunStopped, UnknownPersona
-from training.evaluation.schema import CheckReport, CheckSpec, Comparison, Gate, ProbeAnswer, Suite
+from training.evaluation.schema import (
+    CheckReport,
+    CheckSpec,
+    Comparison,
+    Difference,
+    ProbeAnswer,
+    Suite,
+    gate_of,
+)
 from training.schema import (
     WHOLE_CAST,
     ChatReply,
@@ -157,10 +165,18 @@ def check_report(spec: CheckSpec, job_id: str, verdict: Verdict = Verdict.PASS) 
             for number in range(1, QUESTIONS + 1)
         ),
         losses={spec.persona: (1.5, 2.5)},
-        comparison=Comparison(of=f"v{spec.version}", against=against, gate=Gate.WORSE, margin=0.15, differences=())
-        if spec.against
-        else None,
+        comparison=comparison(spec, against) if spec.against else None,
     )  # fmt: skip
+
+
+def comparison(spec: CheckSpec, against: str) -> Comparison:
+    """Each version is worse than any before it, which takes three replies to each question to see."""
+    change = 0.4 if (spec.version or 0) < (spec.against_version or 0) else -0.4
+    wide = 0.1 if spec.samples >= 3 else 0.6
+    bounds = {"low": change - wide, "high": change + wide, "floor": change - wide, "ceiling": change + wide}
+    differences = (Difference.model_validate({"id": "voice", "value": change, **bounds, "questions": 16}),)
+    of = f"v{spec.version}"
+    return Comparison(of=of, against=against, gate=gate_of(differences, 0.15), margin=0.15, differences=differences)
 
 
 def report(spec: TrainSpec, job_id: str, *, steps: int = 20, tokens: int = 210) -> Report:

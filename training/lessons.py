@@ -12,6 +12,7 @@ from training.data.holdout import LEAST_ROWS, hold_out
 from training.data.licences import is_restricted
 from training.data.mix import digest, mix
 from training.data.preferences import Preference, load_preferences, voiced
+from training.data.schema import LEAST_PAIRS
 from training.errors import EmptyDataset
 from training.persona.dialogues import built_conversations, persona_conversations
 from training.persona.sheet import find_persona, load_cast
@@ -144,7 +145,7 @@ def _preferred(spec: TrainSpec, workspace: Workspace) -> Lessons:
     cast = _asked_for(spec, workspace)
     if len(cast) == 1:
         pairs = [voiced(pair, cast[0]) for pair in pairs]
-    train, held_out = hold_out(pairs, spec.dataset)
+    train, held_out = hold_out(pairs, spec.dataset, LEAST_PAIRS)
     return Lessons(
         cast,
         tuple(pair.chosen for pair in train),

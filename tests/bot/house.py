@@ -22,7 +22,7 @@ from bot.relay import ended
 from sandbox.people import GUILD_ID
 from sandbox.server import Sandbox
 from sandbox.visitor import Visitor
-from tasks import store
+from tasks import keys, store
 from tasks.jobs import AdapterVersion, Catalog, Origin, Queue, new_job
 from tasks.settings import TaskSettings
 from tasks.store import AsyncStore, Claim
@@ -68,6 +68,7 @@ class ScriptedWorker:
     """Serves the three queues over the real store: plans, sheets and chats by itself, others as the test says."""
 
     def __init__(self, url: SecretStr) -> None:
+        self._url = url
         self._store = AsyncStore(url)
         self.plans: dict[str, Plan | Problem] = {}
         self.sheets: dict[str, Persona] = {}
@@ -76,6 +77,7 @@ class ScriptedWorker:
         self.asked: list[ChatSpec] = []
         self.boxes: list[DataSpec] = []
         self.agreed: set[str] = set()
+        self.lost = False
         self.apart: Callable[[dict[str, str]], Separation] | None = None
         self.sheets_read = 0
         self.chat_open = asyncio.Event()
@@ -170,6 +172,9 @@ class ScriptedWorker:
         spec = held.job.spec
         if isinstance(spec, TrainSpec):
             await self.finish(held, self.plans.get(spec.job_name, plan()))
+        elif isinstance(spec, DataSpec) and spec.action is DataAction.AGREED and self.lost:
+            async with redis.asyncio.Redis.from_url(self._url.get_secret_value()) as connection:
+                assert await connection.delete(keys.record(spec.guild_id, held.job.id))
         elif isinstance(spec, DataSpec) and spec.action is DataAction.AGREED:
             known = tuple(pair for pair, one in spec.typed.items() if one.user in self.agreed)
             await self.finish(held, DataReport(action=spec.action, name=str(spec.persona), agreed=known))

@@ -13,8 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from bot.ballot_box import Ballots, Closed, Notice, NoticeKind, Poll, new_id
+from bot.ballot_box import Ballots, Closed, Poll, new_id
 from bot.errors import BallotKeyLost
+from bot.notices import Notice, NoticeKind
 from training.data.schema import Typed
 from training.evaluation.schema import Contender, Rubric, Vote, VoteChoice, VotePair
 
@@ -27,14 +28,16 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "state" / "ballots.sqlite3"
 
 
-def poll(poll_id: str = "", about: str | None = None, guild_id: str = GUILD, hours: float = 24) -> Poll:
+def poll(
+    poll_id: str = "", about: str | None = None, guild_id: str = GUILD, hours: float = 24, asker: str = ASKER
+) -> Poll:
     return Poll(
         id=poll_id or new_id(),
         guild_id=guild_id,
         channel_id=CHANNEL,
         persona="glordon",
         about=about,
-        asker=ASKER,
+        asker=asker,
         opened_at=NOW,
         closes_at=NOW + hours * 3600,
     )
@@ -324,3 +327,33 @@ def test_no_vote_that_was_confirmed_is_lost_by_a_kill(path: Path, tmp_path: Path
     assert confirmed
     assert confirmed <= kept
     assert len(kept - confirmed) <= 3
+
+
+def test_a_member_who_is_to_be_forgotten_is_gone_from_votes(path: Path) -> None:
+    ballots = Ballots(path)
+    typed, own, elsewhere = pair(asked_by="member"), pair(), pair()
+    made = opened(ballots, typed)
+    others = opened(ballots, own, asker="1200000000000000009")
+    foreign = opened(ballots, elsewhere, guild_id="77")
+    voters = {guild: ballots.pseudonym(guild, ASKER) for guild in (GUILD, "77")}
+    for one, voter in ((typed, "b" * 16), (own, voters[GUILD]), (own, "b" * 16), (elsewhere, voters["77"])):
+        assert ballots.cast(vote(one, voter), NOW)
+    form = {"side": "first", "in_character": 1, "true_to_facts": 1, "worth_talking_to": 1}
+    assert ballots.rate(Rubric.model_validate({"pair": own.id, "voter": voters[GUILD], **form}), NOW)
+    ballots.note_trainer(GUILD, "a" * 12, ASKER)
+
+    assert ballots.forget(GUILD, ASKER) == 3, "a vote, a form and a question"
+    assert ballots.forget(GUILD, ASKER) == 0
+    assert [one.voter for one in ballots.votes(others.id)] == ["b" * 16]
+    assert ballots.rubrics(others.id) == []
+    assert [one.voter for one in ballots.votes(foreign.id)] == [voters["77"]], "of another server"
+    [left] = ballots.pairs(made.id)
+    assert (left.question, left.first.answer, left.second.answer) == ("(forgotten)", "", "")
+    known = ballots.poll(made.id)
+    assert known
+    assert (known.asker, known.closed_at is None) == ("0", False), "what nobody asked is open no more"
+    assert ballots.typed(GUILD, "glordon")[typed.id].user == "0", "whom no consent names"
+    assert ballots.trainer(GUILD, "a" * 12) == (True, None)
+    assert {notice.poll for notice in ballots.owed(NOW * 2)} == {others.id, foreign.id}
+    ballots.close()
+    assert voters[GUILD].encode() not in b"".join(file.read_bytes() for file in path.parent.glob("*.sqlite3*"))

@@ -13,7 +13,7 @@ from bot import cards, check_cards, persona_cards, result_files
 from bot.buttons import card_buttons, result_buttons
 from bot.errors import FactTooLong
 from bot.limits import CONTENT, FILE_BYTES, FORM_TEXT, THREAD_NAME, width
-from bot.persona_buttons import FactForm, fact_buttons
+from bot.persona_buttons import fact_buttons, fact_form
 from bot.phrases import REHEARSAL
 from bot.promotion import Candidate
 from bot.relay import wanted
@@ -396,9 +396,9 @@ async def test_no_input_breaks_a_form(text: str) -> None:
     fact = Fact(id=text, text=text, accept=(text,) * 40, reject=(text,))
     if width(persona_cards.lines_of(fact.accept)) > FORM_TEXT:
         with pytest.raises(FactTooLong, match="are more than a form holds"):
-            FactForm(sheet(name=named, facts=(fact,)), 25, fact)
+            fact_form(sheet(name=named, facts=(fact,)), 25, fact)
         return
-    form = FactForm(sheet(name=named, facts=(fact,)), 25, fact).to_dict()
+    form = fact_form(sheet(name=named, facts=(fact,)), 25, fact).to_dict()
     assert 0 < width(form["title"].strip()) <= 45
     assert len(form["components"]) == 2
     for label in form["components"]:

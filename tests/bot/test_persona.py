@@ -258,6 +258,8 @@ async def test_a_trainer_edits_the_words_of_a_fact(house: House) -> None:
         await tariq.press(shown, "Edit or confirm 1")
         form = await tariq.until_true(lambda: tariq.modal)
         assert form["title"] == "Glordon · fact 1"
+        await house.bot.kill()
+        await house.bot.start()
         await tariq.submit(form, {"Words that show it is known": "friend\npal\nbest buddy"})
         answered = await told(tariq, "The next check asks by these words.")
         assert "Shows that it is known: friend, pal, best buddy" in words(answered)

@@ -15,6 +15,7 @@ from bot.voting import AskedBy, contest_of, versions_of
 from tasks.jobs import JobState, JobView
 from tests.bot.check_samples import check_job, check_report, check_spec
 from tests.bot.samples import event, reply, report, train_job, train_spec, view
+from training.data.schema import DatasetCard
 from training.evaluation.schema import Contender, Rubric, Separation, SideBySide, Suite, Vote, VoteChoice, VotePair
 from training.evaluation.separation import shared_words
 from training.evaluation.votes import Version, strengths, tally
@@ -188,3 +189,17 @@ def test_personas_are_apart_by_their_voices_where_a_worker_can_say() -> None:
     assert "Clearly different: **0.61** apart, from 0, one voice, to 1." in said(1, 0.61, None)
     unknown = vote_cards.side_by_side("Well?", "Nell", replies, reply("Honk!"), (None, None))
     assert "share **0 %** of their words" in str(unknown.fields[-1].value)
+
+
+@pytest.mark.parametrize(
+    ("preferences", "says"), [(0, "1 judgement"), (4, "A run takes 5 at least"), (5, "Learn from it with `/finetune")]
+)
+def test_what_votes_taught_tells_what_to_do_next(preferences: int, says: str) -> None:
+    card = DatasetCard(
+        name="votes-glordon", made_at="2026-11-29", version="a", sources=(), licenses=(), conversations=preferences,
+        turns=0, notes=("judgements.jsonl has 1 judgement of single answers.",),
+    )  # fmt: skip
+    told = vote_cards.made_rows(card, "glordon", withheld=2)
+    assert says in told
+    assert "2 typed by members who have not agreed" in told
+    assert ("/finetune" in told) == (preferences >= 5)

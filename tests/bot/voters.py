@@ -37,7 +37,9 @@ async def voting_house(folder: Path, redis_url: SecretStr) -> AsyncIterator[Hous
         yield running
         assert violations(running.sandbox.requests) == []
         assert [seen for seen in running.sandbox.requests if seen.status in (401, 429)] == []
-        assert "Traceback" not in running.bot.log.read_text(), running.bot.log.read_text()
+        # The one that a test lets happen is of a file that it tore.
+        unforeseen = running.bot.log.read_text().replace("cannot be shown.\nTraceback", "cannot be shown.")
+        assert "Traceback" not in unforeseen, unforeseen
 
 
 def answered(spec: ChatSpec) -> Any:

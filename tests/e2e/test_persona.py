@@ -119,30 +119,37 @@ async def test_a_vote_on_a_result_shows_nothing_that_was_posted(house: House) ->
         assert {pair.question for pair in pairs}.isdisjoint(sample.question for sample in report.samples[:8])
         assert answers.isdisjoint(answer.reply.strip() for answer in report.answers)
         assert not any(answer in shown for answer in answers)
+    async with AsyncExitStack() as stack:
+        await voted(await enrolled(stack, house, VOTERS), call, len(pairs))
+    await close_now(house, words(call).rpartition("Vote ")[2])
 
 
-async def voted(voters: Sequence[Visitor], call: Message) -> None:
-    """Each of them chooses the answer that the first one was shown on the left."""
-    wanted = ""
+async def voted(voters: Sequence[Visitor], call: Message, questions: int = 1) -> None:
+    """Each of them chooses the answers that the first one was shown on the left."""
+    wanted: dict[int, str] = {}
     for voter in voters:
         known = {m["id"] for m in voter.messages("workshop")}
         await voter.press(call, "Vote")
         ballot = await voter.until(lambda m, known=known: m["id"] not in known and "Tie" in labels(m))
-        sides = {embed["description"]: embed["title"].removeprefix("Answer ") for embed in ballot["embeds"]}
-        wanted = wanted or next(said for said, side in sides.items() if side == "A")
-        await voter.press(ballot, sides[wanted])
-        await voter.until(lambda m, ballot=ballot: m["id"] == ballot["id"] and "You chose" in words(m))
+        for number in range(questions):
+            sides = {embed["description"]: embed["title"].removeprefix("Answer ") for embed in ballot["embeds"]}
+            wanted.setdefault(number, next(said for said, side in sides.items() if side == "A"))
+            before = words(ballot)
+            await voter.press(ballot, sides[wanted[number]])
+            ballot = await voter.until(lambda m, own=ballot["id"], before=before: m["id"] == own and words(m) != before)
 
 
-async def test_seven_members_vote_blind(house: House) -> None:
-    for name in VOTERS:
+async def enrolled(stack: AsyncExitStack, house: House, names: Sequence[str]) -> list[Visitor]:
+    """These members, with accounts that are old enough to vote."""
+    for name in names:
         if house.sandbox.world.guild.member(name) is None:
             house.sandbox.world.enrol(name, created=OLD)
+    return [await stack.enter_async_context(Visitor.connect(house.sandbox.page_url, as_user=name)) for name in names]
+
+
+async def test_seven_members_vote_blind_and_their_votes_are_learnt_from(house: House) -> None:
     async with AsyncExitStack() as stack:
-        mara, *voters = [
-            await stack.enter_async_context(Visitor.connect(house.sandbox.page_url, as_user=name))
-            for name in ("Mara", *VOTERS)
-        ]
+        mara, *voters = await enrolled(stack, house, ("Mara", *VOTERS))
         offered = await mara.autocomplete(
             "workshop", "persona", "duel", focused="question", options={"question": "trade", "persona": "glordon"}
         )
@@ -158,12 +165,21 @@ async def test_seven_members_vote_blind(house: House) -> None:
         assert "leads" in words(ended)
         await mara.press(ended, "Use as training data")
         made = await mara.until(lambda m: "task_type:preference" in words(m), timeout=SECONDS)
-        assert "1 preference" in words(made)
-    [rows] = house.artifacts.glob("guilds/*/datasets/votes-glordon-*/preferences.jsonl")
-    row = json.loads(rows.read_text())
-    assert row["chosen"] != row["rejected"]
-    # Had a member made it up, it would have been left out.
-    assert row["prompt"][-1]["content"] == OPERATORS_QUESTION
+        [file] = house.artifacts.glob("guilds/*/datasets/votes-glordon-*/preferences.jsonl")
+        rows = [json.loads(line) for line in file.read_text().splitlines()]
+        assert f"{len(rows)} preferences" in words(made)
+        assert all(row["chosen"] != row["rejected"] for row in rows)
+        # Had a member made it up, it would have been left out.
+        assert OPERATORS_QUESTION in [row["prompt"][-1]["content"] for row in rows]
+        options = {"task_type": "preference", "dataset": file.parent.name, "epochs": 1}
+        learnt = await trained(mara, "glordon_votes", **options)
+        assert "v3" in words(learnt)
+    (report,) = [
+        report
+        for report in map(json.loads, (path.read_text() for path in house.artifacts.glob("runs/*/report.json")))
+        if report["spec"]["task_type"] == "preference"
+    ]
+    assert report["spec"]["start_from"], "on top of the version that speaks"
 
 
 async def close_now(house: House, poll_id: str) -> None:

@@ -121,10 +121,28 @@ async def test_a_version_is_checked_against_the_live_one(client: Client, setting
     first, second = await client.versions(guild, "olga")
     await done(client, await client.check_spec(guild, "olga", version=2, against=0))
     assert await client.comparison(second, first) == view.check.comparison
-    assert await client.comparison(first, second) is None
+    turned = await client.comparison(first, second)
+    assert turned
+    assert (turned.of, turned.against, turned.gate) == ("v1", "v2", Gate.PASS)
     assert {view.job.id for view in await client.jobs(guild)} == {older.id, newer.id}
     with pytest.raises(NoSuchJob):
         await client.find(guild, job.id)
+
+
+async def test_what_more_replies_found_is_not_hidden_by_fewer(client: Client) -> None:
+    guild = "5004"
+    await trained(client, guild, 2)
+    first, second = await client.versions(guild, "olga")
+
+    async def compared(of: int, against: int, samples: int) -> Gate | None:
+        await done(client, await client.check_spec(guild, "olga", of, against, samples=samples))
+        found = await client.comparison(second, first)
+        return found.gate if found else None
+
+    assert await compared(2, 1, 1) is Gate.INCONCLUSIVE
+    assert await compared(1, 2, 1) is Gate.INCONCLUSIVE
+    assert await compared(1, 2, 3) is Gate.WORSE, "asked the other way round"
+    assert await compared(2, 1, 1) is Gate.WORSE
 
 
 async def test_which_versions_a_check_is_of(client: Client) -> None:
@@ -336,7 +354,7 @@ async def test_a_rollback_goes_back_to_what_was_live_also_after_redis_was_emptie
     assert check
     pairs = [(known[of - 1], known[against - 1]) for of, against in ((2, 3), (3, 1), (2, 1), (1, 3))]
     found = [await client.comparison(*pair) for pair in pairs]
-    assert [one.against if one else None for one in found] == ["v3", "v1", "v1", None]
+    assert [one.against if one else None for one in found] == ["v3", "v1", "v1", "v3"]
     notes = {settings.run_dir(entry.job_id) / "version.json": entry for entry in known}
 
     async def noted() -> bool:

@@ -216,6 +216,19 @@ def test_a_reap_that_nobody_claimed_is_undone_though_the_job_rests(redis: Store)
     assert shown(redis, reaped).state is JobState.RUNNING
 
 
+def test_a_job_whose_record_is_lost_keeps_no_other_from_being_taken_back(redis: Store, redis_url: SecretStr) -> None:
+    """As Redis does that is told to evict what it has no room for."""
+    lost, _ = submitted(redis, "lost")
+    claimed(redis)
+    other, _ = submitted(redis, "other")
+    claimed(redis)
+    with Redis.from_url(redis_url.get_secret_value()) as raw:
+        assert raw.delete(keys.record(GUILD, lost.id))
+    reap(redis)
+    assert shown(redis, other).state is JobState.QUEUED
+    assert claimed(redis).job.id == other.id
+
+
 def test_whoever_lost_a_paused_job_can_write_nothing_more(redis: Store) -> None:
     job, wish = submitted(redis)
     old = claimed(redis)

@@ -13,6 +13,8 @@ from training.schema import Conversation, GuildId, Noun, Persona, Slug
 
 DATASET_PATTERN = r"^[a-z0-9][a-z0-9._-]{0,39}$"
 DatasetName = Annotated[str, Field(pattern=DATASET_PATTERN)]
+LEAST_PAIRS = 5
+"""A preference run takes as many pairs of answers as one blind vote may decide: four to learn, one to check on."""
 
 
 # --- what data turned out to be ------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ from typing import Any
 from training.data.folder import LINEAGE, Counts, write_folder
 from training.data.lineage import Lineage
 from training.data.preferences import PREFERENCES
-from training.data.schema import DatasetCard, Step
+from training.data.schema import LEAST_PAIRS, DatasetCard, Step
 from training.data.votes import JUDGEMENTS, judgement_rows, preference_rows, withheld
 from training.errors import VotesUndecided
 from training.evaluation.schema import BallotBox
@@ -84,9 +84,9 @@ def _notes(
     name: str, persona: Persona, preferred: Sequence[Mapping[str, Any]], judged: Sequence[Mapping[str, Any]]
 ) -> Iterator[str]:
     if preferred:
-        yield (
-            f"{PREFERENCES} has {len(preferred)} pairs of answers to learn preferences from: "
-            f"/finetune start task_type:preference persona:{persona.slug} dataset:{name}."
-        )
+        how = f"/finetune start task_type:preference persona:{persona.slug} dataset:{name}"
+        if len(preferred) < LEAST_PAIRS:
+            how = f"a run takes {LEAST_PAIRS} at least, so more votes are wanted first"
+        yield f"{PREFERENCES} has {len(preferred)} pairs of answers to learn preferences from: {how}."
     if judged:
         yield f"{JUDGEMENTS} has {len(judged)} judgements of single answers, for a trainer of KTO; none is learnt here."

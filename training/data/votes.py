@@ -5,6 +5,7 @@ What members typed is left out unless they agreed, and voters are known by their
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,6 +14,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from training.data.consent import TRAIN, Permission, ledger_path, permission_path, read_ledger, read_permission
+from training.data.fingerprints import plain
 from training.data.lineage import SESSION, Lineage, Link
 from training.data.schema import Typed
 from training.data.scope import Place
@@ -48,6 +50,8 @@ def preference_rows(box: BallotBox) -> Iterator[Row]:
             "rejected": _said("assistant", rejected.answer),
             **_origin(pair),
             "meta": {
+                # A question that was voted on again is held out with its other votes, or learnt with them.
+                "group": hashlib.sha256(plain(pair.question).encode()).hexdigest()[:12],
                 "chosen_version": _version(chosen),
                 "rejected_version": _version(rejected),
                 "votes": f"{for_chosen}:{against}",

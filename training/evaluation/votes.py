@@ -348,13 +348,17 @@ def preferred(strength: Array) -> Array:
 # --- agreement -----------------------------------------------------------------------------------------------------
 
 
-def agreement(votes: Iterable[Vote]) -> float | None:
-    """Krippendorff's alpha of the choices, of which a tie lies between the two; both bad is left out."""
+def agreement(pairs: Iterable[VotePair], votes: Iterable[Vote]) -> float | None:
+    """Krippendorff's alpha of the choices between an older and a newer version, a tie in the middle.
+
+    Both bad is left out. Which of the two a pair has first makes no difference.
+    """
     order = {VoteChoice.FIRST: 0, VoteChoice.TIE: 1, VoteChoice.SECOND: 2}
+    turned = {pair.id: (pair.first.version or 0) > (pair.second.version or 0) for pair in pairs}
     chosen: dict[str, dict[str, int]] = defaultdict(dict)
     for vote in votes:
-        if vote.choice in order:
-            chosen[vote.pair][vote.voter] = order[vote.choice]
+        if vote.choice in order and vote.pair in turned:
+            chosen[vote.pair][vote.voter] = 2 - order[vote.choice] if turned[vote.pair] else order[vote.choice]
     return ordinal_alpha(chosen.values())
 
 

@@ -23,7 +23,7 @@ from training.data.forgetting import forget
 from training.data.lineage import Lineage, note_data
 from training.data.preferences import PREFERENCES
 from training.data.prepare import prepare
-from training.data.schema import DataAction, DataReport, DataSpec, Typed
+from training.data.schema import LEAST_PAIRS, DataAction, DataReport, DataSpec, Typed
 from training.data.voted import JUDGEMENTS, write_votes
 from training.errors import DatasetTaken, EmptyDataset, UnknownPersona, UnreadableData, VotesUndecided
 from training.evaluation.schema import BallotBox, Contender, Rubric, Vote, VoteChoice, VotePair
@@ -113,11 +113,29 @@ def test_a_preference_run_learns_from_the_votes(workspace: Workspace) -> None:
     assert len(load_dataset("votes", workspace, GUILD)) == 15  # what was chosen, as any dataset
 
 
+def test_one_vote_that_decided_all_its_questions_is_enough(workspace: Workspace) -> None:
+    exported(workspace, decided(LEAST_PAIRS))
+    spec = TrainSpec(job_name="v", guild_id=GUILD, task_type=TaskType.PREFERENCE, persona="glordon", dataset="votes")
+    lessons = gather(spec, workspace)
+    assert (len(lessons.pairs), len(lessons.held_out_pairs)) == (LEAST_PAIRS - 1, 1)
+
+
+def test_a_question_that_was_voted_on_again_is_never_learnt_and_checked_on(workspace: Workspace) -> None:
+    pairs = [pair(number, question=f"Question {number % 5}?") for number in range(15)]
+    exported(workspace, BallotBox(pairs=tuple(pairs), votes=tuple(votes(pairs, *CLEAR))))
+    spec = TrainSpec(job_name="v", guild_id=GUILD, task_type=TaskType.PREFERENCE, persona="glordon", dataset="votes")
+    lessons = gather(spec, workspace)
+    asked = [{one.chosen.messages[-2].content for one in side} for side in (lessons.pairs, lessons.held_out_pairs)]
+    assert asked[0]
+    assert asked[1]
+    assert not asked[0] & asked[1]
+
+
 def test_single_judgements_lie_beside_the_pairs(workspace: Workspace) -> None:
-    exported(workspace, decided(2))
+    exported(workspace, decided(LEAST_PAIRS))
     judged = rows(workspace, JUDGEMENTS)
-    assert [row["label"] for row in judged].count(True) == 12
-    assert [row["label"] for row in judged].count(False) == 4
+    assert [row["label"] for row in judged].count(True) == 6 * LEAST_PAIRS
+    assert [row["label"] for row in judged].count(False) == 2 * LEAST_PAIRS
     assert {row["meta"]["voter"] for row in judged} == {f"v{number}" for number in range(7)}
     folder = guild_folder(workspace, GUILD) / "datasets" / "votes"
     assert {PREFERENCES, JUDGEMENTS} <= set(check_folder(folder).files)
@@ -229,11 +247,13 @@ def test_what_cannot_be_made_says_why_and_leaves_nothing(workspace: Workspace) -
         with pytest.raises(VotesUndecided, match=f"these {count} questions the better one, or bad"):
             exported(workspace, box)
     assert not list((guild_folder(workspace, GUILD) / "datasets").glob("*"))
-    exported(workspace, decided(1))
+    report = exported(workspace, decided(LEAST_PAIRS - 1))
+    assert report.card
+    assert f"a run takes {LEAST_PAIRS} at least" in report.card.notes[0]
     with pytest.raises(DatasetTaken):
         exported(workspace, decided(1), job_id="b" * 12)
     spec = TrainSpec(job_name="v", guild_id=GUILD, task_type=TaskType.PREFERENCE, persona="glordon", dataset="votes")
-    with pytest.raises(EmptyDataset):
+    with pytest.raises(EmptyDataset, match="votes holds 4 usable conversations, and 5 is the least"):
         gather(spec, workspace)
     stranger = DataSpec(action=DataAction.VOTES, guild_id=GUILD, name="more", persona="nobody", votes=decided(1))
     with pytest.raises(UnknownPersona):

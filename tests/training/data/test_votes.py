@@ -68,6 +68,7 @@ def test_the_majority_is_chosen_and_the_margin_is_told() -> None:
     assert won["rejected"] == [{"role": "assistant", "content": "I do not know."}]
     assert won["meta"] == {
         "chosen_version": "2", "rejected_version": "base", "votes": "8:2", "margin": "0.60", "voters": "11",
+        "group": won["meta"]["group"],
     }  # fmt: skip
     assert lost["chosen"][0]["content"] == "I do not know."
     assert lost["meta"]["chosen_version"] == "base"

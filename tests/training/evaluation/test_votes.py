@@ -273,10 +273,34 @@ def test_alpha_means_nothing_of_few_items_or_of_one_rater() -> None:
     assert ordinal_alpha([{"a": 1 + i % 2, "b": 1 + i % 2} for i in range(20)]) == pytest.approx(1.0)
 
 
+def pair_of(number: int, *, turned: bool) -> VotePair:
+    sides = [Contender(version=1, answer="A."), Contender(version=2, answer="B.")]
+    first, second = reversed(sides) if turned else sides
+    return VotePair(id=f"{number:012d}", persona="glordon", question="Q?", first=first, second=second, asked_by="sheet")
+
+
+def test_which_version_a_pair_has_first_makes_no_difference_to_agreement() -> None:
+    """Twelve questions, six voters, of whom five prefer the newer version each time."""
+    straight = [pair_of(i, turned=False) for i in range(12)]
+    mixed = [pair_of(i, turned=i % 2 == 0) for i in range(12)]
+
+    def cast(pairs: list[VotePair]) -> list[Vote]:
+        newer = {one.id: FIRST if one.first.version == 2 else SECOND for one in pairs}
+        older = {one.id: SECOND if one.first.version == 2 else FIRST for one in pairs}
+        return [
+            Vote(pair=one.id, voter=voter, choice=(older if voter == "abcdef"[i % 6] else newer)[one.id])
+            for i, one in enumerate(pairs)
+            for voter in "abcdef"
+        ]
+
+    assert agreement(mixed, cast(mixed)) == pytest.approx(agreement(straight, cast(straight)))
+
+
 def test_agreement_of_votes_and_of_rubrics() -> None:
     votes = [Vote(pair=f"{i:012d}", voter=v, choice=FIRST if i % 2 else SECOND) for i in range(12) for v in "ab"]
-    assert agreement(votes) == pytest.approx(1.0)
-    assert agreement([vote.model_copy(update={"choice": BAD}) for vote in votes]) is None
+    pairs = [pair_of(i, turned=False) for i in range(12)]
+    assert agreement(pairs, votes) == pytest.approx(1.0)
+    assert agreement(pairs, [vote.model_copy(update={"choice": BAD}) for vote in votes]) is None
     rubrics = [
         Rubric(pair=f"{i:012d}", voter=v, side="first", in_character=1 + i % 5, true_to_facts=3, worth_talking_to=1)
         for i in range(12)
