@@ -95,3 +95,8 @@ def keep_lines(path: Path, last_step: int) -> None:
     """Drop the metrics of steps after `last_step`, which a resumed run will take again."""
     kept = [line for line in read_lines(path) if line["step"] <= last_step]
     write_bytes(path, "".join(json.dumps(line) + "\n" for line in kept).encode())
+
+
+def is_adapter(folder: Path) -> bool:
+    """Whether a folder holds an adapter itself, as peft saves it."""
+    return all((folder / name).is_file() for name in ("adapter_config.json", "adapter_model.safetensors"))

@@ -14,6 +14,7 @@ from tests.training.evaluation.checks_made import GLORDON, OLGA, House, brief_re
 from training.cli import build
 from training.errors import FolderTaken, JudgeMissing, UncheckableRun, UnderstudyError, UnknownPersona, UnreadableData
 from training.evaluation.schema import CheckReport, Comparison, Gate
+from training.schema import Verdict
 
 Run = Callable[..., Result]
 
@@ -149,14 +150,24 @@ def test_expected_errors_are_sentences_or_json(run: Run, arguments: list[str], e
     assert json.loads(told.stdout)["code"] == error.__name__
 
 
-def test_an_adapter_without_its_run_is_refused(run: Run, elsewhere: Path, tmp_path: Path) -> None:
+def test_an_adapter_without_its_run_is_judged_by_what_it_says(run: Run, elsewhere: Path, tmp_path: Path) -> None:
     """Nobody knows what it learnt, so nothing is new to it."""
-    alone = tmp_path / "adapter"
+    alone = tmp_path / "found"
     alone.mkdir()
     for path in (elsewhere / "adapter").iterdir():
         (alone / path.name).write_bytes(path.read_bytes())
-    result = run("evaluate", "--persona", "glordon", "--adapter", str(alone))
-    assert "nobody knows what it learnt" in str(result.exception)
+    told = run("evaluate", "--persona", "glordon", "--adapter", str(alone), "--samples", "1", "--json")
+    found = CheckReport.model_validate_json(told.stdout)
+    assert found.adapter.startswith("Glordon (found, ")
+    lines = {line.id: line for line in found.lines}
+    assert lines["held_out_fit"].verdict is Verdict.NOT_APPLICABLE
+    assert "No report of a run lies beside found" in lines["held_out_fit"].explanation
+    assert lines["voice"].value is not None
+    assert lines["general"].value is not None
+    # Nothing is left in a folder that is somebody else's.
+    assert {path.name for path in alone.iterdir()} == {path.name for path in (elsewhere / "adapter").iterdir()}
+    told = run("compare", str(alone), "base", "--persona", "glordon", "--samples", "1", "--json")
+    assert Comparison.model_validate_json(told.stdout).of == found.adapter
 
 
 def test_runs_of_two_servers_are_not_compared(run: Run, house: House) -> None:

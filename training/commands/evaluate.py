@@ -28,7 +28,7 @@ from training.evaluation.schema import (
 )
 from training.persona.sheet import find_persona, load_cast
 from training.places import TERMINAL
-from training.runs import RUN_LOCK, write_bytes
+from training.runs import RUN_LOCK, is_adapter, write_bytes
 from training.schema import RUN_PATTERN, Report, ScoreLine, Workspace
 from training.terminal import duration, hush, print_rows, progress_bar, visible, workspace_of
 
@@ -56,7 +56,8 @@ def evaluate(
     persona: Who,
     *,
     adapter: Annotated[
-        str | None, typer.Option(help="The folder of a finished run, or of its adapter.", metavar="DIR")
+        str | None,
+        typer.Option(help="The folder of a finished run or of a LoRA adapter.", metavar="DIR"),
     ] = None,
     run: Annotated[str | None, typer.Option(help="The id of a finished run, in place of its folder.")] = None,
     against: Annotated[
@@ -156,18 +157,21 @@ class _Named:
             raise UncheckableRun(run=given, reason="it is the base model, which stands second in a comparison")
         kept = self.workspace.artifact_root / "runs" / given
         folder = kept if Path(given).name == given and kept.is_dir() else Path(given)
-        if (folder / "adapter_config.json").is_file():
+        alone = is_adapter(folder) and not (folder.resolve().parent / "report.json").is_file()
+        if not alone and (folder / "adapter_config.json").is_file():
             folder = folder.resolve().parent
-        try:
-            report = Report.model_validate_json((folder / "report.json").read_bytes())
-        except (FileNotFoundError, NotADirectoryError, ValidationError) as error:
-            reason = "no report of a finished run lies there, so nobody knows what it learnt"
-            raise UncheckableRun(run=given, reason=reason) from error
-        whole = str(folder.resolve())
-        known = re.fullmatch(RUN_PATTERN, report.job_id)
-        run_id = report.job_id if known else hashlib.sha256(whole.encode()).hexdigest()[:12]
+        report = None if alone else _report(folder, given)
+        known = report and re.fullmatch(RUN_PATTERN, report.job_id)
+        run_id = report.job_id if report and known else hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:12]
         self.places[run_id] = folder
-        return run_id, report.spec.guild_id
+        return run_id, report.spec.guild_id if report else TERMINAL
+
+
+def _report(folder: Path, given: str) -> Report:
+    try:
+        return Report.model_validate_json((folder / "report.json").read_bytes())
+    except (FileNotFoundError, NotADirectoryError, ValidationError) as error:
+        raise UncheckableRun(run=given, reason="neither a finished run nor an adapter lies there") from error
 
 
 def _votes(path: Path) -> BallotBox:

@@ -129,7 +129,7 @@ class _Case:
         """How people read it."""
         if self.spec.version:
             return f"{self.persona.name} v{self.spec.version}"
-        told = f"{self.run.report.spec.job_name}, {self.run.report.job_id[:6]}" if self.run else "base model"
+        told = f"{self.run.name}, {self.run.id[:6]}" if self.run else "base model"
         return f"{self.persona.name} ({told})"
 
     @property

@@ -21,7 +21,7 @@ SAME_LOSS = 0.02
 
 def leave(report: CheckReport, run: Run | None) -> None:
     """Keep a check with the run of its adapter, in place of an older one, unless that was trained for somebody else."""
-    if run and report.persona in run.report.personas:
+    if run and report.persona in run.personas:
         write_json(_place(run, report.persona), report.model_dump(mode="json"))
 
 
@@ -32,7 +32,7 @@ def last_of(run: Run | None, persona: str) -> CheckReport | None:
 
 def _place(run: Run, persona: str) -> Path:
     """Whoever shares an adapter with others has a check of their own."""
-    alone = len(run.report.personas) == 1
+    alone = len(run.personas) == 1
     return run.folder / ("check.json" if alone else f"check-{persona}.json")
 
 

@@ -134,7 +134,7 @@ class Subject:
             raise BaseModelUnavailable(name=self.loaded.base.id, reason="its loss on what is held out is not finite")
         own = self._measured(rows, windows) if self._run else base
         if self._run and not all(map(math.isfinite, own)):
-            raise UncheckableRun(run=self._run.report.job_id, reason="its adapter is broken, its losses are no numbers")
+            raise UncheckableRun(run=self._run.id, reason="its adapter is broken, its losses are no numbers")
         return own, base
 
     def _measured(self, rows: Sequence[Conversation], windows: Sequence[Example]) -> tuple[float, ...]:
@@ -169,5 +169,5 @@ def _with_adapter(loaded: Loaded, run: Run) -> Any:
     with safe_open(run.adapter / "adapter_model.safetensors", framework="pt") as file:
         kept = set(file.keys())
     if kept != set(get_peft_model_state_dict(model)):
-        raise UncheckableRun(run=run.report.job_id, reason="its adapter is of another base model than it says")
+        raise UncheckableRun(run=run.id, reason="its adapter is of another base model than it says")
     return model

@@ -13,6 +13,7 @@ from training.data.fingerprints import plain
 from training.data.mix import rank
 from training.errors import UncheckableRun, UnderstudyError
 from training.lessons import cast_rows, gather, said
+from training.runs import is_adapter
 from training.schema import Conversation, Persona, Report, RunId, TaskType, TrainSpec, Workspace
 
 log = logging.getLogger(__name__)
@@ -24,20 +25,36 @@ Rows = Mapping[str, Sequence[Conversation]]
 
 @dataclass(frozen=True)
 class Run:
-    """A finished run with its adapter."""
+    """A finished run with its adapter, or an adapter without report, of which nobody knows what it learnt."""
 
+    id: RunId
     folder: Path
-    report: Report
+    report: Report | None
+
+    @property
+    def name(self) -> str:
+        """What people called it."""
+        return self.report.spec.job_name if self.report else self.folder.name
+
+    @property
+    def personas(self) -> tuple[str, ...]:
+        """Whom it gave a voice, as far as is known."""
+        return self.report.personas if self.report else ()
 
     @property
     def adapter(self) -> Path:
         """The folder of its adapter."""
-        return self.folder / "adapter"
+        return self.folder / "adapter" if self.report else self.folder
 
 
 def find_run(run_id: RunId, workspace: Workspace, guild_id: str, places: Mapping[RunId, Path]) -> Run:
-    """The guild's finished run, in its place among `places` or else below the artifact root. Raises UncheckableRun."""
+    """The guild's finished run, in its place among `places` or else below the artifact root.
+
+    In a place of its own an adapter may lie without a run. Raises UncheckableRun.
+    """
     folder = places.get(run_id) or workspace.artifact_root / "runs" / run_id
+    if run_id in places and is_adapter(folder):
+        return Run(run_id, folder, None)
     try:
         report = Report.model_validate_json((folder / "report.json").read_bytes())
     except (FileNotFoundError, NotADirectoryError, ValidationError) as error:
@@ -46,7 +63,7 @@ def find_run(run_id: RunId, workspace: Workspace, guild_id: str, places: Mapping
         raise UncheckableRun(run=run_id, reason="there is no such finished run here")
     if not (folder / "adapter" / "adapter_model.safetensors").is_file():
         raise UncheckableRun(run=run_id, reason="its adapter is gone")
-    return Run(folder, report)
+    return Run(run_id, folder, report)
 
 
 @dataclass(frozen=True)
@@ -103,11 +120,14 @@ class _Past:
 def _past(run: Run, workspace: Workspace, places: Mapping[RunId, Path]) -> _Past:
     past, newest = _Past(), run
     while True:
+        if newest.report is None:
+            past.doubt = f"No report of a run lies beside {newest.name}, so nobody knows what is new to it."
+            return past
         spec = newest.report.spec
         try:
             lessons = gather(spec, workspace)
         except UnderstudyError as error:
-            log.info("What run %s learnt from cannot be read again: %s", newest.report.job_id, error)
+            log.info("What run %s learnt from cannot be read again: %s", newest.id, error)
             past.doubt = f"What {spec.job_name} learnt from cannot be read any more, so nobody knows what is new to it."
         else:
             past.specs.append(spec)

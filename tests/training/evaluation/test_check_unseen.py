@@ -250,7 +250,7 @@ def test_data_that_changed_since_leaves_the_fit_unjudged(house: House) -> None:
 def test_data_that_is_gone_leaves_the_fit_unjudged(house: House) -> None:
     spec = PERSONA.model_copy(update={"task_type": TaskType.DIALOGUE, "dataset": "no-such-dataset"})
     folder = house.take(house.run(GLORDON), "gonegone0000", spec=spec.model_dump(mode="json"))
-    run = Run(folder, Report.model_validate_json((folder / "report.json").read_bytes()))
+    run = Run("aaaaaaaaaaaa", folder, Report.model_validate_json((folder / "report.json").read_bytes()))
     found = look(house, run)
     assert "cannot be read any more" in found.doubt
     assert found.measured() == {}
