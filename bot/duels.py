@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
+from collections import deque
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
@@ -25,6 +26,7 @@ PATIENCE_SECONDS = 2.0
 VOTE_PATIENCE_SECONDS = 30.0
 """Discord drops choices that come after 3 s."""
 KEPT_SECONDS = 60.0
+MOST_SHOWN = 1000
 AWAY = (RedisAway, WorkersAway, DataRefused)
 
 
@@ -44,6 +46,7 @@ class Duels:
         self._voting = voting
         self._busy: set[tuple[str, str | None]] = set()
         self._sheets: dict[tuple[str, str], _Sheet] = {}
+        self._shown: deque[str] = deque(maxlen=MOST_SHOWN)
 
     # --- asking ----------------------------------------------------------------------------------------------------
 
@@ -63,6 +66,12 @@ class Duels:
         """What each of them answers, in order; raises WorkersAway or ChatRefused."""
         return list(await asyncio.gather(*(self._queue.ask(spec, origin) for spec in specs)))
 
+    async def shown(self, specs: Sequence[ChatSpec], origin: Origin) -> list[ChatReply]:
+        """The same, for everybody to read under their names, so that no vote asks of these words whose they are."""
+        replies = await self.replies(specs, origin)
+        self._shown.extend(reply.text.strip() for reply in replies)
+        return replies
+
     async def pairs(
         self,
         origin: Origin,
@@ -73,7 +82,8 @@ class Duels:
     ) -> list[VotePair]:
         """What two versions answer to each question, drawn anew, since no one may have read it under a name before.
 
-        Left out is a question that both answer alike, or one not at all, or with words that are `posted` somewhere.
+        Left out is a question that both answer alike, or one not at all, or with words that are `posted` somewhere or
+        that a duel has shown lately.
         Raises NothingToVoteOn where nothing is left, WorkersAway or ChatRefused.
         """
         seed = secrets.randbelow(2**31)
@@ -92,7 +102,7 @@ class Duels:
             )
             for (question, by), one, other in zip(asked.items(), said[::2], said[1::2], strict=True)
         ]
-        usable = [pair for pair in made if _may_be_voted_on(pair, posted)]
+        usable = [pair for pair in made if _may_be_voted_on(pair, posted | set(self._shown))]
         if not usable:
             raise NothingToVoteOn(reason="both answered the same, or one said nothing new")
         return usable

@@ -150,7 +150,7 @@ async def _side_by_side(interaction: Ask, asked: _Duel) -> None:
     if several:
         # What two answers of one persona come to tells what the others' come to.
         specs.append(asked.spec(origin.guild_id, seed=ANOTHER_SEED))
-    replies = await duels.replies(specs, origin)
+    replies = await duels.shown(specs, origin)
     again = replies.pop() if several else None
     apart = None
     if again is not None:

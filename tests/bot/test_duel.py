@@ -96,12 +96,15 @@ async def test_a_sheet_is_read_once_while_a_member_types(house: House) -> None:
 
 async def test_the_same_question_to_two_versions(house: House) -> None:
     async with AsyncExitStack() as stack:
-        [nell] = await visitors(stack, house, ["Nell"])
+        nell, mara = await visitors(stack, house, ["Nell", "Mara"])
         await nell.slash("tavern", "persona", "duel", question="And now?", persona="glordon", version="2")
         shown = await nell.until(lambda seen: "⚔️ And now?" in words(seen))
         assert "Glordon · v2\nHonk twice." in words(shown)
         assert "Glordon · untrained\nI am here to help." in words(shown)
         assert "Glordon v2 and Glordon untrained share" in words(shown)
+        # Whoever read them above could tell who says what.
+        await mara.slash("tavern", "persona", "duel", question="And now?", persona="glordon", version="2", vote=True)
+        await told(mara, "both answered the same, or one said nothing new")
 
 
 @pytest.mark.parametrize(
