@@ -81,6 +81,12 @@ def test_without_a_chinese_font_boxes_stand_in(monkeypatch: pytest.MonkeyPatch) 
         charts._families.cache_clear()
 
 
+def test_with_a_chinese_font_characters_are_told_apart() -> None:
+    if len(charts._families()) == 1:
+        pytest.skip("no font with Chinese characters is installed here")
+    assert loss_chart(CURVE, title="语言") != loss_chart(CURVE, title="模型")
+
+
 def test_threads_may_draw_at_the_same_time() -> None:
     expected = loss_chart(CURVE, title="t")
     with ThreadPoolExecutor(3) as pool:

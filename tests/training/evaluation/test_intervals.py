@@ -68,6 +68,15 @@ def test_intervals_of_losses_cover_the_truth(count: int, tail: int) -> None:
     assert covered / 400 >= 0.93
 
 
+@pytest.mark.parametrize("count", [5, 10])
+def test_few_losses_with_a_very_long_tail_are_covered_too(count: int) -> None:
+    draw, covered = np.random.default_rng(7), 0
+    for i in range(600):
+        found = studentised(draw.lognormal(-2, 0.8, count).tolist(), seed=i)
+        covered += found.low <= np.exp(-1.68) <= found.high
+    assert covered / 600 >= 0.93
+
+
 def test_few_losses_or_equal_ones_still_have_an_interval() -> None:
     assert studentised([0.5], seed=1) == Interval(0.5, 0.5, 0.5)
     assert studentised([0.25] * 4, seed=1) == Interval(0.25, 0.25, 0.25)
