@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 import threading
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from functools import lru_cache
 from io import BytesIO
 
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.font_manager import FontProperties, findfont, fontManager, get_font
+from matplotlib.font_manager import FontProperties, findfont, findSystemFonts, fontManager, get_font
 from matplotlib.ticker import MaxNLocator
 
 from training.schema import LossPoint
@@ -113,8 +114,21 @@ def font(size: float) -> FontProperties:
 @lru_cache(maxsize=1)
 def _families() -> tuple[str, ...]:
     """DejaVu Sans, which matplotlib brings along, and behind it a font with Chinese characters if one is installed."""
-    installed = {entry.name for entry in fontManager.ttflist}
-    return ("DejaVu Sans", *[family for family in CJK_FAMILIES if family in installed][:1])
+    found = _installed()
+    if not found:
+        # What matplotlib knows it wrote down once; a font that was installed since then is found on the disk only.
+        known = {entry.fname for entry in fontManager.ttflist}
+        for path in sorted(set(findSystemFonts()) - known):
+            with suppress(OSError, RuntimeError):  # not every file there is a font that it can read
+                fontManager.addfont(path)
+        found = _installed()
+    return ("DejaVu Sans", *found[:1])
+
+
+def _installed() -> list[str]:
+    """The families with Chinese characters that are known to be here."""
+    names = {entry.name for entry in fontManager.ttflist}
+    return [family for family in CJK_FAMILIES if family in names]
 
 
 def printable(text: str, length: int = TITLE_LENGTH) -> str:
