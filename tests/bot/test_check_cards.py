@@ -77,7 +77,7 @@ def test_a_result_says_verdict_figures_change_weakest_line_and_what_to_do() -> N
         "Facts +0.05 [−0.05 to +0.15] over 16 questions",
     ]
     assert fields["Next"] == (
-        "Weakest: **Voice**: Second to Questa when pooled.\n"
+        "Weakest: **Voice**: First when pooled, below 70 % of gold.\n"
         "Gather more lines of this persona, with /dataset upload or /dataset build, and train again."
     )
     told = text_of(card)
