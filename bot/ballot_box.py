@@ -280,22 +280,28 @@ class Ballots(Notices):
     def forget(self, guild_id: str, user_id: str) -> int:
         """Remove what a member of a guild chose, said on forms and typed; returns how many entries that were.
 
-        Of a question that they typed nothing stays but that there was one; a vote on it that is open ends untold. Who
-        trained a version is no longer known by their pseudonym.
+        Of a question that they typed nothing stays but that there was one; a vote on it that is open ends untold. From
+        open votes they stay excluded, and who trained a version has to be looked up again.
         """
         voter = self.pseudonym(guild_id, user_id)
         with self._transaction() as db:
             # A pseudonym is of one guild.
             gone = db.execute("DELETE FROM votes WHERE voter = ?", (voter,)).rowcount
             gone += db.execute("DELETE FROM rubrics WHERE voter = ?", (voter,)).rowcount
-            db.execute("UPDATE trainers SET voter = NULL WHERE guild_id = ? AND voter = ?", (guild_id, voter))
-            db.execute("DELETE FROM excluded WHERE voter = ?", (voter,))
+            db.execute("DELETE FROM trainers WHERE guild_id = ? AND voter = ?", (guild_id, voter))
+            db.execute(
+                "DELETE FROM excluded WHERE voter = ? AND poll IN (SELECT id FROM polls WHERE closed_at IS NOT NULL)",
+                (voter,),
+            )
             asked = [
                 row["id"]
                 for row in db.execute("SELECT * FROM polls WHERE guild_id = ?", (guild_id,)).fetchall()
                 if self._poll(row).asker == user_id
             ]
-            return gone + sum(self._unasked(db, poll_id) for poll_id in asked)
+            gone += sum(self._unasked(db, poll_id) for poll_id in asked)
+        # What was written before still stands in the write-ahead log, which another process may hold open.
+        self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        return gone
 
     def _unasked(self, db: sqlite3.Connection, poll_id: str) -> int:
         """Take who asked for a vote out of it, and what they typed; returns how many questions that were."""
@@ -315,8 +321,12 @@ class Ballots(Notices):
         if typed:
             ended = "UPDATE polls SET closed_at = ?, reason = ? WHERE id = ? AND closed_at IS NULL"
             db.execute(ended, (time.time(), Closed.DEADLINE, poll_id))
-            db.execute("UPDATE notices SET state = 'parked' WHERE poll = ? AND state IN ('new', 'sending')", (poll_id,))
-        return len(typed)
+            db.execute(
+                "UPDATE notices SET state = 'parked' WHERE poll = ? AND kind != ? AND state IN ('new', 'sending')",
+                (poll_id, NoticeKind.OVER),
+            )
+            db.execute("INSERT OR IGNORE INTO notices (poll, kind) VALUES (?, ?)", (poll_id, NoticeKind.OVER))
+        return sum(pair.question != FORGOTTEN for pair in typed)
 
     # --- looking ---------------------------------------------------------------------------------------------------
 

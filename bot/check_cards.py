@@ -58,11 +58,11 @@ _ADVICE: dict[Advice, str] = {
     Advice.HIGHER_LEARNING_RATE: "Train again at twice the learning rate.",
     Advice.FEWER_EPOCHS: "Train again with fewer epochs: /finetune start epochs.",
     Advice.MORE_EPOCHS: "Train again with more epochs: /finetune start epochs.",
-    Advice.MORE_SAMPLES: "Compare again with samples:8, or let people decide: /persona duel vote:true.",
+    Advice.MORE_SAMPLES: "Let people decide with /persona duel vote:true, or compare by more samples, 8 at most.",
 }
 GATES: dict[Gate, tuple[str, str]] = {
     Gate.PASS: ("🟢", "PASS, no worse"),
-    Gate.INCONCLUSIVE: ("🟡", "INCONCLUSIVE, too close to tell; more samples tell more"),
+    Gate.INCONCLUSIVE: ("🟡", "INCONCLUSIVE, too close to tell; more samples (8 at most) tell more"),
     Gate.WORSE: ("🔴", "WORSE"),
 }
 """Each outcome of a comparison: its sign and its words."""

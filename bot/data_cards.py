@@ -239,6 +239,8 @@ def _asked(spec: DataSpec, catalog: Catalog | None) -> str:
 
 
 def _figures(card: DatasetCard) -> list[str]:
+    if not card.conversations:
+        return [count(0, "conversation"), *(harmless(note, 300) for note in card.notes)]
     size = f"{count(card.conversations, 'conversation')} · {count(card.turns, 'turn')}"
     lines = [f"{size} · {_counts(card.languages, _language)}"]
     if card.tokens:

@@ -8,7 +8,7 @@ from statistics import fmean
 
 import discord
 
-from bot.ballot_box import Poll
+from bot.ballot_box import FORGOTTEN, NOBODY, Poll
 from bot.cards import card_of, len_of, unmarked
 from bot.limits import CONTENT, EMBED_FIELD_NAME, EMBED_FIELD_VALUE, EMBEDS_IN_ALL, trim, width
 from bot.phrases import count, harmless, percent
@@ -61,7 +61,7 @@ def call_embed(poll: Poll, pairs: Sequence[VotePair], name: str) -> discord.Embe
         "",
         f"{'Two answers' if len(pairs) == 1 else 'Two answers to each'}, and nobody is told whose they are. "
         "Press Vote to read them; only you see what you choose, and your last choice counts.",
-        f"Asked by <@{poll.asker}> · closes <t:{int(poll.closes_at)}:R>, or sooner if it is clear. "
+        f"{_asked_by(poll)}Closes <t:{int(poll.closes_at)}:R>, or sooner if it is clear. "
         "How it stands is told at the close.",
     ]
     embed = card_of(f"🗳️ Blind vote · {harmless(name, 80)}", lines, _OPEN)
@@ -69,12 +69,17 @@ def call_embed(poll: Poll, pairs: Sequence[VotePair], name: str) -> discord.Embe
     return embed
 
 
+def _asked_by(poll: Poll) -> str:
+    return "" if poll.asker == NOBODY else f"Asked by <@{poll.asker}> · "
+
+
 def over_embed(poll: Poll, pairs: Sequence[VotePair], name: str) -> discord.Embed:
     """The same once it is closed."""
+    forgotten = any(pair.question == FORGOTTEN for pair in pairs)
     lines = [
         *(f"> {harmless(' '.join(pair.question.split()), 300)}" for pair in pairs),
         "",
-        "Closed: the result is below.",
+        "Closed: what was asked is forgotten." if forgotten else "Closed: the result is below.",
     ]
     embed = card_of(f"🗳️ Blind vote · {harmless(name, 80)} · closed", lines, _OVER)
     embed.set_footer(text=call_marker(poll.id))
@@ -144,18 +149,20 @@ def made_rows(card: DatasetCard, persona: str, withheld: int) -> str:
     lines = [
         f"📦 **{unmarked(card.name)}** holds {count(card.conversations, 'preference')} of those who voted.",
         *([f"Left out: {removed}."] if removed else []),
-        *_what_next(card.conversations, how),
+        *_what_next(card, how),
         *(f"-# {harmless(note, 300)}" for note in card.notes if note.startswith("judgements.jsonl")),
     ]
     return trim("\n".join(lines), CONTENT)
 
 
-def _what_next(preferences: int, how: str) -> list[str]:
-    if preferences >= LEAST_PAIRS:
-        return [f"Learn from it with {how}."]
-    if not preferences:
+def _what_next(card: DatasetCard, how: str) -> list[str]:
+    """Whether a run can learn from it is for whoever made it to say."""
+    if not card.conversations:
         return []
-    return [f"A run takes {LEAST_PAIRS} at least: gather more votes, and press the button of a later one."]
+    if any("/finetune" in note for note in card.notes):
+        return [f"Learn from it with {how}."]
+    enough = f"{LEAST_PAIRS} at least, on two questions at least"
+    return [f"A run takes {enough}: gather more votes, and press the button of a later one."]
 
 
 # --- results -------------------------------------------------------------------------------------------------------
@@ -163,7 +170,8 @@ def _what_next(preferences: int, how: str) -> list[str]:
 
 def result_text(poll: Poll, name: str) -> str:
     """The line above a result, which mentions whoever asked."""
-    return f"<@{poll.asker}> The blind vote on **{harmless(name, 80)}** is closed."
+    mention = "" if poll.asker == NOBODY else f"<@{poll.asker}> "
+    return f"{mention}The blind vote on **{harmless(name, 80)}** is closed."
 
 
 @dataclass(frozen=True)

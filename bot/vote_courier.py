@@ -18,7 +18,7 @@ import discord
 from discord.utils import time_snowflake
 
 from bot import vote_cards
-from bot.ballot_box import Poll
+from bot.ballot_box import NOBODY, Poll
 from bot.ballots import vote_buttons
 from bot.cards import persona_name
 from bot.door import Door
@@ -37,6 +37,7 @@ LONGEST_RETRY_SECONDS = 1800.0
 # 1 s, 2 s, … and then every half hour, for about a day.
 MOST_TRIES = 60
 FEW_TRIES = 5
+LOOK_SECONDS = 60.0
 UNKNOWN_MESSAGE = 10008
 # Discord's clock and ours may differ by as much; a busy channel says no more than this within it.
 LOOK_BACK_SECONDS = 300
@@ -73,10 +74,11 @@ class VoteCourier:
             except TimeoutError:
                 continue
 
-    def _seconds_left(self) -> float | None:
-        """Until a vote closes or a message may be tried again; None: nothing is open and nothing is owed."""
+    def _seconds_left(self) -> float:
+        """Until a vote closes or a message may be tried again, or the file is to be looked at all the same."""
         moments = [at for at in (self._ballots.next_deadline(), self._ballots.next_due()) if at is not None]
-        return max(0.0, min(moments) - time.time()) if moments else None
+        # Votes may also be forgotten by another process, which rings no bell.
+        return max(0.0, min([*moments, time.time() + LOOK_SECONDS]) - time.time())
 
     # --- sending ---------------------------------------------------------------------------------------------------
 
@@ -143,7 +145,9 @@ class VoteCourier:
             nonce=f"{poll.id}:{NoticeKind.RESULT}",
             # The one message that is meant to call someone.
             allowed_mentions=discord.AllowedMentions(
-                everyone=False, roles=False, users=[discord.Object(int(poll.asker))]
+                everyone=False,
+                roles=False,
+                users=False if poll.asker == NOBODY else [discord.Object(int(poll.asker))],
             ),
         )
         return str(sent.id)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -28,6 +29,7 @@ from training.evaluation.schema import BallotBox, CheckReport, Suite, Vote, Vote
 from training.evaluation.votes import Tally, Version, people_line, tally
 from training.schema import WHOLE_CAST
 
+log = logging.getLogger(__name__)
 MOST_QUESTIONS = 5
 MOST_JUDGED = 20
 HOUR = 3600.0
@@ -108,7 +110,12 @@ class Voting:
     async def close_settled(self) -> None:
         """Close the votes that are clear: a bot that was killed right after the vote that made one so left it open."""
         for poll_id in await asyncio.to_thread(self.ballots.still_open):
-            if (await asyncio.to_thread(self._count, poll_id)).settled:
+            try:
+                settled = (await asyncio.to_thread(self._count, poll_id)).settled
+            except Exception:
+                log.exception("Vote %s cannot be counted.", poll_id)  # nor keep the others waiting
+                continue
+            if settled:
                 await asyncio.to_thread(self.ballots.end, poll_id, Closed.SETTLED, time.time())
 
     # --- voting ----------------------------------------------------------------------------------------------------
@@ -247,7 +254,11 @@ def _checked(found: CheckReport) -> Contest:
     questions = [sample.question for sample in found.samples]
     told = len(told_samples(found))
     said = [text for one in found.samples for text in (one.base, one.before or "", one.adapter)]
-    posted = frozenset(text.strip() for text in (*said, *(answer.reply for answer in found.answers)))
+    said += [answer.reply for answer in found.answers]
+    for point in found.drift:
+        said += [answer.reply for answer in point.answers]
+        said += [turn.content for talk in point.talks for turn in talk if turn.role == "assistant"]
+    posted = frozenset(text.strip() for text in said)
     versions = (spec.against_version or None, spec.version)
     return Contest(found.persona, versions, tuple(questions[:told]), tuple(questions[told:]), posted)
 

@@ -82,10 +82,13 @@ def outline(report: CheckReport) -> str:
 def places(report: CheckReport) -> tuple[str, ...]:
     """Where a registry of checks holds this one: by its run ("" is the base model), and by the two that it compared.
 
-    Comparisons by more replies to each question have places of their own, so that one by fewer hides none of them.
+    Comparisons by more replies to each question have places of their own, so that one by fewer hides none of them;
+    which of the two was compared with the other makes no difference.
     """
     run, spec = report.spec.run_id or "", report.spec
-    return (run, f"{run}:{spec.against or ''}:{spec.samples}") if spec.compares and report.comparison else (run,)
+    if not (spec.compares and report.comparison):
+        return (run,)
+    return run, ":".join((*sorted((run, spec.against or "")), str(spec.samples)))
 
 
 def checks(flat: Sequence[str]) -> dict[str, CheckReport]:
@@ -95,5 +98,7 @@ def checks(flat: Sequence[str]) -> dict[str, CheckReport]:
 
 def comparisons(flat: Sequence[str]) -> list[CheckReport]:
     """The newest check of each two adapters that compared them by so many replies, those by the most first."""
-    found = [CheckReport.model_validate_json(told) for place, told in pairs(flat).items() if ":" in place]
-    return sorted(found, key=lambda report: -report.spec.samples)
+    found = [(place.count(":"), told) for place, told in pairs(flat).items() if ":" in place]
+    # Of an earlier release, which had one place for each two, are those with one colon: they count after the others.
+    reports = [(colons, CheckReport.model_validate_json(told)) for colons, told in found]
+    return [report for _, report in sorted(reports, key=lambda entry: (-entry[1].spec.samples, -entry[0]))]

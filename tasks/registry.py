@@ -118,19 +118,16 @@ class Registry:
     async def comparison(self, of: AdapterVersion, against: AdapterVersion) -> Comparison | None:
         """What is known of these two versions side by side, whatever other checks there were since.
 
-        Of several comparisons the one by the most replies to each question counts, of those the newest; one that was
-        asked for the other way round counts where there is no other by as many.
+        Of several comparisons the one by the most replies to each question counts, of those the newest, whichever of
+        the two was compared with the other.
         """
         found = await self._store.do(store.comparisons(of.guild_id, of.persona))
         pair = (of.job_id, against.job_id)
-        known: dict[int, Comparison] = {}
         for one in found:
             asked = (one.spec.run_id, one.spec.against)
-            if one.comparison and asked == pair:
-                known[one.spec.samples] = one.comparison
-            elif one.comparison and asked == pair[::-1]:
-                known.setdefault(one.spec.samples, one.comparison.turned())
-        return known[max(known)] if known else None
+            if one.comparison and asked in (pair, pair[::-1]):
+                return one.comparison if asked == pair else one.comparison.turned()
+        return None
 
     async def before(self, found: CheckReport) -> Earlier | None:
         """What a check compared with, else the last version before its own of which anything was found, if any was."""
@@ -138,7 +135,10 @@ class Registry:
             return found.before
         guild_id, persona = found.spec.guild_id, found.persona
         compared = await self._store.do(store.comparisons(guild_id, persona))
-        known = {one.spec.against_version or 0: one.before for one in compared if one.before}
+        known: dict[int, Earlier] = {}
+        for one in compared:
+            if one.before:
+                known.setdefault(one.spec.against_version or 0, one.before)
         for version, check in (await self.checks(guild_id, persona)).items():
             known[version] = Earlier(adapter=check.adapter, lines=check.lines)
         earlier = [version for version in known if 0 < version < found.spec.version]

@@ -119,7 +119,7 @@ def _families() -> tuple[str, ...]:
         # What matplotlib knows it wrote down once; a font that was installed since then is found on the disk only.
         known = {entry.fname for entry in fontManager.ttflist}
         for path in sorted(set(findSystemFonts()) - known):
-            with suppress(OSError, RuntimeError):  # not every file there is a font that it can read
+            with suppress(Exception):  # not every file there is a font that it can read
                 fontManager.addfont(path)
         found = _installed()
     return ("DejaVu Sans", *found[:1])

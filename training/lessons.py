@@ -145,7 +145,7 @@ def _preferred(spec: TrainSpec, workspace: Workspace) -> Lessons:
     cast = _asked_for(spec, workspace)
     if len(cast) == 1:
         pairs = [voiced(pair, cast[0]) for pair in pairs]
-    train, held_out = hold_out(pairs, spec.dataset, LEAST_PAIRS)
+    train, held_out = hold_out(pairs, spec.dataset, LEAST_PAIRS, few_groups=True)
     return Lessons(
         cast,
         tuple(pair.chosen for pair in train),

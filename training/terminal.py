@@ -144,8 +144,8 @@ def print_card(card: DatasetCard, folder: Path) -> None:
     """What a new dataset folder holds, and what each step removed."""
     rows = {
         "conversations": f"{card.conversations:,} with {card.turns:,} turns",
-        "languages": ", ".join(f"{lang} {count:,}" for lang, count in card.languages.items()),
-        "licences": ", ".join(card.licenses),
+        "languages": ", ".join(f"{lang} {count:,}" for lang, count in card.languages.items()) or "none",
+        "licences": ", ".join(card.licenses) or "none",
     }
     for step in card.steps:
         removed = ", ".join(f"{reason} {count:,}" for reason, count in step.removed.items())

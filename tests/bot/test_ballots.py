@@ -12,7 +12,9 @@ import time
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+import cli
 from bot.ballot_box import Ballots, Closed, Poll, new_id
 from bot.errors import BallotKeyLost
 from bot.notices import Notice, NoticeKind
@@ -331,7 +333,8 @@ def test_no_vote_that_was_confirmed_is_lost_by_a_kill(path: Path, tmp_path: Path
 
 def test_a_member_who_is_to_be_forgotten_is_gone_from_votes(path: Path) -> None:
     ballots = Ballots(path)
-    typed, own, elsewhere = pair(asked_by="member"), pair(), pair()
+    typed = pair(asked_by="member").model_copy(update={"question": "Which secret do I keep?"})
+    own, elsewhere = pair(), pair()
     made = opened(ballots, typed)
     others = opened(ballots, own, asker="1200000000000000009")
     foreign = opened(ballots, elsewhere, guild_id="77")
@@ -342,8 +345,13 @@ def test_a_member_who_is_to_be_forgotten_is_gone_from_votes(path: Path) -> None:
     assert ballots.rate(Rubric.model_validate({"pair": own.id, "voter": voters[GUILD], **form}), NOW)
     ballots.note_trainer(GUILD, "a" * 12, ASKER)
 
-    assert ballots.forget(GUILD, ASKER) == 3, "a vote, a form and a question"
-    assert ballots.forget(GUILD, ASKER) == 0
+    other = Ballots(path)  # as the command has it, while the bot runs
+    assert other.forget(GUILD, ASKER) == 3, "a vote, a form and a question"
+    assert other.forget(GUILD, ASKER) == 0
+    other.close()
+    on_disk = b"".join(file.read_bytes() for file in path.parent.glob("*.sqlite3*"))
+    assert voters[GUILD].encode() not in on_disk
+    assert typed.question.encode() not in on_disk
     assert [one.voter for one in ballots.votes(others.id)] == ["b" * 16]
     assert ballots.rubrics(others.id) == []
     assert [one.voter for one in ballots.votes(foreign.id)] == [voters["77"]], "of another server"
@@ -353,7 +361,33 @@ def test_a_member_who_is_to_be_forgotten_is_gone_from_votes(path: Path) -> None:
     assert known
     assert (known.asker, known.closed_at is None) == ("0", False), "what nobody asked is open no more"
     assert ballots.typed(GUILD, "glordon")[typed.id].user == "0", "whom no consent names"
-    assert ballots.trainer(GUILD, "a" * 12) == (True, None)
-    assert {notice.poll for notice in ballots.owed(NOW * 2)} == {others.id, foreign.id}
-    ballots.close()
-    assert voters[GUILD].encode() not in b"".join(file.read_bytes() for file in path.parent.glob("*.sqlite3*"))
+    assert ballots.trainer(GUILD, "a" * 12) == (False, None), "it is looked up again"
+    owed = [(notice.poll, notice.kind) for notice in ballots.owed(NOW * 2)]
+    assert owed == [(others.id, NoticeKind.CALL), (foreign.id, NoticeKind.CALL), (made.id, NoticeKind.OVER)]
+
+
+def test_whoever_is_forgotten_stays_excluded_from_votes_that_are_open(path: Path) -> None:
+    ballots = Ballots(path)
+    voter = ballots.pseudonym(GUILD, TRAINER)
+    made, ended = opened(ballots), opened(ballots)
+    assert ballots.end(ended.id, Closed.DEADLINE, NOW)
+    ballots.forget(GUILD, TRAINER)
+    assert ballots.is_excluded(made.id, voter)
+    assert not ballots.is_excluded(ended.id, voter)
+
+
+def test_the_command_forgets_votes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STATE_DIR", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    asked = ["forget-votes", "--guild", GUILD, "--user", ASKER]
+    told = CliRunner().invoke(cli.app, asked)
+    assert (told.exit_code, told.stdout) == (0, "No votes are kept here.\n")
+    ballots = Ballots(tmp_path / "bot-ballots.sqlite3")
+    typed = pair(asked_by="member")
+    opened(ballots, typed)
+    assert ballots.cast(vote(typed, ballots.pseudonym(GUILD, ASKER)), NOW)
+    told = CliRunner().invoke(cli.app, asked)
+    assert (told.exit_code, told.stdout) == (0, "Removed 2 entries.\n")
+    assert ballots.votes(ballots.poll_of(typed.id).id) == []  # type: ignore[union-attr]
+    refused = CliRunner().invoke(cli.app, [*asked[:-1], "mara"])
+    assert refused.exit_code == 2

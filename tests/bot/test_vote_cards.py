@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from bot import check_cards, vote_cards
-from bot.ballot_box import Poll
+from bot.ballot_box import FORGOTTEN, NOBODY, Poll
 from bot.cards import len_of
 from bot.check_cards import TOLD_SAMPLES
 from bot.errors import NothingToVoteOn
@@ -16,10 +18,20 @@ from tasks.jobs import JobState, JobView
 from tests.bot.check_samples import check_job, check_report, check_spec
 from tests.bot.samples import event, reply, report, train_job, train_spec, view
 from training.data.schema import DatasetCard
-from training.evaluation.schema import Contender, Rubric, Separation, SideBySide, Suite, Vote, VoteChoice, VotePair
+from training.evaluation.schema import (
+    Contender,
+    DriftPoint,
+    Rubric,
+    Separation,
+    SideBySide,
+    Suite,
+    Vote,
+    VoteChoice,
+    VotePair,
+)
 from training.evaluation.separation import shared_words
 from training.evaluation.votes import Version, strengths, tally
-from training.schema import WHOLE_CAST, Sample
+from training.schema import WHOLE_CAST, Message, Sample
 
 POLL = Poll("a" * 12, "1", "2", "glordon", None, "1200000000000000001", 1.8e9, 1.9e9)
 NASTY = "@everyone **bold** <@1> 😀 " * 400
@@ -128,7 +140,10 @@ def test_a_check_is_voted_on_by_questions_that_its_thread_does_not_hold() -> Non
         SideBySide(question=f"Question {n}?", base=f"Base {n}.", before=f"Old {n}.", adapter=f"New {n}.")
         for n in range(TOLD_SAMPLES + 2)
     )
-    asked = check_report(samples=samples)
+    talk = (Message(role="user", content="Hello!"), Message(role="assistant", content="Said in a talk."))
+    drifted = check_report().answers[0].model_copy(update={"reply": "Said after a talk."})
+    point = DriftPoint(rounds=1, lines=(), talks=(talk,), answers=(drifted,))
+    asked = check_report(samples=samples, drift=(point,))
     found = contest_of(view(check_job(), JobState.SUCCEEDED, check=asked))
     assert found.versions == (1, 2)
     assert list(found.questions(KNOWN)) == ["Question 8?", "Question 9?", "Who?", "Whence?", "Why?"]
@@ -137,6 +152,7 @@ def test_a_check_is_voted_on_by_questions_that_its_thread_does_not_hold() -> Non
     assert told.isdisjoint(f"“{question}”" for question in found.questions(KNOWN))
     # report.json goes with it, and holds every reply.
     every = {text for one in samples for text in (one.base, one.before, one.adapter)}
+    every |= {"Said in a talk.", "Said after a talk."}
     assert found.posted == every | {answer.reply for answer in asked.answers}
 
 
@@ -191,15 +207,28 @@ def test_personas_are_apart_by_their_voices_where_a_worker_can_say() -> None:
     assert "share **0 %** of their words" in str(unknown.fields[-1].value)
 
 
+PREFERENCE_NOTES = {0: (), 4: ("a run takes 5 at least",), 5: ("/finetune start task_type:preference",)}
+
+
 @pytest.mark.parametrize(
     ("preferences", "says"), [(0, "1 judgement"), (4, "A run takes 5 at least"), (5, "Learn from it with `/finetune")]
 )
 def test_what_votes_taught_tells_what_to_do_next(preferences: int, says: str) -> None:
     card = DatasetCard(
         name="votes-glordon", made_at="2026-11-29", version="a", sources=(), licenses=(), conversations=preferences,
-        turns=0, notes=("judgements.jsonl has 1 judgement of single answers.",),
+        turns=0, notes=(*PREFERENCE_NOTES[preferences], "judgements.jsonl has 1 judgement of single answers."),
     )  # fmt: skip
     told = vote_cards.made_rows(card, "glordon", withheld=2)
     assert says in told
     assert "2 typed by members who have not agreed" in told
     assert ("/finetune" in told) == (preferences >= 5)
+
+
+def test_nobody_is_mentioned_where_whoever_asked_is_forgotten() -> None:
+    poll = replace(POLL, asker=NOBODY)
+    gone = pair(question=FORGOTTEN)
+    shown = [vote_cards.call_embed(poll, [gone], "Glordon"), vote_cards.over_embed(poll, [gone], "Glordon")]
+    for text in (*(str(embed.description) for embed in shown), vote_cards.result_text(poll, "Glordon")):
+        assert "<@" not in text
+    assert "what was asked is forgotten" in str(shown[1].description)
+    assert "the result is below" in str(vote_cards.over_embed(POLL, [pair()], "Glordon").description)

@@ -42,7 +42,7 @@ ADVICE = {
     Advice.HIGHER_LEARNING_RATE: "Train again at twice the learning rate.",
     Advice.FEWER_EPOCHS: "Train again with fewer epochs.",
     Advice.MORE_EPOCHS: "Train again with more epochs.",
-    Advice.MORE_SAMPLES: "Compare again with --samples 8, or let people decide.",
+    Advice.MORE_SAMPLES: "Let people decide, or compare by more samples, 8 at most.",
     Advice.NOTHING: "Nothing needs doing; let people decide.",
 }
 SHOWN_SAMPLES = 3
@@ -157,21 +157,24 @@ class _Named:
             raise UncheckableRun(run=given, reason="it is the base model, which stands second in a comparison")
         kept = self.workspace.artifact_root / "runs" / given
         folder = kept if Path(given).name == given and kept.is_dir() else Path(given)
-        alone = is_adapter(folder) and not (folder.resolve().parent / "report.json").is_file()
-        if not alone and (folder / "adapter_config.json").is_file():
-            folder = folder.resolve().parent
-        report = None if alone else _report(folder, given)
+        folder = folder.resolve()
+        own = _report(folder.parent) if folder.name == "adapter" else None
+        folder = folder.parent if own else folder
+        report = own or _report(folder)
+        if report is None and not is_adapter(folder):
+            raise UncheckableRun(run=given, reason="neither a finished run nor an adapter lies there")
         known = report and re.fullmatch(RUN_PATTERN, report.job_id)
-        run_id = report.job_id if report and known else hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:12]
+        run_id = report.job_id if report and known else hashlib.sha256(str(folder).encode()).hexdigest()[:12]
         self.places[run_id] = folder
         return run_id, report.spec.guild_id if report else TERMINAL
 
 
-def _report(folder: Path, given: str) -> Report:
+def _report(folder: Path) -> Report | None:
+    """That of the finished run in a folder; None where there is none."""
     try:
         return Report.model_validate_json((folder / "report.json").read_bytes())
-    except (FileNotFoundError, NotADirectoryError, ValidationError) as error:
-        raise UncheckableRun(run=given, reason="neither a finished run nor an adapter lies there") from error
+    except (FileNotFoundError, NotADirectoryError, ValidationError):
+        return None
 
 
 def _votes(path: Path) -> BallotBox:

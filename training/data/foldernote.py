@@ -24,7 +24,7 @@ def readme(card: DatasetCard, usage: str = "") -> str:
         parts += ["## How it was made", _steps(card.steps)]
     if card.notes:
         parts.append("\n".join(f"- {_plain(note)}" for note in card.notes))
-    if card.tokens:
+    if card.tokens and card.conversations:
         parts += ["## Lengths", _lengths(card)]
     if usage or card.conversations:
         parts += ["## Train on it", usage or _train(card)]

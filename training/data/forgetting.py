@@ -222,6 +222,8 @@ def _steps(card: DatasetCard, removed: int) -> tuple[Step, ...]:
 
 
 def _notes(card: DatasetCard, removed: int) -> tuple[str, ...]:
+    if not removed:  # only judgements of single answers, or held-out conversations, were
+        return card.notes
     today = _now()[:10]
     return (*card.notes, f"{removed} conversations were removed on {today} because somebody wished to be forgotten.")
 

@@ -85,8 +85,9 @@ def _notes(
 ) -> Iterator[str]:
     if preferred:
         how = f"/finetune start task_type:preference persona:{persona.slug} dataset:{name}"
-        if len(preferred) < LEAST_PAIRS:
-            how = f"a run takes {LEAST_PAIRS} at least, so more votes are wanted first"
+        questions = len({row["meta"]["group"] for row in preferred})
+        if len(preferred) < LEAST_PAIRS or questions < 2:
+            how = f"a run takes {LEAST_PAIRS} at least, on two questions at least, so more votes are wanted first"
         yield f"{PREFERENCES} has {len(preferred)} pairs of answers to learn preferences from: {how}."
     if judged:
         yield f"{JUDGEMENTS} has {len(judged)} judgements of single answers, for a trainer of KTO; none is learnt here."

@@ -104,16 +104,11 @@ def examine_general(subject: Subject, rows: Sequence[Conversation], spec: CheckS
     with subject.without_adapter():
         told = _general_answers(subject, spec.seed, 0)
     continued = tuple(
-        Continued(
-            conversation=row.id,
-            seed=spec.seed,
-            prompt=row.messages[:-1],
-            reply=reply.text,
-            reference=row.messages[-1].content,
-        )
+        Continued(conversation=row.id, seed=spec.seed, reply=reply.text)
         for row, reply in zip(rows, replies, strict=True)
     )
-    likeness = general.likeness([one.reply for one in continued], [one.reference for one in continued]) if rows else {}
+    references = [row.messages[-1].content for row in rows]
+    likeness = general.likeness([one.reply for one in continued], references) if rows else {}
     return SeenGeneral(tuple(answers), tuple(told), own, base, continued, likeness)
 
 

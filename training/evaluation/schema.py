@@ -191,13 +191,14 @@ class DriftPoint(Noun):
 
 
 class Continued(Noun):
-    """What was replied to the turns of a held-out conversation, and what was really said."""
+    """What was replied to the turns of a held-out conversation.
+
+    By its id alone, since reports are shown to more people than datasets are: it may be of a server's chat.
+    """
 
     conversation: str
     seed: int
-    prompt: tuple[Message, ...]
     reply: str
-    reference: str
 
 
 class Rating(Noun):

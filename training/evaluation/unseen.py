@@ -53,11 +53,11 @@ def find_run(run_id: RunId, workspace: Workspace, guild_id: str, places: Mapping
     In a place of its own an adapter may lie without a run. Raises UncheckableRun.
     """
     folder = places.get(run_id) or workspace.artifact_root / "runs" / run_id
-    if run_id in places and is_adapter(folder):
-        return Run(run_id, folder, None)
     try:
         report = Report.model_validate_json((folder / "report.json").read_bytes())
     except (FileNotFoundError, NotADirectoryError, ValidationError) as error:
+        if run_id in places and is_adapter(folder):
+            return Run(run_id, folder, None)
         raise UncheckableRun(run=run_id, reason="there is no such finished run here") from error
     if report.spec.guild_id != guild_id:
         raise UncheckableRun(run=run_id, reason="there is no such finished run here")

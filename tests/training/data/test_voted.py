@@ -120,6 +120,23 @@ def test_one_vote_that_decided_all_its_questions_is_enough(workspace: Workspace)
     assert (len(lessons.pairs), len(lessons.held_out_pairs)) == (LEAST_PAIRS - 1, 1)
 
 
+@pytest.mark.parametrize(("asked", "enough"), [([2, 3], True), ([12, 12], True), ([5], False), ([1, 1, 1, 1, 1], True)])
+def test_what_the_dataset_says_of_a_run_is_so(workspace: Workspace, asked: list[int], enough: bool) -> None:
+    questions = [f"Question {number}?" for number, times in enumerate(asked) for _ in range(times)]
+    pairs = [pair(number, question=question) for number, question in enumerate(questions)]
+    report = exported(workspace, BallotBox(pairs=tuple(pairs), votes=tuple(votes(pairs, *CLEAR))))
+    assert report.card
+    assert ("/finetune" in report.card.notes[0]) == enough
+    spec = TrainSpec(job_name="v", guild_id=GUILD, task_type=TaskType.PREFERENCE, persona="glordon", dataset="votes")
+    if enough:
+        lessons = gather(spec, workspace)
+        assert lessons.pairs
+        assert lessons.held_out_pairs
+    else:
+        with pytest.raises(EmptyDataset):
+            gather(spec, workspace)
+
+
 def test_a_question_that_was_voted_on_again_is_never_learnt_and_checked_on(workspace: Workspace) -> None:
     pairs = [pair(number, question=f"Question {number % 5}?") for number in range(15)]
     exported(workspace, BallotBox(pairs=tuple(pairs), votes=tuple(votes(pairs, *CLEAR))))
@@ -162,8 +179,11 @@ def test_judgements_are_exported_where_no_pair_was_decided(workspace: Workspace)
     spec = TrainSpec(job_name="v", guild_id=GUILD, task_type=TaskType.PREFERENCE, persona="glordon", dataset="votes")
     with pytest.raises(UnreadableData, match="no pairs of answers"):
         gather(spec, workspace)
-    with pytest.raises(UnreadableData, match="it is empty"):
+    with pytest.raises(EmptyDataset, match="votes holds 0 usable conversations"):
         load_dataset("votes", workspace, GUILD)
+    with pytest.raises(EmptyDataset):
+        done(workspace, DataSpec(action=DataAction.PREVIEW, guild_id=GUILD, name="votes"), "b" * 12)
+    assert "Lengths" not in readme
 
 
 def test_a_member_who_is_to_be_forgotten_is_found_in_judgements(workspace: Workspace) -> None:
