@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from bot.errors import BallotKeyLost
+from bot.errors import BallotKeyLost, VotesInUse
 from bot.notices import NoticeKind, Notices
 from training.data.schema import Typed
 from training.evaluation.schema import BallotBox, Rubric, Vote, VoteChoice, VotePair
@@ -281,7 +281,7 @@ class Ballots(Notices):
         """Remove what a member of a guild chose, said on forms and typed; returns how many entries that were.
 
         Of a question that they typed nothing stays but that there was one; a vote on it that is open ends untold. From
-        open votes they stay excluded, and who trained a version has to be looked up again.
+        open votes they stay excluded, and who trained a version has to be looked up again. Raises VotesInUse.
         """
         voter = self.pseudonym(guild_id, user_id)
         with self._transaction() as db:
@@ -300,7 +300,9 @@ class Ballots(Notices):
             ]
             gone += sum(self._unasked(db, poll_id) for poll_id in asked)
         # What was written before still stands in the write-ahead log, which another process may hold open.
-        self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        # Where a reader of the file keeps it from being emptied, that is said: it may be done again.
+        if self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]:
+            raise VotesInUse
         return gone
 
     def _unasked(self, db: sqlite3.Connection, poll_id: str) -> int:

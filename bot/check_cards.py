@@ -171,9 +171,10 @@ def _about(found: CheckReport, files: Collection[str]) -> list[str]:
     where = f"{harmless(found.base_model, 120)} on {harmless(found.device, 60)}"
     replies = f"{len(found.answers):,} replies" if found.answers else ""
     parts = [_asked(found.spec), replies, where, f"took {duration(found.seconds)}"]
+    by_id = "; held-out conversations by their ids alone" if found.continued else ""
     attached = next((name for name in files if name.startswith(REPORT_FILE)), None)
     whole = (
-        f"{attached} holds every prompt, reply, seed and score."
+        f"{attached} holds every prompt, reply, seed and score{by_id}."
         if attached
         else "Its report.json is too large to attach; the worker keeps it in ARTIFACT_ROOT."
     )

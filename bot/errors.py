@@ -112,6 +112,11 @@ class NoSuchVote(UnderstudyError):
     """There is no such vote in this server. It may be from before the bot's files were made anew."""
 
 
+class VotesInUse(UnderstudyError):
+    """The votes are forgotten, but another program reads the bot's file, so that traces of them may still lie in its
+    log. End that program, such as a backup, and run the same command again."""
+
+
 class VoteClosed(UnderstudyError):
     """This vote is closed, so nothing more can be chosen. Its result is in the channel."""
 

@@ -170,7 +170,10 @@ async def test_a_comparison_is_a_check_with_an_answer(house: House) -> None:
         assert (held.job.spec.version, held.job.spec.against_version) == (2, 1)
         await house.worker.finish(held, found_of(held, samples=(), comparison=comparison(Gate.INCONCLUSIVE, -0.02)))
         result = await result_of(tariq, held)
-        assert "Against Glordon v1\n🟡 **INCONCLUSIVE, too close to tell; more samples tell more**" in words(result)
+        assert (
+            "Against Glordon v1\n🟡 **INCONCLUSIVE, too close to tell; more samples (8 at most) tell more**"
+            in words(result)
+        )
         assert "Facts −0.02 [−0.12 to +0.08] over 16 questions" in words(result)
 
 

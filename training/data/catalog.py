@@ -71,11 +71,11 @@ def open_dataset(
     found out at once: raises UnknownDataset, PathNotAllowed, DatasetUnavailable or BadCatalog; UnreadableData and
     UnknownFormat while it is read.
     """
-    from training.data.folder import CONVERSATIONS, is_folder
+    from training.data.folder import is_folder, read_card
     from training.data.formats import read_any
 
     path, reading = locate(name_or_path, workspace, guild_id, reading)
-    if is_folder(path) and not (path / CONVERSATIONS).stat().st_size:
+    if is_folder(path) and not read_card(path).conversations:
         return iter(())  # votes may have given judgements of single answers alone
     return read_any(path, reading, Tally() if tally is None else tally, name_or_path)
 

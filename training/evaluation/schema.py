@@ -303,7 +303,10 @@ class Advice(StrEnum):
 
 
 class CheckReport(Noun):
-    """What a check found; `report.json` in its folder, with every prompt, reply, seed and score."""
+    """What a check found; `report.json` in its folder, with every prompt, reply, seed and score.
+
+    What was said in held-out conversations is not in it, only their ids.
+    """
 
     job_id: str
     spec: CheckSpec
