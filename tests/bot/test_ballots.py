@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 
 import cli
 from bot.ballot_box import Ballots, Closed, Poll, new_id
-from bot.errors import BallotKeyLost
+from bot.errors import BallotKeyLost, VotesInUse
 from bot.notices import Notice, NoticeKind
 from training.data.schema import Typed
 from training.evaluation.schema import Contender, Rubric, Vote, VoteChoice, VotePair
@@ -391,3 +391,16 @@ def test_the_command_forgets_votes(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert ballots.votes(ballots.poll_of(typed.id).id) == []  # type: ignore[union-attr]
     refused = CliRunner().invoke(cli.app, [*asked[:-1], "mara"])
     assert refused.exit_code == 2
+
+
+def test_what_a_reader_keeps_in_the_log_is_told_and_gone_the_next_time(path: Path) -> None:
+    ballots = Ballots(path)
+    opened(ballots, pair(asked_by="member"))
+    with sqlite3.connect(path, isolation_level=None) as reader:
+        reader.execute("BEGIN")
+        reader.execute("SELECT * FROM pairs").fetchall()
+        with pytest.raises(VotesInUse, match="another program reads the bot's file"):
+            ballots.forget(GUILD, ASKER)
+        reader.execute("COMMIT")
+    ballots.forget(GUILD, ASKER)
+    assert b"How is Elio?" not in b"".join(file.read_bytes() for file in path.parent.glob("*.sqlite3*"))
