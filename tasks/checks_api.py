@@ -41,7 +41,9 @@ class CheckAnswer(Noun):
     created_at: float
     position: int | None = None
     progress: Progress | None = None
-    report: CheckReport | None = Field(None, description="With every prompt, reply, seed and score; of held-out conversations the ids alone.")
+    report: CheckReport | None = Field(
+        None, description="With every prompt, reply, seed and score; of held-out conversations the ids alone."
+    )
     problem: Problem | None = None
 
 
